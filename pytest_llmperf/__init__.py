@@ -1,0 +1,32 @@
+"""LLM inference performance as ordinary pytest tests.
+
+Public names load on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .llm import LLM, LLMInfo, Result
+    from .metrics import METRICS, Metric
+
+_PUBLIC = {
+    "LLM": "llm",
+    "LLMInfo": "llm",
+    "Result": "llm",
+    "Metric": "metrics",
+    "METRICS": "metrics",
+}
+
+__all__ = ["LLM", "METRICS", "LLMInfo", "Metric", "Result"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)

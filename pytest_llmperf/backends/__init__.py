@@ -1,0 +1,25 @@
+"""The engines, by the names that options and ids use. Nothing here imports an engine."""
+
+from __future__ import annotations
+
+import importlib
+
+from .base import Backend, EngineInfo, EngineSpec, Refusal
+
+# name -> (module, class). The order is the order of default cells: the reference engine first.
+_BACKENDS = {
+    "transformers": ("transformers", "TransformersBackend"),
+    "vllm": ("vllm", "VllmBackend"),
+    "simulated": ("simulated", "SimulatedBackend"),
+}
+NAMES = tuple(_BACKENDS)
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend, imported now; its engine is not."""
+    module, attribute = _BACKENDS[name]
+    found: type[Backend] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    return found
+
+
+__all__ = ["NAMES", "Backend", "EngineInfo", "EngineSpec", "Refusal", "backend_class"]

@@ -1,0 +1,167 @@
+"""An engine with known truth: programmed times that every metric must give back."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..trace import RequestTrace
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec
+
+_VOCABULARY = 256  # One token id a byte.
+_PR_SET_TIMERSLACK = 29
+
+
+@dataclass(frozen=True)
+class Program:
+    """The truth (``--llm-backend-arg simulated.KEY=VALUE``); all times in seconds."""
+
+    ttft: float = 0.020
+    tpot: float = 0.002
+    ttft_per_input_token: float = 0.0
+    """Added to ttft for each prompt token of the batch's longest prompt."""
+    batch_penalty: float = 0.0
+    """Relative growth of tpot for each further request of the batch."""
+    jitter: float = 0.0
+    """Coefficient of variation of a log-normal factor, drawn anew for each round."""
+    run_jitter: float = 0.0
+    """The same, drawn once a process."""
+    seed: int = 0
+    load_time: float = 0.0
+    memory_mib: float = 64.0
+    crash_at: int = -1
+    """Number of the request, from 0 and warm-up included, at which the process kills itself."""
+    hang_at: int = -1
+    """Number of the request at which it stops answering."""
+    stop_at: int = -1
+    """Output tokens after which a request ends early."""
+    cached_tokens: int = 0
+    chunk: int = 1
+    """Tokens that arrive together; above 1, token boundaries are unknown."""
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, Any]) -> Program:
+        """Raises ValueError with one line for an unknown key or a value that is no number."""
+        known = {f.name: f.type for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in args.items():
+            if key not in known:
+                raise ValueError(f"simulated has no argument {key!r}; known: {', '.join(known)}")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"simulated.{key} must be a number, not {value!r}")
+            values[key] = int(value) if known[key] == "int" else float(value)
+        return cls(**values)
+
+
+class SimulatedBackend(Backend):
+    """Waits to absolute deadlines: a busy machine delays a token, but delays never add up."""
+
+    name = "simulated"
+    by_default = False
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        start = time.perf_counter()
+        self._program = program = Program.from_args(spec.args)
+        _ask_for_exact_timers()
+        self._served = 0
+        # A seed alone would give every process the same run-to-run factor: the pid tells them apart.
+        self._factor = _log_normal(
+            random.Random(f"{program.seed}/{os.getpid()}"), program.run_jitter
+        )
+        self._round_random = random.Random(program.seed)
+        _sleep_until(start + program.load_time)
+        return EngineInfo(
+            device="simulated",
+            dtype=spec.compute_dtype,
+            vocabulary=_VOCABULARY,
+            has_tokenizer=True,
+            parameters=0,
+            memory={"model_memory": program.memory_mib},
+            settings={f.name: getattr(program, f.name) for f in fields(program)},
+        )
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        program = self._program
+        submitted = time.perf_counter()
+        for _ in requests:
+            if self._served == program.crash_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self._served == program.hang_at:
+                threading.Event().wait()
+            self._served += 1
+        factor = self._factor * _log_normal(self._round_random, program.jitter)
+        longest = max(len(request.prompt_ids) for request in requests)
+        first = (program.ttft + program.ttft_per_input_token * longest) * factor
+        step = program.tpot * (1 + program.batch_penalty * (len(requests) - 1)) * factor
+        lengths = [self._length(request) for request in requests]
+        times: list[list[float]] = [[] for _ in requests]
+        counts: list[list[int]] = [[] for _ in requests]
+        for begin in range(0, max(lengths), program.chunk):
+            # A chunk leaves the engine with its last token.
+            end = min(begin + program.chunk, max(lengths))
+            _sleep_until(submitted + first + step * (end - 1))
+            now = time.perf_counter()
+            for i, length in enumerate(lengths):
+                if length > begin:
+                    times[i].append(now)
+                    counts[i].append(min(end, length) - begin)
+        return [
+            RequestTrace(
+                submitted=submitted,
+                times=tuple(times[i]),
+                counts=tuple(counts[i]),
+                input_tokens=len(request.prompt_ids),
+                token_ids=_token_ids(request, lengths[i]),
+                cached_tokens=program.cached_tokens,
+            )
+            for i, request in enumerate(requests)
+        ]
+
+    def _length(self, request: Request) -> int:
+        stop = self._program.stop_at
+        return min(request.output_len, stop) if stop > 0 else request.output_len
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode(errors="replace")
+
+    def reset_peak_memory(self) -> None:
+        """Nothing to reset: its device allocator never frees."""
+
+    def peak_memory(self) -> float:
+        return self._program.memory_mib
+
+
+def _log_normal(source: random.Random, cv: float) -> float:
+    """A factor with median 1 and the given coefficient of variation."""
+    return math.exp(source.gauss(0, math.sqrt(math.log1p(cv * cv)))) if cv else 1.0
+
+
+def _sleep_until(deadline: float) -> None:
+    while (left := deadline - time.perf_counter()) > 0:
+        time.sleep(left)
+
+
+def _token_ids(request: Request, length: int) -> tuple[int, ...]:
+    """Deterministic lower-case letters that depend on the prompt alone."""
+    seed = hashlib.sha256(repr(request.prompt_ids).encode()).digest()
+    return tuple(ord("a") + seed[i % len(seed)] % 26 for i in range(length))
+
+
+def _ask_for_exact_timers() -> None:
+    """Ask the kernel to wake sleeps on time (its default slack is 50 microseconds)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)

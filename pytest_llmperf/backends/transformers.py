@@ -1,0 +1,257 @@
+"""Hugging Face transformers: ``model.generate`` on a static batch, quantized by bitsandbytes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..quantization import MODES
+from ..trace import RequestTrace
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec, Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+MIB = 2**20
+
+
+class TransformersBackend(Backend):
+    """One static batch a round: it runs until its longest request has its tokens."""
+
+    name = "transformers"
+    distributions = ("transformers",)
+    companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    install_hint = "pip install 'pytest-llmperf[transformers]'"
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        if quantization != "none" and "bitsandbytes" not in packages:
+            return Refusal(
+                f"{quantization} needs bitsandbytes: pip install 'pytest-llmperf[bnb]'",
+                by_nature=False,
+            )
+        return None
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        import torch
+        from transformers import AutoTokenizer
+
+        # int8 logs a line per layer and token on a CPU.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
+        self._torch = torch
+        dtype = getattr(torch, spec.compute_dtype)
+        device = _device(spec, torch)
+        self._tokenizer: Any = None
+        if spec.random_weights:
+            model = _random_model(spec, dtype, device)
+        else:
+            model = _trained_model(spec, dtype, device)
+            self._tokenizer = AutoTokenizer.from_pretrained(spec.model, revision=spec.revision)
+        model.eval()
+        self._model = model
+        # Before the first forward pass: on some CPUs that repacks 4-bit weights in place.
+        memory = {"model_memory": _weights_bytes(model) / MIB}
+        self._device = model.get_input_embeddings().weight.device
+        return EngineInfo(
+            device=str(self._device),
+            dtype=str(dtype).removeprefix("torch."),
+            vocabulary=model.config.get_text_config().vocab_size,
+            has_tokenizer=self._tokenizer is not None,
+            parameters=_parameter_count(model),
+            revision=getattr(model.config, "_commit_hash", None),
+            memory=memory,
+            settings={
+                "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        torch = self._torch
+        length = max(request.output_len for request in requests)
+        width = max(len(request.prompt_ids) for request in requests)
+        recorder = _Recorder()
+        with torch.inference_mode():
+            submitted = time.perf_counter()
+            # Padding is on the left, so that every row continues at the same place.
+            rows = [[0] * (width - len(r.prompt_ids)) + list(r.prompt_ids) for r in requests]
+            mask = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in requests]
+            self._model.generate(
+                input_ids=torch.tensor(rows, device=self._device),
+                attention_mask=torch.tensor(mask, device=self._device),
+                streamer=recorder,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=length,
+                # As a keyword: in a generation config None is filled in again from the model's own.
+                eos_token_id=None,
+                pad_token_id=0,
+            )
+        # The first put is the prompt itself.
+        times = recorder.times[1:]
+        tokens = [row.tolist() for row in recorder.tokens[1:]]
+        return [
+            RequestTrace(
+                submitted=submitted,
+                times=tuple(times[: request.output_len]),
+                counts=(1,) * len(times[: request.output_len]),
+                input_tokens=len(request.prompt_ids),
+                token_ids=tuple(step[i] for step in tokens[: request.output_len]),
+            )
+            for i, request in enumerate(requests)
+        ]
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def reset_peak_memory(self) -> None:
+        if self._device.type != "cuda":
+            return super().reset_peak_memory()
+        for index in range(self._torch.cuda.device_count()):
+            self._torch.cuda.reset_peak_memory_stats(index)
+
+    def peak_memory(self) -> float:
+        if self._device.type != "cuda":
+            return super().peak_memory()
+        count = self._torch.cuda.device_count()
+        return float(sum(self._torch.cuda.max_memory_allocated(i) for i in range(count))) / MIB
+
+    def close(self) -> None:
+        del self._model
+        gc.collect()
+
+
+class _Recorder:
+    """A streamer: ``generate`` calls ``put`` with a step's ids once they are on the host."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.tokens: list[torch.Tensor] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        self.times.append(time.perf_counter())
+        self.tokens.append(value)
+
+    def end(self) -> None:
+        """The end of the stream carries no token, so it is no arrival."""
+
+
+def _device(spec: EngineSpec, torch: Any) -> str:
+    if spec.device != "auto":
+        return "cuda:0" if spec.device == "cuda" else spec.device
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _quantization_config(spec: EngineSpec, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    mode = MODES[spec.quantization]
+    if mode.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if mode.bits == 4:
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=mode.four_bit_type,
+            bnb_4bit_use_double_quant=mode.double_quant,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return None
+
+
+def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"dtype": dtype, "device_map": device}
+    if spec.quantization != "none":
+        options["quantization_config"] = _quantization_config(spec, dtype)
+    return options | dict(spec.args)
+
+
+def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        spec.model, revision=spec.revision, **_options(spec, dtype, device)
+    )
+
+
+def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
+    """The architecture with random weights; a quantized one is built on the CPU first."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    config = AutoConfig.from_pretrained(spec.model, revision=spec.revision)
+    plain = spec.quantization == "none" and not spec.args
+    with no_init_weights(), torch.device(device if plain else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.tie_weights()
+    _fill(model)
+    if plain:
+        return model
+    options = _options(spec, dtype, device)
+    # The Auto class has no from_pretrained without a checkpoint; the model's own class has.
+    loaded = type(model).from_pretrained(
+        None, config=config, state_dict=model.state_dict(), **options
+    )
+    del model
+    gc.collect()
+    return loaded
+
+
+def _fill(model: Any) -> None:
+    """Seeded random weights from one small pool: building 7 billion normals would take minutes."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.randn(1 << 20, generator=generator) * 0.02
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+                continue
+            flat = parameter.view(-1)
+            piece = pool.to(device=parameter.device, dtype=parameter.dtype)
+            for begin in range(0, flat.numel(), piece.numel()):
+                part = flat[begin : begin + piece.numel()]
+                part.copy_(piece[: part.numel()])
+
+
+def _weights_bytes(model: Any) -> int:
+    """Bytes of all weights and buffers, each shared one once, quantization constants included."""
+    seen: dict[int, int] = {}
+
+    def add(tensor: Any) -> None:
+        if tensor is not None and tensor.numel():
+            seen[tensor.data_ptr()] = max(
+                seen.get(tensor.data_ptr(), 0), tensor.numel() * tensor.element_size()
+            )
+
+    for tensor in (*model.parameters(), *model.buffers()):
+        add(tensor)
+        add(getattr(tensor, "SCB", None))
+        state = getattr(tensor, "quant_state", None)
+        while state is not None:
+            add(state.absmax)
+            add(getattr(state, "code", None))
+            add(getattr(state, "offset", None))
+            state = getattr(state, "state2", None)
+    return sum(seen.values())
+
+
+def _parameter_count(model: Any) -> int:
+    """Parameters of the architecture: a packed 4-bit weight counts all that it holds."""
+    total = 0
+    for parameter in {id(p): p for p in model.parameters()}.values():
+        state = getattr(parameter, "quant_state", None)
+        total += state.shape.numel() if state is not None else parameter.numel()
+    return total

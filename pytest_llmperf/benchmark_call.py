@@ -1,0 +1,173 @@
+"""The ``llm_benchmark`` fixture's value: one call measures, stores and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from .benchmark_store import is_enabled
+from .llm import LLM, Result
+from .measure import Measurement
+from .metrics import OBJECTIVES, Metric, from_rounds, metric
+from .record import make_record
+from .report.terminal import Row
+from .session import CLOCK, LLMSession
+from .workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
+
+DEFAULT_OUTPUT_LEN = 64
+
+
+@dataclass(frozen=True)
+class Override:
+    """Sizes that the command line sets instead of the test; None leaves the test's own."""
+
+    input_len: int | None = None
+    output_len: int | None = None
+    batch_size: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Part of the test id: other sizes are other measurements."""
+        parts = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
+        return "-".join(f"{name}{value}" for name, value in parts if value is not None)
+
+
+class LLMBenchmark:
+    """Measures a loaded model once a test."""
+
+    def __init__(
+        self, session: LLMSession, node: pytest.Item, benchmark: Any, override: Override
+    ) -> None:
+        self._session = session
+        self._node = node
+        self._benchmark = benchmark
+        self._override = override
+        self._used = False
+
+    def __call__(
+        self,
+        llm: LLM,
+        *,
+        prompt: str | None = None,
+        input_len: int | None = None,
+        output_len: int = DEFAULT_OUTPUT_LEN,
+        batch_size: int = 1,
+        rounds: int | None = None,
+        warmup: int | None = None,
+        slo: Mapping[str, float] | None = None,
+    ) -> Result:
+        """Measure a workload: warm-up rounds, then measured ones, each checked.
+
+        Args:
+            llm: the loaded model.
+            prompt: a text, the same for every request; or
+            input_len: that many random prompt tokens, different in every request and round.
+            output_len: tokens to generate, exactly; end-of-sequence is ignored.
+            batch_size: requests submitted together.
+            rounds: measured rounds (default 5; ``--llm-rounds`` goes before it).
+            warmup: unmeasured rounds before them (default 2; ``--llm-warmup`` goes before it).
+            slo: service-level objectives in seconds by metric (``ttft``, ``tpot``, ``e2e``); gives
+                ``goodput``.
+
+        Returns:
+            The metrics, each with its samples: ``result.ttft.p95``, ``result.output_throughput.mean``.
+
+        Raises:
+            ValueError: for sizes or objectives that mean nothing.
+            pytest.fail.Exception: when the engine fails, or gives other tokens than it had to.
+        """
+        self._use_once()
+        settings, override = self._session.settings, self._override
+        _check_objectives(slo)
+        if override.input_len is not None:
+            prompt, input_len = None, override.input_len
+        workload = Workload(
+            prompt=prompt,
+            input_len=input_len,
+            output_len=override.output_len or output_len,
+            batch_size=override.batch_size or batch_size,
+            rounds=_first(settings.rounds, rounds, DEFAULT_ROUNDS),
+            warmup=_first(settings.warmup, warmup, DEFAULT_WARMUP),
+        )
+        if not is_enabled(self._benchmark):
+            workload = replace(workload, rounds=1, warmup=0)
+        engine = llm.engine()
+        try:
+            measurement = llm.measure(workload)
+        finally:
+            self._session.clear_progress()
+        metrics = from_rounds(measurement.rounds, slo) | _of_process(
+            {
+                "load_time": engine.load_time,
+                "peak_memory": measurement.peak_memory,
+                **engine.info.memory,
+            }
+        )
+        samples = [r.wall_time for r in measurement.rounds]
+        return self._store(llm, workload, measurement, metrics, samples)
+
+    def load(self, llm: LLM) -> Result:
+        """Store how long the engine took to load; it is not loaded again for this."""
+        self._use_once()
+        engine = llm.engine()
+        metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
+        return self._store(llm, None, None, metrics, [engine.load_time])
+
+    def _use_once(self) -> None:
+        if self._used:
+            raise RuntimeError(
+                "llm_benchmark measures once a test: parametrize the test to measure more"
+            )
+        self._used = True
+
+    def _store(
+        self,
+        llm: LLM,
+        workload: Workload | None,
+        measurement: Measurement | None,
+        metrics: Mapping[str, Metric],
+        samples: list[float],
+    ) -> Result:
+        session = self._session
+        result = Result(metrics, measurement)
+        if not is_enabled(self._benchmark):
+            self._benchmark.pedantic(lambda: None)
+            return result
+        record = make_record(
+            nodeid=self._node.nodeid,
+            cell=llm.cell,
+            spec=session.slot.spec(llm.cell),
+            engine=llm.engine(),
+            workload=workload,
+            input_tokens=measurement.rounds[0].requests[0].input_tokens if measurement else None,
+            metrics=metrics,
+            run=session.run(),
+        )
+        chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
+        entries = session.store.add(
+            self._benchmark, self._node.stash[CLOCK], samples, record, chosen
+        )
+        test, _, parameters = self._node.nodeid.partition("[")
+        random_text = session.settings.load_format == "dummy"
+        session.keep(Row(test, parameters.removesuffix("]"), metrics, random_text), entries)
+        return result
+
+
+def _of_process(values: Mapping[str, float]) -> dict[str, Metric]:
+    found = {key: metric(key, [value]) for key, value in values.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def _check_objectives(slo: Mapping[str, float] | None) -> None:
+    for key, limit in (slo or {}).items():
+        if key not in OBJECTIVES:
+            raise ValueError(f"slo: unknown metric {key!r}; known: {', '.join(OBJECTIVES)}")
+        if not limit > 0:
+            raise ValueError(f"slo: {key} has to be a positive number of seconds, not {limit!r}")

@@ -1,0 +1,293 @@
+"""Measurements as pytest-benchmark entries. The only module that touches pytest-benchmark.
+
+A measurement becomes one primary entry (the wall time of a round) and a sibling entry for each chosen
+metric. All of them are lower-is-better, so that every stock column, comparison and gate reads right:
+throughput is stored as seconds per token, and its OPS column is tokens per second.
+
+The primary entry is made through public means alone: a marker sets ``timer=`` to a virtual clock, and
+``benchmark.pedantic`` replays the samples by advancing it. Siblings need three private names; where
+those are gone, they are added to the files through a public hook instead, and only the table and the
+gate inside the run do without them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from .metrics import Metric
+
+ROUND_GROUP = "round"
+_KEY = "llmperf"
+_OPTIONS = {"timer": "engine_clock", "disable_gc": False}
+
+
+class VirtualClock:
+    """A timer that only moves when a replayed sample tells it to."""
+
+    __name__ = "engine_clock"
+    __module__ = "pytest_llmperf"
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@dataclass
+class _SiblingSource:
+    """What pytest-benchmark's Metadata reads from a benchmark fixture."""
+
+    name: str
+    fullname: str
+    group: str
+    param: str | None
+    params: Mapping[str, Any] | None
+    extra_info: dict[str, Any]
+    cprofile_stats: None = None
+    has_error: bool = False
+
+
+@dataclass
+class BenchmarkStore:
+    """The entries of one run."""
+
+    config: pytest.Config
+    _fallback: list[dict[str, Any]] = field(default_factory=list)
+    _warned: bool = False
+
+    def add(
+        self,
+        benchmark: Any,
+        clock: VirtualClock,
+        samples: Sequence[float],
+        record: dict[str, Any],
+        siblings: Sequence[Metric],
+    ) -> list[dict[str, Any]]:
+        """Store a measurement.
+
+        Args:
+            benchmark: the test's ``benchmark`` fixture, not used yet.
+            clock: the timer that its marker has set.
+            samples: wall times of the rounds in seconds (or the one time that was measured).
+            record: for ``extra_info["llmperf"]`` of the primary entry.
+            siblings: metrics that become entries of their own.
+
+        Returns:
+            The same entries as they will stand in the JSON, samples included.
+        """
+        user_group = benchmark.group
+        benchmark.group = user_group or ROUND_GROUP
+        benchmark.extra_info[_KEY] = record
+        _replay(benchmark, clock, samples)
+        sources = [(_sibling(benchmark, user_group, m), lower(m)) for m in siblings]
+        sources = [(source, values) for source, values in sources if values]
+        try:
+            made = [_metadata(source, values) for source, values in sources]
+            self._session().benchmarks.extend(made)
+            return [entry.as_dict(include_data=True) for entry in (benchmark.stats, *made)]
+        except Exception as error:
+            self._warn(error)
+        entries = [_entry(source, values) for source, values in sources]
+        self._fallback += entries
+        return [_entry(_primary(benchmark), samples), *entries]
+
+    def update_json(self, output_json: dict[str, Any]) -> None:
+        """The public way for siblings: into the files, where the private way is gone."""
+        output_json["benchmarks"] += self._fallback
+
+    def hide_table_of_ours(self) -> None:
+        """Leave out pytest-benchmark's wide table when all it would show is in our own."""
+        session = self._session()
+        option = self.config.option
+        asked = (
+            getattr(option, "benchmark_compare", None)
+            or getattr(option, "benchmark_histogram", None)
+            or getattr(option, "benchmark_verbose", None)
+            or getattr(option, "benchmark_columns", None)
+        )
+        entries = list(getattr(session, "benchmarks", ()))
+        if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
+            session.quiet = True
+
+    def storage_path(self) -> Any:
+        """The storage folder, or None where results go elsewhere (Elasticsearch)."""
+        return getattr(getattr(self._session(), "storage", None), "path", None)
+
+    def will_save(self) -> bool:
+        """Whether pytest-benchmark writes this run when it ends."""
+        option = self.config.option
+        names = ("benchmark_autosave", "benchmark_save", "benchmark_json")
+        return any(getattr(option, name, None) for name in names)
+
+    def file_header(self) -> dict[str, Any]:
+        """Machine and commit as pytest-benchmark's own files have them."""
+        hook = self.config.hook
+        machine_info = hook.pytest_benchmark_generate_machine_info(config=self.config)
+        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
+        commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
+        hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
+        return {
+            "machine_info": machine_info,
+            "commit_info": commit_info,
+            "machine_id": getattr(self._session(), "machine_id", "unknown"),
+            "benchmark_version": _version(),
+        }
+
+    def _session(self) -> Any:
+        return self.config.pluginmanager.get_plugin("pytest-benchmark")
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                pytest.PytestWarning(
+                    f"pytest-benchmark {_version()} has changed inside ({type(error).__name__}: "
+                    f"{error}): the metrics are in the saved files, not in this run's own comparison"
+                ),
+                stacklevel=2,
+            )
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
+    return config.pluginmanager.hasplugin("benchmark")
+
+
+def is_enabled(benchmark: Any) -> bool:
+    """Whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
+    return bool(getattr(benchmark, "enabled", False))
+
+
+def use_virtual_clock(item: pytest.Item) -> VirtualClock:
+    """Give a test's ``benchmark`` fixture a virtual clock, its own benchmark marker kept."""
+    clock = VirtualClock()
+    own = item.get_closest_marker("benchmark")
+    kwargs = dict(own.kwargs) if own else {}
+    item.add_marker(pytest.mark.benchmark(**{**kwargs, "timer": clock}), append=False)
+    return clock
+
+
+def lower(metric: Metric) -> list[float]:
+    """Samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
+    if metric.definition.better == "lower":
+        return list(metric.samples)
+    return [1 / s for s in metric.samples] if all(s > 0 for s in metric.samples) else []
+
+
+def sibling_name(name: str, metric: str) -> str:
+    """``test_x[a]`` and ttft give ``test_x[a-ttft]``."""
+    return f"{name[:-1]}-{metric}]" if name.endswith("]") else f"{name}[{metric}]"
+
+
+def _replay(benchmark: Any, clock: VirtualClock, samples: Sequence[float]) -> None:
+    remaining = iter(samples)
+    benchmark.pedantic(lambda: clock.advance(next(remaining, 0.0)), rounds=len(samples))
+
+
+def _primary(benchmark: Any) -> _SiblingSource:
+    return _SiblingSource(
+        benchmark.name,
+        benchmark.fullname,
+        benchmark.group,
+        benchmark.param,
+        benchmark.params,
+        benchmark.extra_info,
+    )
+
+
+def _sibling(benchmark: Any, user_group: str | None, metric: Metric) -> _SiblingSource:
+    group = metric.key + ("_mib" if metric.unit == "MiB" else "")
+    return _SiblingSource(
+        name=sibling_name(benchmark.name, metric.key),
+        fullname=sibling_name(benchmark.fullname, metric.key),
+        group=f"{user_group}:{group}" if user_group else group,
+        param=f"{benchmark.param}-{metric.key}" if benchmark.param else metric.key,
+        params=benchmark.params,
+        extra_info={
+            _KEY: {
+                "parent": benchmark.fullname,
+                "metric": metric.key,
+                "unit": metric.unit,
+                "better": metric.definition.better,
+            }
+        },
+    )
+
+
+def _metadata(source: _SiblingSource, samples: Sequence[float]) -> Any:
+    from pytest_benchmark.stats import Metadata
+
+    entry = Metadata(source, iterations=1, options=_OPTIONS)
+    for sample in samples:
+        entry.update(sample)
+    # Everything that the table, the files and the gate will read, read once now.
+    stored = entry.as_dict(include_data=True, flat=False)
+    if not entry or stored["fullname"] != source.fullname or entry.has_error:
+        raise TypeError("an entry does not keep what it was made of")
+    return entry
+
+
+def _entry(source: _SiblingSource, samples: Sequence[float]) -> dict[str, Any]:
+    return {
+        "group": source.group,
+        "name": source.name,
+        "fullname": source.fullname,
+        "params": source.params,
+        "param": source.param,
+        "extra_info": source.extra_info,
+        "options": _OPTIONS,
+        "stats": stats(samples),
+    }
+
+
+def stats(samples: Sequence[float]) -> dict[str, Any]:
+    """The ``stats`` of an entry without pytest-benchmark's own classes; quartiles are inclusive."""
+    ordered = sorted(samples)
+    mean = statistics.fmean(ordered)
+    stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0.0
+    q1, _, q3 = (
+        statistics.quantiles(ordered, n=4, method="inclusive")
+        if len(ordered) > 1
+        else (ordered * 3)
+    )
+    iqr = q3 - q1
+    inside = [s for s in ordered if q1 - 1.5 * iqr <= s <= q3 + 1.5 * iqr]
+    iqr_outliers = len(ordered) - len(inside)
+    stddev_outliers = sum(1 for s in ordered if abs(s - mean) > stddev)
+    total = sum(ordered)
+    return {
+        "min": ordered[0],
+        "max": ordered[-1],
+        "mean": mean,
+        "stddev": stddev,
+        "rounds": len(ordered),
+        "median": statistics.median(ordered),
+        "iqr": iqr,
+        "q1": q1,
+        "q3": q3,
+        "iqr_outliers": iqr_outliers,
+        "stddev_outliers": stddev_outliers,
+        "outliers": f"{stddev_outliers};{iqr_outliers}",
+        "ld15iqr": inside[0],
+        "hd15iqr": inside[-1],
+        "ops": len(ordered) / total if total else 0,
+        "total": total,
+        "data": list(samples),
+        "iterations": 1,
+    }
+
+
+def _version() -> str:
+    import pytest_benchmark
+
+    return str(pytest_benchmark.__version__)

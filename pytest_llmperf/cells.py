@@ -1,0 +1,231 @@
+"""Which cells a test runs on: model x backend x quantization, chosen before anything loads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pytest
+
+from .backends import NAMES as BACKENDS
+from .backends import backend_class
+from .models import MISSING_EMBEDDED, Model, ModelError, embedded_gguf, parse_model
+from .options import Settings
+from .quantization import ALL, MODES
+from .worker.client import EngineError, installed_packages_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one backend in one quantization mode."""
+
+    model: Model
+    backend: str
+    quantization: str
+
+    @property
+    def id(self) -> str:
+        """The first part of a test's parameters, and the key under which runs are compared."""
+        return f"{self.model.name}-{self.backend}-{self.quantization}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cell, and why it cannot run here (None: it can)."""
+
+    cell: Cell
+    problem: str | None = None
+
+
+@dataclass
+class CellPlan:
+    """The cells of a run: asks each environment once what is installed."""
+
+    settings: Settings
+    _packages: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _cells: dict[str, Cell] = field(default_factory=dict)
+
+    def packages(self, backend: str) -> Mapping[str, str]:
+        """Installed versions by distribution name, in the backend's own environment."""
+        python = self.settings.pythons.get(backend, sys.executable)
+        if python not in self._packages:
+            self._packages[python] = installed_packages_of(python)
+        return self._packages[python]
+
+    def cell(self, cell_id: str) -> Cell:
+        """The cell of a test id; also one that a test names itself."""
+        if cell_id not in self._cells:
+            self._cells[cell_id] = _parse_cell_id(cell_id)
+        return self._cells[cell_id]
+
+    def choices(self, marker: pytest.Mark | None, only_backend: str | None = None) -> list[Choice]:
+        """The cells of a test.
+
+        Args:
+            marker: its ``llm`` marker.
+            only_backend: set by fixtures that are named after a backend.
+
+        Raises:
+            ValueError: one line, for a marker that cannot mean anything.
+        """
+        wanted = _Wanted.from_marker(marker)
+        models = _narrow(wanted.models, self.settings.models) or self.settings.default_models
+        quantizations = _narrow(wanted.quantizations, self.settings.quantizations) or ("none",)
+        explicit = wanted.backends or self.settings.backends
+        if only_backend:
+            backends: Sequence[str] = tuple(
+                b for b in (only_backend,) if explicit is None or b in explicit
+            )
+        elif explicit:
+            backends = _narrow(wanted.backends, self.settings.backends) or ()
+        else:
+            backends = self._installed_backends()
+        nothing = _nothing_left(wanted, self.settings, only_backend)
+        if nothing:
+            backend = only_backend or (wanted.backends or BACKENDS)[0]
+            mode = (wanted.quantizations or ("none",))[0]
+            return [
+                Choice(self._remember(Cell((wanted.models or models)[0], backend, mode)), nothing)
+            ]
+        cells = [Cell(m, b, q) for m in models for b in backends for q in quantizations]
+        return [Choice(self._remember(cell), self.problem(cell)) for cell in cells]
+
+    def problem(self, cell: Cell) -> str | None:
+        """Why a cell cannot run here, as far as that is known before it loads."""
+        try:
+            packages = self.packages(cell.backend)
+        except EngineError as error:
+            return str(error)
+        refusal = backend_class(cell.backend).refusal(cell.quantization, packages)
+        if refusal:
+            return refusal.reason
+        needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
+        if needs_file and cell.backend != "simulated" and embedded_gguf() is None:
+            return MISSING_EMBEDDED
+        return None
+
+    def check_requested(self) -> None:
+        """Raise pytest.UsageError where the command line names a pair that can never work."""
+        names = [model.name for model in self.settings.models or ()]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise pytest.UsageError(
+                f"--llm-model: two models would be called {min(twice)!r} in test ids; "
+                "name one of them: NAME=PATH"
+            )
+        for backend in self.settings.pythons:
+            try:
+                self.packages(backend)
+            except EngineError as error:
+                raise pytest.UsageError(f"--llm-python: {error}") from None
+        if not self.settings.backends or not self.settings.quantizations:
+            return
+        reasons = []
+        for backend in self.settings.backends:
+            for mode in self.settings.quantizations:
+                refusal = backend_class(backend).refusal_of_mode(mode, self.packages(backend))
+                if refusal is None or not refusal.by_nature:
+                    return
+                reasons.append(refusal.reason)
+        raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
+
+    def _installed_backends(self) -> tuple[str, ...]:
+        defaults = [name for name in BACKENDS if backend_class(name).by_default]
+        usable = [
+            name
+            for name in defaults
+            if backend_class(name).refusal("none", self.packages(name)) is None
+        ]
+        # With no engine at all, the first one's skip says what to install.
+        return tuple(usable or defaults[:1])
+
+    def _remember(self, cell: Cell) -> Cell:
+        self._cells[cell.id] = cell
+        return cell
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a test's marker asks for; None where it leaves the choice open."""
+
+    models: tuple[Model, ...] | None
+    backends: tuple[str, ...] | None
+    quantizations: tuple[str, ...] | None
+
+    @classmethod
+    def from_marker(cls, marker: pytest.Mark | None) -> _Wanted:
+        if marker is None:
+            return cls(None, None, None)
+        unknown = set(marker.kwargs) - {"model", "backend", "quant"}
+        if marker.args or unknown:
+            raise ValueError(
+                "@pytest.mark.llm takes model=, backend= and quant= only"
+                + (f", not {min(unknown)}=" if unknown else "")
+            )
+        models = _names(marker.kwargs.get("model"))
+        backends = _names(marker.kwargs.get("backend"))
+        modes = _names(marker.kwargs.get("quant"))
+        _check_known("backend", backends, BACKENDS)
+        _check_known("quant", modes, (*MODES, ALL))
+        try:
+            parsed = tuple(parse_model(name) for name in models) if models else None
+        except ModelError as error:
+            raise ValueError(f"@pytest.mark.llm(model=): {error}") from None
+        return cls(parsed, backends, tuple(MODES) if modes and ALL in modes else modes)
+
+
+def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _check_known(key: str, names: tuple[str, ...] | None, known: Sequence[str]) -> None:
+    for name in names or ():
+        if name not in known:
+            raise ValueError(
+                f"@pytest.mark.llm({key}=): unknown value {name!r}; known: {', '.join(known)}"
+            )
+
+
+def _narrow(wanted: tuple[T, ...] | None, given: tuple[T, ...] | None) -> tuple[T, ...] | None:
+    """The command line narrows what a test wants; what only one of them says stands."""
+    if wanted is None or given is None:
+        return wanted or given
+    return tuple(item for item in wanted if item in given)
+
+
+def _nothing_left(wanted: _Wanted, settings: Settings, only_backend: str | None) -> str | None:
+    """Why a test has no cell at all: it wants one thing, the command line another."""
+    backends = (only_backend,) if only_backend else wanted.backends
+    for key, of_test, given in (
+        ("model", _model_names(wanted.models), _model_names(settings.models)),
+        ("backend", backends, settings.backends),
+        ("quant", wanted.quantizations, settings.quantizations),
+    ):
+        if of_test and given and not set(of_test) & set(given):
+            return (
+                f"the test is for {key} {', '.join(of_test)}, the run for --llm-{key}="
+                f"{','.join(given)}"
+            )
+    return None
+
+
+def _model_names(models: tuple[Model, ...] | None) -> tuple[str, ...] | None:
+    return tuple(model.name for model in models) if models else None
+
+
+def _parse_cell_id(cell_id: str) -> Cell:
+    for mode in sorted(MODES, key=len, reverse=True):
+        for backend in BACKENDS:
+            suffix = f"-{backend}-{mode}"
+            if cell_id.endswith(suffix):
+                return Cell(parse_model(cell_id.removesuffix(suffix)), backend, mode)
+    raise ValueError(
+        f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
+        "smollm2-135m-transformers-none"
+    )

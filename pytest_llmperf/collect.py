@@ -1,0 +1,118 @@
+"""Turns tests into cells while pytest collects: parameters, skips, the virtual clock."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from .backends import NAMES as BACKENDS
+from .benchmark_call import Override
+from .benchmark_store import is_active, use_virtual_clock
+from .session import CLOCK, LLMSession
+
+OVERRIDE = "llm_workload_override"
+SIZES = ("input_len", "output_len", "batch_size")
+
+
+def uses_llm(names: Sequence[str]) -> bool:
+    """Whether fixture names mean a test that needs an engine."""
+    return "llm" in names or "llm_benchmark" in names
+
+
+def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
+    """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
+    if "llm" not in metafunc.fixturenames or _has_own_cells(metafunc):
+        return
+    named = [name for name in BACKENDS if f"{fixture_name(name)}" in metafunc.fixturenames]
+    if len(named) > 1:
+        pytest.fail(
+            f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "
+            f"{', '.join(fixture_name(name) for name in named)}",
+            pytrace=False,
+        )
+    marker = metafunc.definition.get_closest_marker("llm")
+    try:
+        choices = session.plan.choices(marker, named[0] if named else None)
+    except ValueError as error:
+        pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
+    parameters = []
+    for choice in choices:
+        skip = choice.problem is not None and not session.settings.require
+        marks = [pytest.mark.skip(reason=choice.problem or "")] if skip else []
+        parameters.append(pytest.param(choice.cell.id, marks=marks, id=choice.cell.id))
+    metafunc.parametrize("llm", parameters, indirect=True, scope="session")
+
+
+def override_sizes(metafunc: pytest.Metafunc, session: LLMSession) -> None:
+    """Put the command line's sizes in the place of the test's own.
+
+    A size that the test parametrizes gets other values; any other becomes a parameter of its own.
+    """
+    if OVERRIDE not in metafunc.fixturenames:
+        return
+    settings = session.settings
+    given = {size: getattr(settings, size) for size in SIZES if getattr(settings, size)}
+    replaced = {size for size in given if _replace_values(metafunc, size, given[size])}
+    rest = {size: values for size, values in given.items() if size not in replaced}
+    if rest:
+        overrides = [
+            Override(**dict(zip(rest, values, strict=True)))
+            for values in itertools.product(*rest.values())
+        ]
+        metafunc.parametrize(
+            OVERRIDE, overrides, indirect=True, ids=[override.id for override in overrides]
+        )
+
+
+def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
+    """Clocks for tests that measure; skips where this run cannot measure at all."""
+    xdist = bool(os.environ.get("PYTEST_XDIST_WORKER")) or bool(
+        config.getoption("numprocesses", None)
+    )
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if not uses_llm(names):
+            continue
+        if xdist:
+            item.add_marker(
+                pytest.mark.skip(
+                    reason="pytest-xdist is active: LLM tests share one machine, run them without -n"
+                )
+            )
+        elif "llm_benchmark" in names and not is_active(config):
+            item.add_marker(
+                pytest.mark.skip(
+                    reason="llm_benchmark needs pytest-benchmark (-p no:benchmark is set)"
+                )
+            )
+        elif "llm_benchmark" in names:
+            item.stash[CLOCK] = use_virtual_clock(item)
+
+
+def fixture_name(backend: str) -> str:
+    """``llama-cpp`` gives ``llama_cpp_llm``."""
+    return f"{backend.replace('-', '_')}_llm"
+
+
+def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
+    return any(
+        "llm" in _argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
+    )
+
+
+def _argument_names(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _replace_values(metafunc: pytest.Metafunc, size: str, values: Sequence[int]) -> bool:
+    """Replace the values of a test's own parametrize mark; False when it has none."""
+    for node in metafunc.definition.listchain():
+        for index, mark in enumerate(node.own_markers):
+            if mark.name == "parametrize" and _argument_names(mark) == [size]:
+                node.own_markers[index] = pytest.mark.parametrize(size, list(values)).mark
+                return True
+    return False

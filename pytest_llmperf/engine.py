@@ -1,0 +1,152 @@
+"""One resident engine: loads a cell, answers for it, loads it again when its process has died."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .backends.base import EngineInfo, EngineSpec
+from .cells import Cell
+from .environment import has_accelerator, usable_cores
+from .gguf import cached_folder
+from .measure import Measurement
+from .models import embedded_gguf
+from .options import Settings
+from .worker.client import Worker, start_worker
+from .workload import Workload
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """What the worker said when the engine was ready."""
+
+    info: EngineInfo
+    load_time: float
+    """Seconds from asking for the engine to ready, its imports included."""
+    version: str
+    versions: Mapping[str, str]
+    environment: Mapping[str, Any]
+    pid: int
+    number: int
+    """How many engines this run had loaded, this one included."""
+
+
+class EngineSlot:
+    """Holds at most one engine. Loading another cell, or closing, ends the one before."""
+
+    def __init__(self, settings: Settings, log_dir: Path) -> None:
+        self._settings = settings
+        self._log_dir = log_dir
+        self._worker: Worker | None = None
+        self._cell: Cell | None = None
+        self._loaded: LoadedEngine | None = None
+        self.loads = 0
+
+    def ensure(self, cell: Cell, progress: Progress) -> LoadedEngine:
+        """The engine of a cell, loaded now unless it is resident and alive.
+
+        Raises:
+            EngineError: it cannot be loaded; nothing is resident then.
+        """
+        resident = self._worker is not None and self._worker.alive and self._cell == cell
+        if resident and self._loaded is not None:
+            return self._loaded
+        self.close()
+        spec = self._spec(cell, progress)
+        self._worker = self._start(cell)
+        self._cell = cell
+        self.loads += 1
+        progress("load", 0, 0)
+        try:
+            answer = self._call("load", progress, spec=spec.to_wire())
+        except BaseException:
+            self.close()
+            raise
+        self._loaded = LoadedEngine(
+            info=EngineInfo(**answer["info"]),
+            load_time=answer["load_time"],
+            version=answer["version"],
+            versions=answer["versions"],
+            environment=answer["environment"],
+            pid=answer["pid"],
+            number=self.loads,
+        )
+        return self._loaded
+
+    def measure(self, workload: Workload, progress: Progress) -> Measurement:
+        """Run a workload on the resident engine."""
+        answer = self._call("measure", progress, workload=workload.to_wire())
+        return Measurement.from_wire(answer)
+
+    def generate(self, prompt: str | list[int], output_len: int) -> dict[str, Any]:
+        """``ids`` and ``text`` of a greedy continuation."""
+        answer: dict[str, Any] = self._call(
+            "generate", lambda *_: None, prompt=prompt, output_len=output_len
+        )
+        return answer
+
+    def close(self) -> None:
+        """End the resident engine, if there is one."""
+        worker, self._worker = self._worker, None
+        self._cell = self._loaded = None
+        if worker is not None:
+            worker.close()
+
+    def spec(self, cell: Cell) -> EngineSpec:
+        """What the worker is told to load, conversions left out."""
+        settings = self._settings
+        dummy = settings.load_format == "dummy"
+        folder = cell.model.architecture if dummy else None
+        return EngineSpec(
+            backend=cell.backend,
+            quantization=cell.quantization,
+            model=str(folder) if folder else cell.model.source,
+            local=cell.model.is_local or folder is not None,
+            revision=None if cell.model.is_local or folder else settings.revision,
+            dtype=settings.dtype,
+            device=settings.device,
+            load_format=settings.load_format,
+            threads=_threads(settings),
+            args=dict(settings.backend_args.get(cell.backend, {})),
+        )
+
+    def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
+        spec = self.spec(cell)
+        if cell.backend == "simulated" or (spec.random_weights and cell.model.architecture):
+            return spec
+        gguf = embedded_gguf() if cell.model.kind == "embedded" else None
+        if cell.model.kind == "gguf":
+            gguf = Path(cell.model.source)
+        if gguf is None:
+            return spec
+        folder = cached_folder(gguf, self._settings.cache_dir)
+        if not folder.is_dir():
+            progress("convert", 0, 0)
+            # In a process of its own, so that its memory is in no measurement.
+            self._worker, self._cell = self._start(cell), cell
+            try:
+                self._call("convert", progress, gguf=str(gguf), folder=str(folder))
+            finally:
+                self.close()
+        return EngineSpec(**{**spec.to_wire(), "model": str(folder)})
+
+    def _start(self, cell: Cell) -> Worker:
+        python = self._settings.pythons.get(cell.backend, sys.executable)
+        return start_worker(self._settings.isolation, python, self._log_dir / f"{cell.id}.log")
+
+    def _call(self, method: str, progress: Progress, **arguments: Any) -> Any:
+        assert self._worker is not None
+        return self._worker.call(method, progress, self._settings.timeout, **arguments)
+
+
+def _threads(settings: Settings) -> int | None:
+    """Engine threads. On a CPU as many threads as cores collapse under any neighbour: one is left."""
+    if settings.threads:
+        return settings.threads
+    on_cpu = settings.device == "cpu" or (settings.device == "auto" and not has_accelerator())
+    return max(1, usable_cores() - 1) if on_cpu else None

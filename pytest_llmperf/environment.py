@@ -1,0 +1,94 @@
+"""What a number was measured on: hardware, driver, system. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def describe_host() -> dict[str, Any]:
+    """The machine, without anything that starts a driver or a framework."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": usable_cores(),
+        "memory_mib": _total_memory_mib(),
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def describe_device() -> dict[str, Any]:
+    """The same, and the accelerators, as the process that uses them sees them."""
+    return {**describe_host(), "accelerators": _accelerators()}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (a container's or taskset's share, not the machine's)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_accelerator() -> bool:
+    """Whether a GPU's driver is there; asked of the file system, so that no driver starts."""
+    return any(
+        Path(p).exists() for p in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/kfd")
+    )
+
+
+def accelerator_names() -> list[str]:
+    """Names of NVIDIA GPUs, read from the driver's files; empty where there are none."""
+    names = []
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in file.read_text().splitlines():
+            if line.startswith("Model:"):
+                names.append(line.split(":", 1)[1].strip())
+    return names
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _total_memory_mib() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _accelerators() -> list[dict[str, Any]]:
+    # Only a framework that is loaded anyway is asked.
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            {
+                "name": properties.name,
+                "memory_mib": properties.total_memory // 2**20,
+                "cuda": torch.version.cuda,
+                "driver": _nvidia_driver(),
+            }
+        )
+    return found
+
+
+def _nvidia_driver() -> str:
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return "unknown"
+    words = text.splitlines()[0].split()
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")

@@ -1,0 +1,121 @@
+"""What tests hold: a loaded model, and the results of measuring it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .cells import Cell
+from .engine import EngineSlot, LoadedEngine, Progress
+from .measure import Measurement
+from .metrics import METRICS, Metric
+from .worker.client import EngineError
+from .workload import Workload
+
+
+@dataclass(frozen=True)
+class LLMInfo:
+    """What is loaded."""
+
+    model: str
+    """Short name, as in test ids."""
+    source: str
+    """Hub id, file or folder name."""
+    backend: str
+    version: str
+    """Version of the engine."""
+    quantization: str
+    dtype: str
+    """Compute type."""
+    device: str
+    random_weights: bool
+    """True with ``--llm-load-format=dummy``: speed and memory are real, text is not."""
+    parameters: int | None
+    revision: str | None
+    load_time: float
+    """Seconds."""
+
+
+class LLM:
+    """A loaded model. Tests get it from the ``llm`` fixture; its engine lives in the worker."""
+
+    def __init__(
+        self, cell: Cell, slot: EngineSlot, progress: Progress, random_weights: bool
+    ) -> None:
+        self.cell = cell
+        self._slot = slot
+        self._progress = progress
+        self._random = random_weights
+
+    @property
+    def info(self) -> LLMInfo:
+        """What is loaded, as the engine itself reports it."""
+        engine = self.engine()
+        return LLMInfo(
+            model=self.cell.model.name,
+            source=self.cell.model.recorded_source,
+            backend=self.cell.backend,
+            version=engine.version,
+            quantization=self.cell.quantization,
+            dtype=engine.info.dtype,
+            device=engine.info.device,
+            random_weights=self._random,
+            parameters=engine.info.parameters,
+            revision=engine.info.revision,
+            load_time=engine.load_time,
+        )
+
+    def generate(self, prompt: str, output_len: int = 16) -> str:
+        """Greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
+        text = self._generate(prompt, output_len)["text"]
+        if text is None:
+            pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
+        return str(text)
+
+    def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
+        """The same as token ids; the prompt may be token ids too."""
+        return list(self._generate(prompt, output_len)["ids"])
+
+    def engine(self) -> LoadedEngine:
+        """The resident engine; a dead one is loaded again. Fails the test when it cannot be."""
+        try:
+            return self._slot.ensure(self.cell, self._progress)
+        except EngineError as error:
+            pytest.fail(f"cannot load {self.cell.id}: {error}", pytrace=False)
+
+    def measure(self, workload: Workload) -> Measurement:
+        """Run a workload; fails the test when the engine does."""
+        self.engine()
+        try:
+            return self._slot.measure(workload, self._progress)
+        except EngineError as error:
+            pytest.fail(f"{self.cell.id}: {error}", pytrace=False)
+
+    def _generate(self, prompt: str | list[int], output_len: int) -> dict[str, Any]:
+        self.engine()
+        try:
+            return self._slot.generate(prompt, output_len)
+        except EngineError as error:
+            pytest.fail(f"{self.cell.id}: {error}", pytrace=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``llm_benchmark`` returns: the metrics, each with its samples and percentiles.
+
+    ``result.ttft.p95`` reads a metric; ``result.metrics`` holds them all by key.
+    """
+
+    metrics: Mapping[str, Metric]
+    measurement: Measurement | None
+    """The traces behind them; None where nothing was generated (load time alone)."""
+
+    def __getattr__(self, key: str) -> Metric:
+        if key in METRICS:
+            if key in self.metrics:
+                return self.metrics[key]
+            raise AttributeError(f"this measurement has no {key}; it has {', '.join(self.metrics)}")
+        raise AttributeError(key)

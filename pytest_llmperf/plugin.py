@@ -1,0 +1,167 @@
+"""Pytest hooks and fixtures, nothing else. Importing this loads no engine and no numerical library.
+
+What the hooks do stands in modules that are imported when the first test asks for a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .benchmark_call import LLMBenchmark, Override
+    from .llm import LLM
+    from .options import Settings
+    from .session import LLMSession
+
+_SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+_SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
+_MARKER = "llm(model=, backend=, quant=): the cells of a test; the command line narrows them"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    from .options import add_options
+
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from .options import Settings
+
+    config.addinivalue_line("markers", _MARKER)
+    # Read now, so that a mistake ends the run before anything is collected.
+    settings = config.stash[_SETTINGS] = Settings.from_config(config)
+    if settings.given:
+        _start(config)
+
+
+def _start(config: pytest.Config) -> LLMSession:
+    """The run's LLMSession, made for the first test that needs it."""
+    if _SESSION not in config.stash:
+        from .session import LLMSession
+
+        session = LLMSession(config, config.stash[_SETTINGS])
+        session.plan.check_requested()
+        config.stash[_SESSION] = session
+    return config.stash[_SESSION]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "llm" in metafunc.fixturenames or "llm_benchmark" in metafunc.fixturenames:
+        from .collect import override_sizes, parametrize_cells
+
+        session = _start(metafunc.config)
+        parametrize_cells(metafunc, session)
+        override_sizes(metafunc, session)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _SESSION in config.stash:
+        from .collect import prepare_items
+
+        prepare_items(items, config, config.stash[_SESSION])
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> str | None:
+    if _SESSION not in config.stash:
+        return None
+    session = config.stash[_SESSION]
+    ids = [item.callspec.params.get("llm") for item in items if hasattr(item, "callspec")]
+    cells = [session.plan.cell(i) for i in dict.fromkeys(ids) if isinstance(i, str)]
+    return session.header(cells) if cells else None
+
+
+@pytest.fixture(scope="session")
+def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
+    """A loaded model: one of the cells that --llm-model, --llm-backend and --llm-quant choose."""
+    cell_id = getattr(request, "param", None)
+    if cell_id is None:
+        pytest.fail(
+            "llm has to be an argument of the test or of a fixture that it uses", pytrace=False
+        )
+    session = _start(request.config)
+    yield session.open(cell_id)
+    session.slot.close()
+
+
+@pytest.fixture(scope="session")
+def transformers_llm(llm: LLM) -> LLM:
+    """A model loaded by transformers, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
+def vllm_llm(llm: LLM) -> LLM:
+    """A model loaded by vLLM, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
+def simulated_llm(llm: LLM) -> LLM:
+    """The simulated engine with its programmed times (--llm-backend-arg simulated.KEY=VALUE)."""
+    return llm
+
+
+@pytest.fixture
+def llm_workload_override(request: pytest.FixtureRequest) -> Override:
+    """Sizes that the command line sets (--llm-input-len, --llm-output-len, --llm-batch-size)."""
+    from .benchmark_call import Override
+
+    override: Override = getattr(request, "param", None) or Override()
+    return override
+
+
+@pytest.fixture
+def llm_benchmark(
+    request: pytest.FixtureRequest, benchmark: Any, llm_workload_override: Override
+) -> LLMBenchmark:
+    """Measure latency and throughput: llm_benchmark(llm, input_len=128, output_len=64)."""
+    from .benchmark_call import LLMBenchmark
+
+    return LLMBenchmark(_start(request.config), request.node, benchmark, llm_workload_override)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    if _SESSION in config.stash:
+        config.stash[_SESSION].store.update_json(output_json)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    # pytest-benchmark saves in a wrapper around this hook: when it fails, this is never called.
+    if _SESSION in session.config.stash:
+        own = session.config.stash[_SESSION]
+        own.slot.close()
+        own.finished_with = int(exitstatus)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    # First, because a regression that pytest-benchmark finds there ends the summaries after it.
+    if _SESSION not in config.stash:
+        return
+    session = config.stash[_SESSION]
+    if session.rows:
+        from .report.terminal import legend, table
+
+        terminalreporter.section("LLM performance")
+        for line in [*table(session.rows), "", *legend(session.rows)]:
+            terminalreporter.write_line(line)
+        session.store.hide_table_of_ours()
+    message = session.settle_journal()
+    if message:
+        terminalreporter.write_line(message)
+    for run in session.left_behind():
+        terminalreporter.write_line(
+            f"an earlier run was killed and left {len(run.entries)} entries: pytest-llmperf recover"
+        )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SESSION in config.stash:
+        config.stash[_SESSION].slot.close()

@@ -1,0 +1,161 @@
+"""Header line, progress line, and the table after the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ..metrics import Metric
+
+_PHASES = {
+    "convert": "dequantizing the GGUF file (once)",
+    "load": "loading",
+    "warm-up": "warm-up",
+    "round": "round",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement for the table."""
+
+    test: str
+    """Node id without its parameters: rows of one test stand together."""
+    cell: str
+    """The test's parameters, the cell first."""
+    metrics: Mapping[str, Metric]
+    invalid_text: bool = False
+    """Random weights: the text means nothing."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    key: str
+    title: str
+    scale: float
+    digits: int
+
+
+_COLUMNS = (
+    _Column("ttft", "ttft ms", 1e3, 1),
+    _Column("tpot", "tpot ms", 1e3, 2),
+    _Column("e2e", "e2e s", 1, 3),
+    _Column("output_throughput", "tokens/s", 1, 1),
+    _Column("peak_memory", "peak MiB", 1, 0),
+    _Column("load_time", "load s", 1, 1),
+)
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of the table: a row a cell, p50 with its spread, tokens/s against the first row.
+
+    Spread is half the interquartile range over the median. A section a test; columns without a value
+    in a section are left out.
+    """
+    from tabulate import tabulate
+
+    lines: list[str] = []
+    for test in dict.fromkeys(row.test for row in rows):
+        section = [row for row in rows if row.test == test]
+        only_load = all(set(row.metrics) <= _NO_ROUNDS for row in section)
+        columns = [
+            column
+            for column in _COLUMNS
+            if any(column.key in row.metrics for row in section)
+            and (column.key != "load_time" or only_load)
+        ]
+        body = [
+            [row.cell, *(_value(row, column) for column in columns), _ratio(row, section[0])]
+            for row in section
+        ]
+        headers = ["", *(column.title for column in columns), "ratio"]
+        if all(not row[-1] for row in body):
+            body, headers = [row[:-1] for row in body], headers[:-1]
+        align = ["left", *["right"] * (len(headers) - 1)]
+        lines.append(test)
+        lines += tabulate(
+            body, headers, tablefmt="simple", colalign=align, disable_numparse=True
+        ).splitlines()
+        lines.append("")
+    return lines[:-1]
+
+
+_NO_ROUNDS = {"load_time", "model_memory", "kv_cache_memory"}
+_FOOTNOTE = (
+    "p50 +- spread (half the interquartile range); ratio: tokens/s against the first row; "
+    "peak MiB: resident set on a CPU, allocator's peak on a GPU, (reserved key-value pool)"
+)
+
+
+def legend(rows: Sequence[Row]) -> list[str]:
+    """What the table's numbers are."""
+    lines = [_FOOTNOTE] if any("ttft" in row.metrics for row in rows) else []
+    if any(row.invalid_text for row in rows):
+        lines.append(
+            "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
+        )
+    return lines
+
+
+def _value(row: Row, column: _Column) -> str:
+    metric = row.metrics.get(column.key)
+    if metric is None:
+        return "-"
+    text = f"{metric.p50 * column.scale:,.{column.digits}f}"
+    if metric.n > 1:
+        text += f" ±{metric.spread * 100:>2.0f}%"
+    pool = row.metrics.get("kv_cache_memory")
+    if column.key == "peak_memory" and pool is not None and pool.p50:
+        text += f" ({pool.p50:,.0f})"
+    return text
+
+
+def _ratio(row: Row, first: Row) -> str:
+    own, reference = row.metrics.get("output_throughput"), first.metrics.get("output_throughput")
+    if own is None or reference is None:
+        return ""
+    return f"{own.p50 / reference.p50:.2f}x"
+
+
+class ProgressLine:
+    """One line on the terminal that says what the engine does; silent when there is no terminal.
+
+    It changes only when the engine says something: a line that redraws itself on a timer would be a
+    busy neighbour to the engine.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._open = False
+
+    @property
+    def _visible(self) -> bool:
+        return self._reporter is not None and self._reporter.isatty
+
+    def show(self, name: str, phase: str, number: int, total: int) -> None:
+        """Show a phase of a cell."""
+        if self._visible:
+            count = f" {number}/{total}" if total else " ..."
+            self._write(f"{name}: {_PHASES.get(phase, phase)}{count}")
+            self._open = True
+
+    def clear(self) -> None:
+        """Leave the line as it was before."""
+        if self._open:
+            self._write("")
+            self._open = False
+
+    def _write(self, text: str) -> None:
+        width = self._reporter._tw.fullwidth - 1
+        if self._capture is None:
+            self._draw(text[:width], width)
+        else:
+            with self._capture.global_and_fixture_disabled():
+                self._draw(text[:width], width)
+
+    def _draw(self, text: str, width: int) -> None:
+        self._reporter.write("\r" + text.ljust(width) + ("" if text else "\r"), flush=True)

@@ -1,0 +1,153 @@
+"""One pytest run: its settings, its engine, what it has measured."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .benchmark_store import BenchmarkStore, VirtualClock
+from .cells import Cell, CellPlan
+from .engine import EngineSlot
+from .environment import accelerator_names, has_accelerator, usable_cores
+from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
+from .llm import LLM
+from .options import Settings
+from .record import Run
+from .report.terminal import ProgressLine, Row
+
+CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
+
+
+class LLMSession:
+    """Made once a run; everything in it is made on first use."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.settings = settings
+        self.plan = CellPlan(settings)
+        self.store = BenchmarkStore(config)
+        self.slot = EngineSlot(settings, _log_dir(config))
+        self.rows: list[Row] = []
+        self.finished_with: int | None = None
+        self._progress = ProgressLine(config)
+        self._run: Run | None = None
+        self._header: dict[str, Any] = {}
+        self._journal: Journal | None = None
+        self._run_id = uuid.uuid4().hex[:12]
+
+    def open(self, cell_id: str) -> LLM:
+        """The cell of a test, its engine loaded. Fails or skips the test when that cannot be."""
+        try:
+            cell = self.plan.cell(cell_id)
+        except ValueError as error:
+            pytest.fail(str(error), pytrace=False)
+        problem = self.plan.problem(cell)
+        if problem:
+            (pytest.fail if self.settings.require else pytest.skip)(problem)
+        llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
+        try:
+            llm.engine()
+        finally:
+            self._progress.clear()
+        return llm
+
+    def run(self) -> Run:
+        """Identity of this run; commit and machine are looked up once."""
+        if self._run is None:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            self._header = {**self.store.file_header(), "datetime": now}
+            commit = self._header["commit_info"]
+            self._run = Run(self._run_id, now, commit.get("id"), commit.get("dirty"))
+        return self._run
+
+    def keep(self, row: Row, entries: Sequence[dict[str, Any]]) -> None:
+        """Keep a finished measurement: on disk now, in the table later."""
+        self.run()
+        if self._journal is None:
+            self._journal = Journal(self.storage, self._run_id, lambda: self._header)
+        self._journal.append(entries)
+        self.rows.append(row)
+
+    @property
+    def storage(self) -> Path:
+        """pytest-benchmark's storage folder."""
+        return Path(self.store.storage_path() or ".benchmarks")
+
+    def clear_progress(self) -> None:
+        self._progress.clear()
+
+    def settle_journal(self) -> str | None:
+        """Remove the journal of a run that ended as it should; else say what is kept, and where."""
+        journal = self._journal
+        if journal is None:
+            return None
+        complete = self.finished_with is not None
+        interrupted = self.finished_with in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+        )
+        if complete and (self.store.will_save() or not interrupted):
+            journal.remove()
+            return None
+        return (
+            f"interrupted: {journal.entries} measured entries are kept in {journal.path}; "
+            "pytest-llmperf recover stores them"
+        )
+
+    def left_behind(self) -> list[Interrupted]:
+        """What earlier runs left when they were killed."""
+        found = []
+        for path in interrupted_runs(self.storage):
+            try:
+                run = read(path)
+            except JournalError:
+                continue
+            if path.stem != self._run_id and not run.is_running:
+                found.append(run)
+        return found
+
+    def header(self, cells: Sequence[Cell]) -> str:
+        """One line: models, engines with versions, device."""
+        models = ", ".join(dict.fromkeys(cell.model.name for cell in cells))
+        if self.settings.load_format == "dummy":
+            models += " (random weights)"
+        engines = ", ".join(self._engine(name) for name in dict.fromkeys(c.backend for c in cells))
+        return f"llm: {models} on {engines}; {self._device()}"
+
+    def _engine(self, backend: str) -> str:
+        from .backends import backend_class
+        from .worker.client import EngineError
+
+        try:
+            packages = self.plan.packages(backend)
+        except EngineError:
+            return f"{backend} (not installed)"
+        version = backend_class(backend).version(packages)
+        return f"{backend} {version if version != 'unknown' else '(not installed)'}"
+
+    def _device(self) -> str:
+        device = self.settings.device
+        if device == "cpu" or (device == "auto" and not has_accelerator()):
+            threads = self.settings.threads or max(1, usable_cores() - 1)
+            return f"cpu, {threads} of {usable_cores()} cores"
+        names = ", ".join(accelerator_names()) or "accelerator"
+        return names if device == "auto" else f"{device} ({names})"
+
+    def _show(self, cell: Cell) -> Any:
+        def show(phase: str, number: int, total: int) -> None:
+            self._progress.show(cell.id, phase, number, total)
+
+        return show
+
+
+def _log_dir(config: pytest.Config) -> Path:
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        return Path(cache.mkdir("llmperf-logs"))
+    return Path(tempfile.gettempdir()) / f"pytest-llmperf-logs-{os.getpid()}"

@@ -1,0 +1,254 @@
+"""Pytest's side of a worker: start it, call it, and end it whatever happens."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[str, int, int], None]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_CLOSE_TIMEOUT = 30.0
+# Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
+# the kernel then closes the pipe that this shell reads.
+_WATCHDOG = 'read -r word; [ "$word" = done ] || kill -KILL -- "-$0"'
+
+
+class EngineError(Exception):
+    """The engine cannot do what was asked; it is still there. One line for the terminal."""
+
+
+class EngineDied(EngineError):
+    """The engine's process is gone."""
+
+
+class EngineTimeout(EngineDied):
+    """The engine gave no sign of life for too long and was ended."""
+
+
+class InvalidMeasurementError(EngineError):
+    """The engine answered, but not with what was asked for."""
+
+
+class Worker(ABC):
+    """Where an engine lives: in a process of its own, or (for a debugger) in this one."""
+
+    @abstractmethod
+    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+        """Call a method of ``server.EngineHost`` and wait for its answer.
+
+        Args:
+            timeout: seconds that may pass without an answer or a sign of progress.
+
+        Raises:
+            EngineError: with one line; EngineDied when the worker is of no more use.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the engine and everything it started. Never raises."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool: ...
+
+
+def start_worker(isolation: str, python: str, log: Path) -> Worker:
+    """A worker in a process of its own (``process``) or in this one (``none``)."""
+    return ProcessWorker(python, log) if isolation == "process" else InlineWorker()
+
+
+class InlineWorker(Worker):
+    """The engine in pytest's own process: a debugger can step into it, nothing protects from it."""
+
+    def __init__(self) -> None:
+        from .server import EngineHost
+
+        self._host = EngineHost()
+
+    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+        from .server import answer
+
+        kind, payload = answer(self._host, method, arguments, progress)
+        return _result(kind, payload, log=None)
+
+    def close(self) -> None:
+        from .server import answer
+
+        answer(self._host, "close", {}, lambda *_: None)
+
+    @property
+    def alive(self) -> bool:
+        return True
+
+
+class ProcessWorker(Worker):
+    """The engine in a child process, in a session of its own, carried by execnet."""
+
+    def __init__(self, python: str, log: Path) -> None:
+        import execnet
+
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._group = execnet.Group()
+        self._pid: int | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        try:
+            gateway = self._group.makegateway(
+                f"popen//python={shlex.quote(python)}//execmodel=main_thread_only"
+            )
+            self._channel = gateway.remote_exec(_bootstrap, package=str(_PACKAGE), log=str(log))
+            _, pid = self._channel.receive(timeout=60)
+        except (OSError, EOFError, self._timeout_error, self._remote_error) as error:
+            self._group.terminate(timeout=1)
+            detail = str(error).strip().splitlines() or [type(error).__name__]
+            raise EngineDied(f"cannot start a worker with {python}: {detail[-1]}") from None
+        self._gateway = gateway
+        self._pid = pid
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHDOG, str(pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    @property
+    def _timeout_error(self) -> type[Exception]:
+        import execnet
+
+        error: type[Exception] = execnet.TimeoutError
+        return error
+
+    @property
+    def _remote_error(self) -> type[Exception]:
+        import execnet
+
+        error: type[Exception] = execnet.RemoteError
+        return error
+
+    @property
+    def alive(self) -> bool:
+        return self._pid is not None
+
+    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+        if not self.alive:
+            raise EngineDied(f"the engine's process has ended; log: {self._log}")
+        try:
+            self._channel.send((method, arguments))
+            while True:
+                kind, payload = self._channel.receive(timeout=timeout)
+                if kind != "progress":
+                    return _result(kind, payload, log=self._log)
+                progress(*payload)
+        except (EOFError, OSError):
+            raise EngineDied(f"the engine's process {self._end()}; log: {self._log}") from None
+        except self._timeout_error:
+            self.kill()
+            raise EngineTimeout(
+                f"no answer for {timeout:g} s (--llm-timeout), so the engine was ended; "
+                f"log: {self._log}"
+            ) from None
+        except EngineError:
+            raise
+        except BaseException:
+            # Ctrl-C among others: the engine is in the middle of something nobody waits for.
+            self.kill()
+            raise
+
+    def close(self) -> None:
+        if not self.alive:
+            return
+        try:
+            self.call("close", lambda *_: None, _CLOSE_TIMEOUT)
+        except EngineError:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the worker's process group at once."""
+        pid, self._pid = self._pid, None
+        if pid is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        if self._watchdog is not None:
+            with suppress(OSError):
+                self._watchdog.communicate(b"done\n")
+        self._group.terminate(timeout=1)
+
+    def _end(self) -> str:
+        """How the process ended, in words; its children are ended too."""
+        process = getattr(getattr(self._gateway, "_io", None), "popen", None)
+        status = None
+        if isinstance(process, subprocess.Popen):
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(5)
+        self.kill()
+        if status is None:
+            return "ended unexpectedly"
+        if status == -signal.SIGKILL:
+            return "was killed by SIGKILL (out of memory, or by hand)"
+        if status < 0:
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"ended unexpectedly with exit code {status}"
+
+
+def _result(kind: str, payload: Any, log: Path | None) -> Any:
+    if kind == "ok":
+        return payload
+    if kind == "invalid":
+        raise InvalidMeasurementError(payload)
+    raise EngineError(payload if log is None else f"{payload}; log: {log}")
+
+
+def installed_packages_of(python: str) -> dict[str, str]:
+    """Versions by distribution name in another interpreter's environment.
+
+    Raises:
+        EngineError: when it cannot be run.
+    """
+    from . import server
+
+    if python == sys.executable:
+        return server.installed_packages()
+    code = (
+        "import importlib.metadata as m\n"
+        "for d in m.distributions(): print((d.metadata['Name'] or ''), d.version)"
+    )
+    try:
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EngineError(f"{python} does not run as a Python interpreter ({error})") from None
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        name, _, version = line.rpartition(" ")
+        if name:
+            found.setdefault(name.lower().replace("_", "-"), version)
+    return found
+
+
+def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
+    # Sent to the worker as source. It loads this package by its own location alone: putting the
+    # folder above it on the path would bring this environment's packages into the worker's.
+    import importlib.util
+    import sys
+
+    spec = importlib.util.spec_from_file_location(
+        "pytest_llmperf", package + "/__init__.py", submodule_search_locations=[package]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pytest_llmperf"] = module
+    spec.loader.exec_module(module)
+    from pytest_llmperf.worker.server import serve
+
+    serve(channel, log)

@@ -1,0 +1,157 @@
+"""The engine's side: load, measure, generate, close.
+
+Runs in the worker process, in whatever environment the engine needs, so it imports only the
+standard library and modules of this package that do the same.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..backends import backend_class
+from ..backends.base import Backend, EngineInfo, EngineSpec
+from ..environment import describe_device
+from ..measure import InvalidMeasurement, check, encoder, measure
+from ..workload import Request, Workload
+
+Report = Callable[[str, int, int], None]
+
+
+class EngineHost:
+    """One engine and the calls that it answers; arguments and answers are builtin types only."""
+
+    def __init__(self) -> None:
+        self._backend: Backend | None = None
+        self._info: EngineInfo | None = None
+
+    def load(self, spec: dict[str, Any], report: Report) -> dict[str, Any]:
+        """Load an engine; the answer says what is loaded and how long it took."""
+        start = time.perf_counter()
+        _prepare_environment(EngineSpec(**spec))
+        engine = EngineSpec(**spec)
+        backend = backend_class(engine.backend)()
+        info = backend.load(engine)
+        load_time = time.perf_counter() - start
+        self._backend, self._info = backend, info
+        packages = installed_packages()
+        named = (*backend.distributions, *backend.companions)
+        return {
+            "info": asdict(info),
+            "load_time": load_time,
+            "pid": os.getpid(),
+            "versions": {name: packages[name] for name in named if name in packages},
+            "version": backend.version(packages),
+            "environment": describe_device(),
+        }
+
+    def measure(self, workload: dict[str, Any], report: Report) -> dict[str, Any]:
+        """Run a workload; the answer is a Measurement in its wire form."""
+        backend, info = self._loaded()
+        return measure(backend, info, Workload(**workload), report).to_wire()
+
+    def generate(self, prompt: str | list[int], output_len: int, report: Report) -> dict[str, Any]:
+        """Greedy continuation of one prompt: token ids, and text where there is a tokenizer."""
+        backend, info = self._loaded()
+        ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
+        request = Request(tuple(ids), output_len)
+        traces = backend.generate([request])
+        check([request], traces, "generate")
+        output = list(traces[0].token_ids)
+        return {"ids": output, "text": backend.decode(output) if info.has_tokenizer else None}
+
+    def convert(self, gguf: str, folder: str, report: Report) -> None:
+        """Dequantize a GGUF file into a folder (see ``gguf.convert``)."""
+        from ..gguf import convert
+
+        _prepare_environment(None)
+        convert(Path(gguf), Path(folder))
+
+    def close(self, report: Report) -> None:
+        """Let the engine end its own processes."""
+        if self._backend is not None:
+            backend, self._backend = self._backend, None
+            backend.close()
+
+    def _loaded(self) -> tuple[Backend, EngineInfo]:
+        if self._backend is None or self._info is None:
+            raise RuntimeError("no engine is loaded")
+        return self._backend, self._info
+
+
+def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Report) -> Any:
+    """Call one method of the host; an exception becomes an answer, so that it can travel.
+
+    Returns:
+        ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
+    """
+    try:
+        return "ok", getattr(host, method)(**arguments, report=report)
+    except InvalidMeasurement as error:
+        return "invalid", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return "error", one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    """The heart of an engine's exception: its type and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else "no message"
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def serve(channel: Any, log: str) -> None:
+    """Answer calls from the channel until it closes; all of the engine's output goes to the log."""
+    _redirect_output(log)
+    os.setsid()
+    # Ctrl-C is pytest's to handle: it decides what happens to this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel.send(("started", os.getpid()))
+    host = EngineHost()
+
+    def report(phase: str, number: int, total: int) -> None:
+        channel.send(("progress", (phase, number, total)))
+
+    for method, arguments in channel:
+        channel.send(answer(host, method, arguments, report))
+    # Pytest is gone or wants no more.
+    answer(host, "close", {}, report=lambda *_: None)
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of everything installed in this environment, by lower-case name."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            # The first one on the path is the one that imports.
+            found.setdefault(name.lower().replace("_", "-"), distribution.version)
+    return found
+
+
+def _redirect_output(log: str) -> None:
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _prepare_environment(spec: EngineSpec | None) -> None:
+    """What engines read from the environment when they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if spec is None or spec.local:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if spec is not None and spec.threads:
+        os.environ["OMP_NUM_THREADS"] = str(spec.threads)
+        os.environ["MKL_NUM_THREADS"] = str(spec.threads)

@@ -1,0 +1,90 @@
+"""What to ask: prompts, lengths, batch, rounds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DEFAULT_ROUNDS = 5
+DEFAULT_WARMUP = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: prompt token ids and the exact number of tokens to generate."""
+
+    prompt_ids: tuple[int, ...]
+    output_len: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A fixed amount of work, the same in every round.
+
+    Exactly one of ``prompt`` (a text, tokenized by the model) and ``input_len`` (that many random
+    token ids, different in every request and round, so that no cache can help) is set.
+    """
+
+    output_len: int
+    prompt: str | None = None
+    input_len: int | None = None
+    batch_size: int = 1
+    rounds: int = DEFAULT_ROUNDS
+    warmup: int = DEFAULT_WARMUP
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.input_len is None):
+            raise ValueError("give exactly one of prompt= and input_len=")
+        if self.prompt == "":
+            raise ValueError("prompt= must not be empty")
+        for name, least in (("output_len", 1), ("batch_size", 1), ("rounds", 1), ("warmup", 0)):
+            _check_int(name, getattr(self, name), least)
+        if self.input_len is not None:
+            _check_int("input_len", self.input_len, 1)
+
+    @property
+    def hash(self) -> str:
+        """Names the work itself: rounds and warm-up repeat it and are no part of it."""
+        fields = {k: v for k, v in asdict(self).items() if k not in ("rounds", "warmup")}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+    def requests(
+        self, round_index: int, encode: Callable[[str], list[int]], vocabulary: int
+    ) -> list[Request]:
+        """The requests of one round (warm-up rounds have negative indices).
+
+        Args:
+            encode: text to token ids, the engine's own.
+            vocabulary: number of token ids that random prompts may use.
+        """
+        if self.prompt is not None:
+            ids = tuple(encode(self.prompt))
+            return [Request(ids, self.output_len)] * self.batch_size
+        assert self.input_len is not None
+        return [
+            Request(_random_ids(self, round_index, i, vocabulary), self.output_len)
+            for i in range(self.batch_size)
+        ]
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _check_int(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _random_ids(
+    workload: Workload, round_index: int, request_index: int, vocabulary: int
+) -> tuple[int, ...]:
+    # The first ids of a vocabulary are usually control tokens: leave them out where there is room.
+    low = min(256, vocabulary // 2)
+    source = random.Random(f"{workload.seed}/{round_index}/{request_index}")
+    assert workload.input_len is not None
+    return tuple(source.randrange(low, vocabulary) for _ in range(workload.input_len))
