@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 from .backends import NAMES as BACKENDS
-from .backends import backend_class
+from .backends import backend_class, family
 from .models import MISSING_EMBEDDED, Model, ModelError, embedded_gguf, parse_model
 from .options import Settings
 from .quantization import ALL, MODES
@@ -59,7 +59,7 @@ class CellPlan:
     def cell(self, cell_id: str) -> Cell:
         """The cell of a test id; also one that a test names itself."""
         if cell_id not in self._cells:
-            self._cells[cell_id] = _parse_cell_id(cell_id)
+            self._cells[cell_id] = self._parse(cell_id)
         return self._cells[cell_id]
 
     def choices(self, marker: pytest.Mark | None, only_backend: str | None = None) -> list[Choice]:
@@ -73,24 +73,15 @@ class CellPlan:
             ValueError: one line, for a marker that cannot mean anything.
         """
         wanted = _Wanted.from_marker(marker)
-        models = _narrow(wanted.models, self.settings.models) or self.settings.default_models
+        models = self._models(wanted)
         quantizations = _narrow(wanted.quantizations, self.settings.quantizations) or ("none",)
-        explicit = wanted.backends or self.settings.backends
-        if only_backend:
-            backends: Sequence[str] = tuple(
-                b for b in (only_backend,) if explicit is None or b in explicit
-            )
-        elif explicit:
-            backends = _narrow(wanted.backends, self.settings.backends) or ()
-        else:
-            backends = self._installed_backends()
+        backends = self._backends(wanted, only_backend)
         nothing = _nothing_left(wanted, self.settings, only_backend)
         if nothing:
             backend = only_backend or (wanted.backends or BACKENDS)[0]
             mode = (wanted.quantizations or ("none",))[0]
-            return [
-                Choice(self._remember(Cell((wanted.models or models)[0], backend, mode)), nothing)
-            ]
+            model = (wanted.models or self.settings.default_models)[0]
+            return [Choice(self._remember(Cell(model, backend, mode)), nothing)]
         cells = [Cell(m, b, q) for m in models for b in backends for q in quantizations]
         return [Choice(self._remember(cell), self.problem(cell)) for cell in cells]
 
@@ -104,7 +95,7 @@ class CellPlan:
         if refusal:
             return refusal.reason
         needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
-        if needs_file and cell.backend != "simulated" and embedded_gguf() is None:
+        if needs_file and family(cell.backend) != "simulated" and embedded_gguf() is None:
             return MISSING_EMBEDDED
         return None
 
@@ -133,6 +124,22 @@ class CellPlan:
                 reasons.append(refusal.reason)
         raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
 
+    def _models(self, wanted: _Wanted) -> tuple[Model, ...]:
+        """The command line says where a model's files are, the test by name which ones it wants."""
+        if wanted.models is None or self.settings.models is None:
+            return wanted.models or self.settings.default_models
+        names = [model.name for model in wanted.models]
+        return tuple(model for model in self.settings.models if model.name in names)
+
+    def _backends(self, wanted: _Wanted, only_backend: str | None) -> tuple[str, ...]:
+        """What the command line names, or what is installed, as far as the test is for it."""
+        for_test = (only_backend,) if only_backend else wanted.backends
+        candidates = self.settings.backends or (
+            *(for_test or self._installed_backends()),
+            *self.settings.variants,
+        )
+        return tuple(name for name in candidates if for_test is None or family(name) in for_test)
+
     def _installed_backends(self) -> tuple[str, ...]:
         defaults = [name for name in BACKENDS if backend_class(name).by_default]
         usable = [
@@ -142,6 +149,19 @@ class CellPlan:
         ]
         # With no engine at all, the first one's skip says what to install.
         return tuple(usable or defaults[:1])
+
+    def _parse(self, cell_id: str) -> Cell:
+        named = {model.name: model for model in self.settings.models or ()}
+        for mode in MODES:
+            for backend in (*BACKENDS, *self.settings.variants):
+                suffix = f"-{backend}-{mode}"
+                if cell_id.endswith(suffix):
+                    name = cell_id.removesuffix(suffix)
+                    return Cell(named.get(name) or parse_model(name), backend, mode)
+        raise ValueError(
+            f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
+            "smollm2-135m-transformers-none"
+        )
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell
@@ -166,9 +186,9 @@ class _Wanted:
                 "@pytest.mark.llm takes model=, backend= and quant= only"
                 + (f", not {min(unknown)}=" if unknown else "")
             )
-        models = _names(marker.kwargs.get("model"))
-        backends = _names(marker.kwargs.get("backend"))
-        modes = _names(marker.kwargs.get("quant"))
+        models = _names("model", marker.kwargs.get("model"))
+        backends = _names("backend", marker.kwargs.get("backend"))
+        modes = _names("quant", marker.kwargs.get("quant"))
         _check_known("backend", backends, BACKENDS)
         _check_known("quant", modes, (*MODES, ALL))
         try:
@@ -178,10 +198,15 @@ class _Wanted:
         return cls(parsed, backends, tuple(MODES) if modes and ALL in modes else modes)
 
 
-def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+def _names(key: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    return (value,) if isinstance(value, str) else tuple(value)
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"@pytest.mark.llm({key}=): {value!r} is neither a name nor a list of names"
+        )
+    return tuple(names)
 
 
 def _check_known(key: str, names: tuple[str, ...] | None, known: Sequence[str]) -> None:
@@ -201,10 +226,14 @@ def _narrow(wanted: tuple[T, ...] | None, given: tuple[T, ...] | None) -> tuple[
 
 def _nothing_left(wanted: _Wanted, settings: Settings, only_backend: str | None) -> str | None:
     """Why a test has no cell at all: it wants one thing, the command line another."""
+    if only_backend and wanted.backends and only_backend not in wanted.backends:
+        return (
+            f"the test is for backend {', '.join(wanted.backends)}, its fixture for {only_backend}"
+        )
     backends = (only_backend,) if only_backend else wanted.backends
     for key, of_test, given in (
         ("model", _model_names(wanted.models), _model_names(settings.models)),
-        ("backend", backends, settings.backends),
+        ("backend", backends, _families(settings.backends)),
         ("quant", wanted.quantizations, settings.quantizations),
     ):
         if of_test and given and not set(of_test) & set(given):
@@ -215,17 +244,9 @@ def _nothing_left(wanted: _Wanted, settings: Settings, only_backend: str | None)
     return None
 
 
+def _families(backends: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(family(name) for name in backends)) if backends else None
+
+
 def _model_names(models: tuple[Model, ...] | None) -> tuple[str, ...] | None:
     return tuple(model.name for model in models) if models else None
-
-
-def _parse_cell_id(cell_id: str) -> Cell:
-    for mode in sorted(MODES, key=len, reverse=True):
-        for backend in BACKENDS:
-            suffix = f"-{backend}-{mode}"
-            if cell_id.endswith(suffix):
-                return Cell(parse_model(cell_id.removesuffix(suffix)), backend, mode)
-    raise ValueError(
-        f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
-        "smollm2-135m-transformers-none"
-    )

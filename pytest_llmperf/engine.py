@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .backends import family
 from .backends.base import EngineInfo, EngineSpec
 from .cells import Cell
 from .environment import has_accelerator, usable_cores
@@ -83,10 +84,10 @@ class EngineSlot:
         answer = self._call("measure", progress, workload=workload.to_wire())
         return Measurement.from_wire(answer)
 
-    def generate(self, prompt: str | list[int], output_len: int) -> dict[str, Any]:
-        """``ids`` and ``text`` of a greedy continuation."""
-        answer: dict[str, Any] = self._call(
-            "generate", lambda *_: None, prompt=prompt, output_len=output_len
+    def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
+        """``ids`` and ``text`` of each prompt's greedy continuation, generated as one batch."""
+        answer: list[dict[str, Any]] = self._call(
+            "generate", lambda *_: None, prompts=prompts, output_len=output_len
         )
         return answer
 
@@ -103,7 +104,7 @@ class EngineSlot:
         dummy = settings.load_format == "dummy"
         folder = cell.model.architecture if dummy else None
         return EngineSpec(
-            backend=cell.backend,
+            backend=family(cell.backend),
             quantization=cell.quantization,
             model=str(folder) if folder else cell.model.source,
             local=cell.model.is_local or folder is not None,
@@ -112,12 +113,12 @@ class EngineSlot:
             device=settings.device,
             load_format=settings.load_format,
             threads=_threads(settings),
-            args=dict(settings.backend_args.get(cell.backend, {})),
+            args=settings.args_of(cell.backend),
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
         spec = self.spec(cell)
-        if cell.backend == "simulated" or (spec.random_weights and cell.model.architecture):
+        if spec.backend == "simulated" or (spec.random_weights and cell.model.architecture):
             return spec
         gguf = embedded_gguf() if cell.model.kind == "embedded" else None
         if cell.model.kind == "gguf":

@@ -16,6 +16,7 @@ from typing import Any
 
 FOLDER = ".llmperf"
 VERSION = 1
+_HEADER = ("pid", "machine_info", "commit_info", "machine_id", "benchmark_version", "datetime")
 
 
 class JournalError(Exception):
@@ -66,7 +67,9 @@ class Interrupted:
         """Whether the run that writes it is still going on."""
         try:
             os.kill(int(self.header["pid"]), 0)
-        except (OSError, KeyError, ValueError):
+        except PermissionError:
+            return True  # Another user's, and alive.
+        except OSError:
             return False
         return True
 
@@ -111,6 +114,9 @@ def read(path: Path) -> Interrupted:
             f"{path}: journal version {objects[0]['journal']} is not known to this release "
             f"(it knows {VERSION})"
         )
+    missing = [key for key in _HEADER if key not in objects[0]]
+    if missing:
+        raise JournalError(f"{path}: its header has no {missing[0]}")
     return Interrupted(path, objects[0], tuple(objects[1:]))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,36 +71,45 @@ class LLM:
 
     def generate(self, prompt: str, output_len: int = 16) -> str:
         """Greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
-        text = self._generate(prompt, output_len)["text"]
+        text = self._generate([prompt], output_len)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
 
     def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
         """The same as token ids; the prompt may be token ids too."""
-        return list(self._generate(prompt, output_len)["ids"])
+        return self.generate_batch_ids([prompt], output_len)[0]
+
+    def generate_batch_ids(
+        self, prompts: list[str | list[int]], output_len: int = 16
+    ) -> list[list[int]]:
+        """Token ids of each prompt's greedy continuation, all prompts submitted together."""
+        return [list(answer["ids"]) for answer in self._generate(prompts, output_len)]
 
     def engine(self) -> LoadedEngine:
         """The resident engine; a dead one is loaded again. Fails the test when it cannot be."""
-        try:
+        with _failing(f"cannot load {self.cell.id}"):
             return self._slot.ensure(self.cell, self._progress)
-        except EngineError as error:
-            pytest.fail(f"cannot load {self.cell.id}: {error}", pytrace=False)
 
     def measure(self, workload: Workload) -> Measurement:
         """Run a workload; fails the test when the engine does."""
         self.engine()
-        try:
+        with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
-        except EngineError as error:
-            pytest.fail(f"{self.cell.id}: {error}", pytrace=False)
 
-    def _generate(self, prompt: str | list[int], output_len: int) -> dict[str, Any]:
+    def _generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
         self.engine()
-        try:
-            return self._slot.generate(prompt, output_len)
-        except EngineError as error:
-            pytest.fail(f"{self.cell.id}: {error}", pytrace=False)
+        with _failing(self.cell.id):
+            return self._slot.generate(prompts, output_len)
+
+
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
+    """An engine's error as a test failure of one line, without anybody's traceback."""
+    try:
+        yield
+    except EngineError as error:
+        raise pytest.fail.Exception(f"{what}: {error}", pytrace=False) from None
 
 
 @dataclass(frozen=True)

@@ -93,5 +93,5 @@ def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: st
                 "prefix cache"
             )
         ordered = [trace.submitted, *trace.times]
-        if any(later < earlier for earlier, later in pairwise(ordered)):
-            raise InvalidMeasurement(f"{name}: its time stamps run backwards")
+        if any(later <= earlier for earlier, later in pairwise(ordered)):
+            raise InvalidMeasurement(f"{name}: its time stamps do not run forwards")

@@ -54,9 +54,13 @@ class Model:
     @property
     def architecture(self) -> Path | None:
         """Folder with the configuration that ships for this model, for random weights."""
-        folder = ARCHITECTURES / _ARCHITECTURE_OF.get(self.name, self.name)
-        official = self.kind == "embedded" or ALIASES.get(self.name) == self.source
-        return folder if official and folder.is_dir() else None
+        if self.kind == "embedded":
+            return ARCHITECTURES / EMBEDDED
+        for alias, hub_id in ALIASES.items():
+            folder = ARCHITECTURES / _ARCHITECTURE_OF.get(alias, alias)
+            if self.kind == "hub" and hub_id == self.source and folder.is_dir():
+                return folder
+        return None
 
     @property
     def is_local(self) -> bool:
@@ -85,14 +89,14 @@ def parse_model(text: str) -> Model:
                 "letters, digits, '.', '_' and single '-' only"
             )
         return _parse_location(rest, name)
-    if text == EMBEDDED:
-        return Model(EMBEDDED, "embedded", "")
-    if text in ALIASES:
-        return Model(text, "hub", ALIASES[text])
     return _parse_location(text, None)
 
 
 def _parse_location(text: str, name: str | None) -> Model:
+    if text == EMBEDDED:
+        return Model(name or text, "embedded", "")
+    if text in ALIASES:
+        return Model(name or text, "hub", ALIASES[text])
     path = Path(text).expanduser()
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
@@ -104,8 +108,6 @@ def _parse_location(text: str, name: str | None) -> Model:
     if path.is_dir():
         _check_folder(text, path)
         return Model(name or short_name(path.resolve().name), "folder", str(path.resolve()))
-    if text in ALIASES:
-        return Model(name or text, "hub", ALIASES[text])
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text):
         return Model(name or short_name(text.split("/")[1]), "hub", text)
     known = ", ".join([EMBEDDED, *ALIASES])

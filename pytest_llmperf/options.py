@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from .backends import NAMES as BACKENDS
+from .backends import family
 from .metrics import METRICS
 from .models import EMBEDDED, Model, ModelError, parse_model
 from .quantization import ALL, MODES
@@ -40,7 +42,8 @@ class Settings:
     backend_args: Mapping[str, Mapping[str, Any]]
     """Engine keyword arguments by backend."""
     pythons: Mapping[str, str]
-    """Interpreter by backend, for those that run in another environment."""
+    """Interpreter by backend, for those that run in another environment. A name with a label
+    (``vllm@nightly``) is one more cell of that engine, beside the one of this environment."""
     isolation: str
     threads: int | None
     timeout: float
@@ -55,7 +58,7 @@ class Settings:
         read = _Reader(config)
         return cls(
             models=read.many("llm_model", _model),
-            backends=read.many("llm_backend", _one_of("backend", BACKENDS)),
+            backends=read.many("llm_backend", _backend),
             quantizations=_expand(read.many("llm_quant", _one_of("mode", (*MODES, ALL)))),
             dtype=read.one("llm_dtype", _one_of("type", DTYPES)) or "auto",
             device=read.one("llm_device", _device) or "auto",
@@ -75,7 +78,27 @@ class Settings:
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
             cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
             given=tuple(read.given),
-        )
+        )._checked()
+
+    def _checked(self) -> Settings:
+        for name in self.backends or ():
+            if name not in BACKENDS and name not in self.pythons:
+                raise pytest.UsageError(
+                    f"--llm-backend: {name!r} has no environment; give --llm-python {name}=PATH"
+                )
+        return self
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Backend names with a label: engines of other environments beside this one's."""
+        return tuple(name for name in self.pythons if name not in BACKENDS)
+
+    def args_of(self, backend: str) -> dict[str, Any]:
+        """Keyword arguments for a backend; a labelled one's own go before its engine's."""
+        return {
+            **self.backend_args.get(family(backend), {}),
+            **self.backend_args.get(backend, {}),
+        }
 
     @property
     def default_models(self) -> tuple[Model, ...]:
@@ -127,8 +150,8 @@ _OPTIONS = (
     ),
     _Option(
         "llm-python",
-        "BACKEND=PATH",
-        "interpreter of another environment for that backend",
+        "BACKEND[@LABEL]=PATH",
+        "interpreter of another environment for that backend; with a label, beside this one's",
         repeat=True,
     ),
     _Option(
@@ -232,6 +255,16 @@ def _one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
+def _backend(text: str) -> str:
+    name, at, label = text.partition("@")
+    if at and not re.fullmatch(r"[a-z0-9][a-z0-9._]*", label):
+        raise ValueError(
+            f"{text!r}: a label takes lower-case letters, digits, '.' and '_', for test ids"
+        )
+    _one_of("backend", BACKENDS)(name)
+    return text
+
+
 def _whole(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -264,10 +297,11 @@ def _expand(modes: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 def _backend_arg(text: str) -> tuple[str, str, Any]:
     target, equals, value = text.partition("=")
-    backend, dot, key = target.partition(".")
+    # From the right: a label may hold dots, a keyword argument cannot.
+    backend, dot, key = target.rpartition(".")
     if not equals or not dot or not key:
         raise ValueError(f"{text!r} is not of the form BACKEND.KEY=VALUE")
-    return _one_of("backend", BACKENDS)(backend), key, _value(value)
+    return _backend(backend), key, _value(value)
 
 
 def _value(text: str) -> Any:
@@ -295,8 +329,8 @@ def _by_backend(
 def _backend_python(text: str) -> tuple[str, str]:
     backend, equals, python = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not of the form BACKEND=PATH")
+        raise ValueError(f"{text!r} is not of the form BACKEND=PATH or BACKEND@LABEL=PATH")
     found = shutil.which(str(Path(python).expanduser()))
     if found is None:
         raise ValueError(f"{python!r} is not an interpreter that can be run")
-    return _one_of("backend", BACKENDS)(backend), found
+    return _backend(backend), found

@@ -60,7 +60,7 @@ def make_record(
             "parameters": engine.info.parameters,
         },
         "backend": {
-            "name": cell.backend,
+            "name": spec.backend,
             "version": engine.version,
             "args": dict(spec.args),
             "settings": dict(engine.info.settings),
@@ -85,7 +85,7 @@ def work_hash(cell: Cell, spec: EngineSpec, workload: Workload | None) -> str:
     """
     parts = {
         "model": [cell.model.name, spec.revision, spec.load_format, spec.dtype],
-        "backend": [cell.backend, sorted(spec.args.items())],
+        "backend": [spec.backend, sorted(spec.args.items())],
         "quantization": cell.quantization,
         "workload": workload.hash if workload else None,
     }

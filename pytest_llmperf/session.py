@@ -46,10 +46,12 @@ class LLMSession:
         try:
             cell = self.plan.cell(cell_id)
         except ValueError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         problem = self.plan.problem(cell)
+        if problem and self.settings.require:
+            pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
-            (pytest.fail if self.settings.require else pytest.skip)(problem)
+            pytest.skip(problem)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
             llm.engine()

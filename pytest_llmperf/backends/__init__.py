@@ -15,11 +15,24 @@ _BACKENDS = {
 NAMES = tuple(_BACKENDS)
 
 
+def family(name: str) -> str:
+    """The engine of a backend name: ``vllm@nightly`` is vLLM in another environment."""
+    return name.partition("@")[0]
+
+
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend, imported now; its engine is not."""
-    module, attribute = _BACKENDS[name]
+    module, attribute = _BACKENDS[family(name)]
     found: type[Backend] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return found
 
 
-__all__ = ["NAMES", "Backend", "EngineInfo", "EngineSpec", "Refusal", "backend_class"]
+__all__ = [
+    "NAMES",
+    "Backend",
+    "EngineInfo",
+    "EngineSpec",
+    "Refusal",
+    "backend_class",
+    "family",
+]

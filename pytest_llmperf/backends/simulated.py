@@ -21,6 +21,7 @@ from .base import Backend, EngineInfo, EngineSpec
 
 _VOCABULARY = 256  # One token id a byte.
 _PR_SET_TIMERSLACK = 29
+_LEAST = {"chunk": 1, "crash_at": -1, "hang_at": -1, "stop_at": -1, "seed": -(2**63)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,12 @@ class Program:
                 raise ValueError(f"simulated has no argument {key!r}; known: {', '.join(known)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"simulated.{key} must be a number, not {value!r}")
+            if known[key] == "int" and value != int(value):
+                raise ValueError(f"simulated.{key} must be a whole number, not {value!r}")
             values[key] = int(value) if known[key] == "int" else float(value)
+            least = _LEAST.get(key, 0)
+            if values[key] < least:
+                raise ValueError(f"simulated.{key} must be at least {least}, not {value!r}")
         return cls(**values)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
+from . import random_weights
 from .base import Backend, EngineInfo, EngineSpec, Refusal
 
 if TYPE_CHECKING:
@@ -186,44 +187,17 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """The architecture with random weights; a quantized one is built on the CPU first."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.initialization import no_init_weights
-
-    config = AutoConfig.from_pretrained(spec.model, revision=spec.revision)
     plain = spec.quantization == "none" and not spec.args
-    with no_init_weights(), torch.device(device if plain else "cpu"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.tie_weights()
-    _fill(model)
+    model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
     if plain:
         return model
-    options = _options(spec, dtype, device)
     # The Auto class has no from_pretrained without a checkpoint; the model's own class has.
     loaded = type(model).from_pretrained(
-        None, config=config, state_dict=model.state_dict(), **options
+        None, config=model.config, state_dict=model.state_dict(), **_options(spec, dtype, device)
     )
     del model
     gc.collect()
     return loaded
-
-
-def _fill(model: Any) -> None:
-    """Seeded random weights from one small pool: building 7 billion normals would take minutes."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    pool = torch.randn(1 << 20, generator=generator) * 0.02
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 1:
-                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-                continue
-            flat = parameter.view(-1)
-            piece = pool.to(device=parameter.device, dtype=parameter.dtype)
-            for begin in range(0, flat.numel(), piece.numel()):
-                part = flat[begin : begin + piece.numel()]
-                part.copy_(piece[: part.numel()])
 
 
 def _weights_bytes(model: Any) -> int:

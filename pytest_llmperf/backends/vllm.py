@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..trace import RequestTrace
 from ..workload import Request
+from . import random_weights
 from .base import Backend, EngineInfo, EngineSpec, Refusal
 
 MIB = 2**20
@@ -60,6 +62,8 @@ class VllmBackend(Backend):
         tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
         # In a process of its own the core starts the first request of a batch alone.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # Its workers are asked about memory by functions of this file.
+        os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         if spec.threads and tensor_parallel == 1:
@@ -68,10 +72,15 @@ class VllmBackend(Backend):
         from vllm import LLM
         from vllm.platforms import current_platform
 
-        self._torch = torch
         on_cpu = current_platform.is_cpu()
         options = self._options(spec, on_cpu)
-        self._llm: Any = LLM(**options)
+        with tempfile.TemporaryDirectory(prefix="llmperf-random-") as folder:
+            if spec.random_weights and spec.quantization != "none":
+                # The bitsandbytes loader reads nothing but checkpoints.
+                dtype = getattr(torch, spec.compute_dtype)
+                random_weights.save(spec.model, spec.revision, dtype, Path(folder))
+                options |= {"model": folder, "revision": None, "load_format": "auto"}
+            self._llm: Any = LLM(**options)
         engine = self._llm.llm_engine
         config = engine.vllm_config
         self._tokenizer: Any = None if spec.random_weights else self._llm.get_tokenizer()
@@ -172,12 +181,12 @@ class VllmBackend(Backend):
     def reset_peak_memory(self) -> None:
         if self._device == "cpu":
             return super().reset_peak_memory()
-        self._llm.collective_rpc(_reset_device_peak)
+        _ask_workers(self._llm, _reset_device_peak)
 
     def peak_memory(self) -> float:
         if self._device == "cpu":
             return super().peak_memory()
-        return float(sum(self._llm.collective_rpc(_device_peak))) / MIB
+        return float(sum(_ask_workers(self._llm, _device_peak))) / MIB
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
@@ -221,31 +230,55 @@ def _pool_mib(config: Any) -> float:
 
 def _weights(llm: Any) -> tuple[float, int]:
     """MiB of the weights over all workers, and the number of parameters."""
-    parts = llm.apply_model(_weights_of)
+    parts = _ask_workers(llm, _weights_of)
     return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)
 
 
-def _weights_of(model: Any) -> tuple[int, int]:
-    """Runs inside a vLLM worker: bytes and number of parameters, shared ones once."""
-    seen: dict[int, int] = {}
+def _ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
+    """Call a self-contained function with every worker of vLLM, wherever those run.
+
+    A worker's process may not be able to import this package by its name; a function of ``__main__``
+    travels by value through every process on the way.
+    """
+    function.__module__ = "__main__"
+    answers: list[Any] = llm.collective_rpc(function)
+    return answers
+
+
+def _weights_of(worker: Any) -> tuple[int, int]:
+    """Runs inside a vLLM worker: bytes of the weights and number of parameters, shared ones once."""
+    model = worker.get_model()
+    sizes: dict[int, int] = {}
     count = 0
 
     def add(tensor: Any) -> None:
         if tensor is not None and tensor.numel():
-            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
 
-    for tensor in {id(t): t for t in (*model.parameters(), *model.buffers())}.values():
-        add(tensor)
-        states = getattr(tensor, "bnb_quant_state", None)
-        for state in (states or {}).values():
+    for parameter in model.parameters():
+        states = (getattr(parameter, "bnb_quant_state", None) or {}).values()
+        new = parameter.numel() and parameter.data_ptr() not in sizes
+        add(parameter)
+        for state in states:
             count += state.shape.numel()
             while state is not None:
                 add(state.absmax)
                 add(getattr(state, "code", None))
                 state = getattr(state, "state2", None)
-        if not states:
-            count += tensor.numel()
-    return sum(seen.values()), count
+        if new and not states:
+            count += parameter.numel()
+    for buffer in model.buffers():
+        add(buffer)
+    # A CPU kernel that takes a weight over in its own layout leaves an empty one behind.
+    repacked = 0
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if weight is not None and not weight.numel():
+            rows = getattr(module, "output_size_per_partition", getattr(module, "output_size", 0))
+            columns = getattr(module, "input_size_per_partition", getattr(module, "input_size", 0))
+            repacked += rows * columns
+    itemsize = next(p.element_size() for p in model.parameters() if p.numel())
+    return sum(sizes.values()) + repacked * itemsize, count + repacked
 
 
 def _reset_device_peak(worker: Any) -> None:

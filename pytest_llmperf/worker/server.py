@@ -58,15 +58,23 @@ class EngineHost:
         backend, info = self._loaded()
         return measure(backend, info, Workload(**workload), report).to_wire()
 
-    def generate(self, prompt: str | list[int], output_len: int, report: Report) -> dict[str, Any]:
-        """Greedy continuation of one prompt: token ids, and text where there is a tokenizer."""
+    def generate(
+        self, prompts: list[str | list[int]], output_len: int, report: Report
+    ) -> list[dict[str, Any]]:
+        """Greedy continuations of a batch: token ids, and text where there is a tokenizer."""
         backend, info = self._loaded()
-        ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
-        request = Request(tuple(ids), output_len)
-        traces = backend.generate([request])
-        check([request], traces, "generate")
-        output = list(traces[0].token_ids)
-        return {"ids": output, "text": backend.decode(output) if info.has_tokenizer else None}
+        encode = encoder(backend, info)
+        ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+        requests = [Request(tuple(prompt), output_len) for prompt in ids]
+        traces = backend.generate(requests)
+        check(requests, traces, "generate")
+        return [
+            {
+                "ids": list(trace.token_ids),
+                "text": backend.decode(trace.token_ids) if info.has_tokenizer else None,
+            }
+            for trace in traces
+        ]
 
     def convert(self, gguf: str, folder: str, report: Report) -> None:
         """Dequantize a GGUF file into a folder (see ``gguf.convert``)."""

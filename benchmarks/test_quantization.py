@@ -1,0 +1,8 @@
+"""Quantization modes side by side: speed and memory."""
+
+import pytest
+
+
+@pytest.mark.llm(quant="all")
+def test_quantization(llm, llm_benchmark):
+    llm_benchmark(llm, input_len=32, output_len=16)

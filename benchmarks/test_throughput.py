@@ -1,0 +1,8 @@
+"""Throughput over batch sizes."""
+
+import pytest
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+def test_throughput(llm, llm_benchmark, batch_size):
+    llm_benchmark(llm, input_len=32, output_len=12, batch_size=batch_size)

@@ -1,0 +1,51 @@
+"""An architecture with random weights: speed and memory without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_POOL = 1 << 20
+
+
+def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
+    """A transformers model from its configuration alone, its weights seeded and finite.
+
+    Args:
+        model: folder with config.json, or hub id.
+        dtype: a torch dtype.
+        device: where it is built, ``cpu`` or ``cuda:0``.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    config = AutoConfig.from_pretrained(model, revision=revision)
+    with no_init_weights(), torch.device(device):
+        built = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    built.tie_weights()
+    _fill(built)
+    return built
+
+
+def save(model: str, revision: str | None, dtype: Any, folder: Path) -> None:
+    """Write such a model as a checkpoint, for loaders that read nothing else."""
+    build(model, revision, dtype, "cpu").save_pretrained(folder)
+
+
+def _fill(model: Any) -> None:
+    """Weights from one small pool: drawing 7 billion normals would take minutes."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.randn(_POOL, generator=generator) * 0.02
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+                continue
+            flat = parameter.view(-1)
+            piece = pool.to(device=parameter.device, dtype=parameter.dtype)
+            for begin in range(0, flat.numel(), _POOL):
+                part = flat[begin : begin + _POOL]
+                part.copy_(piece[: part.numel()])

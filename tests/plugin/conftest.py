@@ -1,0 +1,150 @@
+"""What the tests here share: run pytest on a small file, read what it stored, watch processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ONE_TEST = """
+def test_x(llm, llm_benchmark):
+    llm_benchmark(llm, input_len=8, output_len=4, rounds=3, warmup=0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    """Neither this suite's own workers nor the user's cache reach the runs inside."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    # It asks the processor in a process of its own, twice a run, and no test here looks at it.
+    monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: {"brand_raw": "a processor"})
+
+
+@pytest.fixture
+def arguments():
+    """The command line of a run on the simulated engine: ``arguments("-q", ttft=0.1)``."""
+
+    def make(*extra, **program):
+        programmed = [f"--llm-backend-arg=simulated.{k}={v}" for k, v in program.items()]
+        # This suite turns warnings into errors; the runs inside see them as a user does.
+        return ["-W", "default", "--llm-backend=simulated", *programmed, *map(str, extra)]
+
+    return make
+
+
+@pytest.fixture
+def llm_pytest(pytester, arguments):
+    """Run pytest in this process on the simulated engine."""
+
+    def run(*extra, **program):
+        return pytester.runpytest_inprocess(*arguments(*extra, **program))
+
+    return run
+
+
+@pytest.fixture
+def llm_pytest_process(pytester, arguments):
+    """Run pytest in a process of its own on the simulated engine."""
+
+    def run(*extra, **program):
+        return pytester.runpytest_subprocess(*arguments(*extra, **program), timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def one_test(pytester):
+    """A file with one test, test_speed.py::test_x: 3 rounds of 8 prompt and 4 output tokens."""
+    return pytester.makepyfile(test_speed=ONE_TEST)
+
+
+@pytest.fixture
+def stored_files(pytester):
+    """The stored runs, oldest first."""
+    return lambda: sorted(pytester.path.glob(".benchmarks/*/*.json"))
+
+
+@pytest.fixture
+def stored(stored_files):
+    """The entries of a stored run by name, the newest unless a file is given."""
+
+    def read(file=None):
+        run = json.loads(Path(file or stored_files()[-1]).read_text())
+        entries = {entry["name"]: entry for entry in run["benchmarks"]}
+        assert len(entries) == len(run["benchmarks"]), "an entry is stored twice"
+        return entries
+
+    return read
+
+
+@pytest.fixture
+def records(stored):
+    """What the primary entries of a stored run say about themselves, by test name."""
+
+    def read(file=None):
+        found = {name: e["extra_info"].get("llmperf", {}) for name, e in stored(file).items()}
+        return {name: record for name, record in found.items() if "schema" in record}
+
+    return read
+
+
+@pytest.fixture
+def journals(pytester):
+    """The journals in the storage folder."""
+    return lambda: list(pytester.path.glob(".benchmarks/.llmperf/*.jsonl"))
+
+
+@pytest.fixture
+def model_folder(pytester):
+    """Make a folder that counts as a model: ``model_folder("a")``."""
+
+    def make(name):
+        folder = pytester.mkdir(name)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def bare_python(pytester):
+    """An interpreter without any installed package: the worker has to do with that."""
+    script = pytester.path / "bare-python"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for something to become true, a few seconds at most."""
+
+    def wait(condition, what, seconds=10.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture
+def wait_until_gone(wait_until):
+    """Wait until a process has ended (a zombie has)."""
+
+    def gone(pid):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return not Path("/proc/self").exists()
+
+    return lambda pid: wait_until(lambda: gone(pid), f"the end of process {pid}")

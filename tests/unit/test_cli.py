@@ -1,0 +1,91 @@
+import json
+import os
+
+import pytest
+
+from pytest_llmperf import __version__
+from pytest_llmperf.cli import main
+
+ENTRY = {"name": "test_a", "stats": {"data": [0.1]}}
+
+
+@pytest.fixture
+def recover(storage, capsys):
+    """Runs ``pytest-llmperf recover``; gives its exit code and what it wrote."""
+
+    def run():
+        code = main(["recover", "--storage", str(storage)])
+        written = capsys.readouterr()
+        return code, written.out, written.err
+
+    return run
+
+
+def test_an_interrupted_run_is_stored(recover, storage, leave_journal):
+    path = leave_journal("ffff", [ENTRY, ENTRY])
+    code, out, err = recover()
+    target = storage / "Linux-CPython-3.11-64bit" / "0001_abc123_recovered-ffff.json"
+    assert (code, out, err) == (0, f"recovered 2 entries: {target}\n", "")
+    assert json.loads(target.read_text())["benchmarks"] == [ENTRY, ENTRY]
+    assert not path.exists()
+
+
+def test_a_second_time_there_is_nothing_to_recover(recover, storage, leave_journal):
+    leave_journal("ffff", [ENTRY])
+    recover()
+    assert recover() == (0, f"nothing to recover in {storage}\n", "")
+
+
+def test_a_run_that_is_going_on_is_left_alone(recover, leave_journal):
+    path = leave_journal("ffff", [ENTRY], pid=os.getpid())
+    message = f"{path}: the run is still going on (process {os.getpid()}); left alone\n"
+    assert recover() == (0, message, "")
+    assert path.is_file()
+
+
+def test_a_broken_journal_is_an_error_and_stays(recover, leave_journal):
+    path = leave_journal("ffff", [])
+    path.write_text("{}\n")
+    code, out, err = recover()
+    assert (code, out) == (3, "")
+    assert err == f"pytest-llmperf recover: {path}: not a journal of pytest-llmperf\n"
+    assert path.is_file()
+
+
+def test_a_broken_journal_does_not_keep_others_from_being_stored(recover, storage, leave_journal):
+    broken, good = leave_journal("aaaa", []), leave_journal("bbbb", [ENTRY])
+    broken.write_text("{}\n")
+    os.utime(broken, (1, 1))
+    code, out, err = recover()
+    assert code == 3
+    assert "aaaa" in err
+    assert out.startswith("recovered 1 entries: ")
+    assert not good.exists()
+
+
+def test_a_storage_that_is_no_folder_is_an_error(tmp_path, capsys):
+    path = tmp_path / "none"
+    assert main(["recover", "--storage", str(path)]) == 3
+    assert capsys.readouterr().err == f"pytest-llmperf recover: {path} is not a folder\n"
+
+
+def test_the_storage_is_pytest_benchmarks_own_by_default(storage, capsys, monkeypatch):
+    monkeypatch.chdir(storage.parent)
+    assert main(["recover"]) == 0
+    assert capsys.readouterr().out == "nothing to recover in .benchmarks\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["destroy"], ["recover", "--force"]])
+def test_a_command_line_that_means_nothing_is_a_usage_error(arguments, capsys):
+    assert main(arguments) == 3
+    assert "usage: pytest-llmperf" in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pytest-llmperf {__version__}\n"
+
+
+def test_help_is_no_error(capsys):
+    assert main(["--help"]) == 0
+    assert "recover" in capsys.readouterr().out

@@ -1,0 +1,173 @@
+import json
+import os
+import re
+
+import pytest
+
+from pytest_llmperf import journal
+
+ONE = {"name": "test_a", "stats": {"data": [0.1, 0.2]}}
+TWO = {"name": "test_b", "stats": {"data": [0.3]}}
+HEADER = {
+    "machine_info": {"cpu": "some"},
+    "commit_info": {"id": "abc123"},
+    "machine_id": "Linux-CPython-3.11-64bit",
+    "benchmark_version": "5.3.1",
+    "datetime": "2026-01-02T03:04:05+00:00",
+}
+
+
+@pytest.fixture
+def own(storage):
+    """The journal of the run that is going on."""
+    return journal.Journal(storage, "0123abcd", lambda: HEADER)
+
+
+def test_nothing_is_written_before_the_first_entry(own, storage):
+    assert list(storage.iterdir()) == []
+    assert own.entries == 0
+
+
+def test_entries_are_on_disk_after_each_append(own):
+    own.append([ONE])
+    assert journal.read(own.path).entries == (ONE,)
+    own.append([TWO, ONE])
+    assert journal.read(own.path).entries == (ONE, TWO, ONE)
+    assert own.entries == 3
+
+
+def test_the_header_says_who_writes_it_and_is_written_once(own):
+    own.append([ONE])
+    own.append([TWO])
+    expected = {"journal": 1, "pid": os.getpid(), **HEADER}
+    assert journal.read(own.path).header == expected
+    assert len(own.path.read_text().splitlines()) == 3
+
+
+def test_a_run_is_named_after_its_file(own):
+    own.append([ONE])
+    assert journal.read(own.path).run_id == "0123abcd"
+
+
+def test_a_value_that_is_no_json_is_written_as_text(own, tmp_path):
+    own.append([{"params": {"path": tmp_path}}])
+    assert journal.read(own.path).entries == ({"params": {"path": str(tmp_path)}},)
+
+
+def test_a_removed_journal_leaves_nothing(own, storage):
+    own.append([ONE])
+    own.remove()
+    assert list(storage.iterdir()) == []
+
+
+def test_removing_a_journal_that_was_never_written_is_fine(own):
+    own.remove()
+
+
+def test_removing_a_journal_leaves_those_of_other_runs(own, leave_journal):
+    other = leave_journal("ffff", [TWO])
+    own.append([ONE])
+    own.remove()
+    assert other.is_file()
+
+
+def test_an_incomplete_last_line_is_left_out(leave_journal):
+    path = leave_journal("ffff", [ONE, TWO])
+    path.write_text(path.read_text()[:-5])
+    assert journal.read(path).entries == (ONE,)
+
+
+def test_a_run_that_is_going_on_is_known_by_its_process(leave_journal):
+    assert journal.read(leave_journal("aaaa", [ONE], pid=os.getpid())).is_running
+    assert not journal.read(leave_journal("bbbb", [ONE])).is_running
+
+
+def test_a_run_of_another_user_is_going_on_too(leave_journal, monkeypatch):
+    # Fails: a process that may not be signalled is taken for one that is no more.
+    def not_permitted(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    run = journal.read(leave_journal("aaaa", [ONE]))
+    monkeypatch.setattr(os, "kill", not_permitted)
+    assert run.is_running
+
+
+def test_a_broken_line_is_named_by_its_number(leave_journal):
+    path = leave_journal("ffff", [ONE, TWO])
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1][:-5]
+    path.write_text("\n".join(lines) + "\n")
+    message = f"{path}: line 2 is not valid JSON"
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(message)}$"):
+        journal.read(path)
+
+
+@pytest.mark.parametrize("content", ["", "{}\n", "[]\n", '"journal"\n', '{"journal": 1'])
+def test_a_foreign_file_is_rejected(tmp_path, content):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    message = f"{path}: not a journal of pytest-llmperf"
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(message)}$"):
+        journal.read(path)
+
+
+def test_a_file_that_is_no_text_is_rejected(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(str(path))}: cannot be read \\("):
+        journal.read(path)
+
+
+def test_a_future_version_is_rejected(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"journal": 2}\n')
+    message = f"{path}: journal version 2 is not known to this release (it knows 1)"
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(message)}$"):
+        journal.read(path)
+
+
+def test_a_header_without_machine_and_commit_is_rejected(tmp_path):
+    # Fails: it is read without complaint, and storing it ends with KeyError.
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"journal": 1}\n')
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(str(path))}: "):
+        journal.read(path)
+
+
+def test_journals_are_listed_oldest_first(storage, leave_journal):
+    new, old = leave_journal("aaaa", [ONE]), leave_journal("bbbb", [TWO])
+    os.utime(old, (1, 1))
+    os.utime(new, (2, 2))
+    assert journal.interrupted_runs(storage) == [old, new]
+
+
+def test_a_folder_without_journals_has_no_interrupted_runs(storage):
+    assert journal.interrupted_runs(storage) == []
+
+
+def test_a_stored_run_has_the_form_of_pytest_benchmarks_files(storage, leave_journal):
+    path = leave_journal("ffff", [ONE, TWO])
+    target = journal.store(journal.read(path), storage)
+    folder = storage / "Linux-CPython-3.11-64bit"
+    assert target == folder / "0001_abc123_recovered-ffff.json"
+    assert json.loads(target.read_text()) == {
+        "machine_info": {"cpu": "some"},
+        "commit_info": {"id": "abc123"},
+        "benchmarks": [ONE, TWO],
+        "datetime": "2026-01-02T03:04:05+00:00",
+        "version": "5.3.1",
+    }
+    assert not path.exists()
+    assert list(folder.iterdir()) == [target]
+
+
+def test_a_stored_run_continues_the_numbers(storage, leave_journal):
+    folder = storage / "Linux-CPython-3.11-64bit"
+    folder.mkdir()
+    (folder / "0007_abc_20260101.json").write_text("{}")
+    (folder / "notes.json").write_text("{}")
+    names = [
+        journal.store(journal.read(leave_journal(run_id, [ONE])), storage).name
+        for run_id in ("aaaa", "bbbb")
+    ]
+    assert names == ["0008_abc123_recovered-aaaa.json", "0009_abc123_recovered-bbbb.json"]

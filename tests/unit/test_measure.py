@@ -1,0 +1,183 @@
+from dataclasses import replace
+
+import pytest
+
+from pytest_llmperf.backends.base import Backend, EngineInfo
+from pytest_llmperf.measure import InvalidMeasurement, Measurement, check, encoder, measure
+from pytest_llmperf.trace import RequestTrace
+from pytest_llmperf.workload import Request, Workload
+
+INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=1000, has_tokenizer=True)
+REQUEST = Request(prompt_ids=(5, 6, 7), output_len=2)
+GOOD = RequestTrace(
+    submitted=1.0, times=(1.5, 2.0), counts=(1, 1), input_tokens=3, token_ids=(8, 9)
+)
+
+
+class FakeBackend(Backend):
+    """Answers at once with the right tokens, and remembers what it was asked."""
+
+    name = "fake"
+
+    def __init__(self):
+        self.calls = []
+        self.seen = []
+        self.too_short_from = 10**9
+
+    def load(self, spec):
+        raise AssertionError("measure does not load")
+
+    def generate(self, requests):
+        self.calls.append("generate")
+        self.seen.append([request.prompt_ids for request in requests])
+        missing = 1 if len(self.seen) >= self.too_short_from else 0
+        start = float(len(self.seen))
+        return [
+            RequestTrace(
+                submitted=start,
+                times=tuple(start + 0.1 * (i + 1) for i in range(request.output_len - missing)),
+                counts=(1,) * (request.output_len - missing),
+                input_tokens=len(request.prompt_ids),
+            )
+            for request in requests
+        ]
+
+    def encode(self, text):
+        return list(text.encode())
+
+    def decode(self, ids):
+        return bytes(ids).decode()
+
+    def reset_peak_memory(self):
+        self.calls.append("reset_peak_memory")
+
+    def peak_memory(self):
+        self.calls.append("peak_memory")
+        return 123.5
+
+
+def silent(phase, number, total):
+    pass
+
+
+def test_warm_up_is_not_measured():
+    backend = FakeBackend()
+    found = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
+    assert len(backend.seen) == 5
+    # The fake engine's clock is the number of its call.
+    assert [r.requests[0].submitted for r in found.rounds] == [3.0, 4.0, 5.0]
+
+
+def test_peak_memory_is_that_of_the_rounds_alone():
+    backend = FakeBackend()
+    found = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
+    warm_up, rounds = ["generate"] * 2, ["generate"] * 3
+    assert backend.calls == [*warm_up, "reset_peak_memory", *rounds, "peak_memory"]
+    assert found.peak_memory == 123.5
+
+
+def test_progress_is_told_before_each_round():
+    backend = FakeBackend()
+    told = []
+
+    def progress(phase, number, total):
+        told.append((phase, number, total, len(backend.seen)))
+
+    measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), progress)
+    assert told == [
+        ("warm-up", 1, 2, 0),
+        ("warm-up", 2, 2, 1),
+        ("round", 1, 3, 2),
+        ("round", 2, 3, 3),
+        ("round", 3, 3, 4),
+    ]
+
+
+def test_warm_up_can_be_left_out():
+    backend = FakeBackend()
+    measure(backend, INFO, Workload(2, input_len=3, rounds=1, warmup=0), silent)
+    assert backend.calls == ["reset_peak_memory", "generate", "peak_memory"]
+
+
+def test_no_random_prompt_is_seen_twice():
+    backend = FakeBackend()
+    workload = Workload(2, input_len=8, batch_size=2, rounds=3, warmup=2)
+    measure(backend, INFO, workload, silent)
+    prompts = [ids for batch in backend.seen for ids in batch]
+    assert len(set(prompts)) == len(prompts) == 10
+
+
+def test_a_text_prompt_is_tokenized_by_the_engine():
+    backend = FakeBackend()
+    measure(backend, INFO, Workload(2, prompt="ab", batch_size=2, rounds=1, warmup=0), silent)
+    assert backend.seen == [[(97, 98), (97, 98)]]
+
+
+def test_without_a_tokenizer_a_word_is_one_stable_token():
+    encode = encoder(FakeBackend(), replace(INFO, has_tokenizer=False))
+    one, other, again = encode("one other one")
+    assert one == again != other
+    assert 0 <= one < 1000
+    assert encode("one") == [one]
+
+
+def test_wire_form_gives_back_the_same_measurement():
+    workload = Workload(2, input_len=3, batch_size=2, rounds=2, warmup=0)
+    before = measure(FakeBackend(), INFO, workload, silent)
+    assert Measurement.from_wire(before.to_wire()) == before
+
+
+@pytest.mark.parametrize(
+    ("first_bad", "where"), [(2, "warm-up round 2"), (3, "round 1"), (4, "round 2")]
+)
+def test_every_round_is_checked_and_named(first_bad, where):
+    backend = FakeBackend()
+    backend.too_short_from = first_bad
+    message = f"^{where}, request 1 of 2: the engine gave 1 output tokens instead of 2$"
+    with pytest.raises(InvalidMeasurement, match=message):
+        measure(backend, INFO, Workload(2, input_len=3, batch_size=2, rounds=2), silent)
+
+
+def test_a_complete_trace_is_valid():
+    check([REQUEST], [GOOD], "round 1")
+
+
+def test_a_trace_without_token_ids_is_valid():
+    check([REQUEST], [replace(GOOD, token_ids=())], "round 1")
+
+
+def test_a_trace_of_one_chunk_is_valid():
+    check([REQUEST], [replace(GOOD, times=(2.0,), counts=(2,))], "round 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"times": (1.5,), "counts": (1,), "token_ids": (8,)},
+            "the engine gave 1 output tokens instead of 2",
+        ),
+        (
+            {"times": (1.5, 1.6, 1.7), "counts": (1, 1, 1), "token_ids": (7, 8, 9)},
+            "the engine gave 3 output tokens instead of 2",
+        ),
+        (
+            {"times": (), "counts": (), "token_ids": ()},
+            "the engine gave 0 output tokens instead of 2",
+        ),
+        ({"token_ids": (8,)}, "1 token ids but 2 counted tokens"),
+        ({"input_tokens": 4}, "the engine counted 4 prompt tokens instead of 3"),
+        ({"cached_tokens": 2}, "2 of 3 prompt tokens came from a prefix cache"),
+        ({"times": (2.0, 1.5)}, "its time stamps do not run forwards"),
+        ({"submitted": 1.75}, "its time stamps do not run forwards"),
+    ],
+)
+def test_a_trace_that_is_not_what_was_asked_for_is_invalid(change, message):
+    bad = replace(GOOD, **change)
+    with pytest.raises(InvalidMeasurement, match=f"^round 3, request 2 of 2: {message}$"):
+        check([REQUEST, REQUEST], [GOOD, bad], "round 3")
+
+
+def test_a_missing_request_is_invalid():
+    with pytest.raises(InvalidMeasurement, match=r"^round 3: 1 of 2 requests came back$"):
+        check([REQUEST, REQUEST], [GOOD], "round 3")

@@ -1,0 +1,113 @@
+"""Peaks of processes that are started for it: this one's memory is full of other tests."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("peaks are reset through /proc", allow_module_level=True)
+
+START = """
+import json, os, subprocess, sys
+from pytest_llmperf.worker import memory
+
+def own_peak():
+    return memory._status_kib(os.getpid(), "VmHWM") / 1024
+"""
+# Pages count once they are written to.
+HOLD_200_MIB = """
+block = bytearray(200 * 2**20)
+block[::4096] = b"x" * len(block[::4096])
+"""
+CHILD = (
+    HOLD_200_MIB
+    + """
+print("ready", flush=True)
+input()
+"""
+)
+
+
+def run(*parts):
+    """What a process prints that leads a session of its own, as the engine's does."""
+    return run_in_this_session("os.setsid()", *parts)
+
+
+def run_in_this_session(*parts):
+    code = "\n".join([START, *parts])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_peak_grows_by_what_was_written_to():
+    before, after = run(
+        "memory.reset_peak()",
+        "before = memory.peak_mib()",
+        HOLD_200_MIB,
+        "print(json.dumps([before, memory.peak_mib()]))",
+    )
+    assert after - before == pytest.approx(200, rel=0.02)
+
+
+def test_the_peak_stays_when_memory_is_freed():
+    before, after = run(
+        "memory.reset_peak()",
+        "before = memory.peak_mib()",
+        HOLD_200_MIB,
+        "del block",
+        "print(json.dumps([before, memory.peak_mib()]))",
+    )
+    assert after - before == pytest.approx(200, rel=0.02)
+
+
+def test_a_reset_forgets_what_was_freed():
+    before, after = run(
+        "memory.reset_peak()",
+        "before = memory.peak_mib()",
+        HOLD_200_MIB,
+        "del block",
+        "memory.reset_peak()",
+        "print(json.dumps([before, memory.peak_mib()]))",
+    )
+    assert after == pytest.approx(before, abs=4)
+
+
+def test_a_reset_keeps_what_is_still_held():
+    before, after = run(
+        "memory.reset_peak()",
+        "before = memory.peak_mib()",
+        HOLD_200_MIB,
+        "memory.reset_peak()",
+        "print(json.dumps([before, memory.peak_mib()]))",
+    )
+    assert after - before == pytest.approx(200, rel=0.02)
+
+
+START_CHILD = f"""
+child = subprocess.Popen(
+    [sys.executable, "-S", "-c", {CHILD!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+)
+child.stdout.readline()
+"""
+
+
+def test_a_child_process_of_the_engine_counts():
+    own, peak = run(
+        START_CHILD,
+        "print(json.dumps([own_peak(), memory.peak_mib()]))",
+        "child.kill()",
+    )
+    assert own < 100
+    assert peak - own > 200
+
+
+def test_outside_a_session_of_its_own_no_other_process_counts():
+    own, peak = run_in_this_session(
+        "memory.reset_peak()",
+        START_CHILD,
+        "print(json.dumps([own_peak(), memory.peak_mib()]))",
+        "child.kill()",
+    )
+    assert peak == pytest.approx(own, abs=1)

@@ -1,0 +1,135 @@
+from pytest_llmperf.metrics import metric
+from pytest_llmperf.report.terminal import Row, legend, table
+
+
+def row(test, cell, invalid_text=False, **samples):
+    metrics = {key: metric(key, values) for key, values in samples.items()}
+    return Row(test, cell, metrics, invalid_text)
+
+
+NONE = row(
+    "test_a.py::test_latency",
+    "phi-2-vllm-none",
+    # Quartiles 0.15 and 0.25, median 0.2: 25 %.
+    ttft=[0.1, 0.2, 0.3],
+    tpot=[0.0125],
+    e2e=[1.5],
+    output_throughput=[30.0],
+    peak_memory=[6000.0],
+    load_time=[9.0],
+)
+NF4 = row(
+    "test_a.py::test_latency",
+    "phi-2-vllm-nf4",
+    ttft=[0.1],
+    output_throughput=[45.0],
+    peak_memory=[2500.4],
+    kv_cache_memory=[1024.0],
+)
+LOAD = row("test_a.py::test_load", "phi-2-vllm-none", load_time=[3.25], model_memory=[5300.0])
+RANDOM = row("test_a.py::test_latency", "phi-2-vllm-fp4", invalid_text=True, ttft=[0.1])
+
+
+def cells(line):
+    """What stands in the columns, which two or more spaces part."""
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def test_a_section_starts_with_its_test_and_its_columns():
+    lines = table([NONE])
+    assert lines[0] == "test_a.py::test_latency"
+    assert cells(lines[1]) == ["ttft ms", "tpot ms", "e2e s", "tokens/s", "peak MiB", "ratio"]
+
+
+def test_a_row_has_medians_in_the_units_of_its_columns():
+    lines = table([NONE])
+    assert cells(lines[3]) == [
+        "phi-2-vllm-none",
+        "200.0 ±25%",
+        "12.50",
+        "1.500",
+        "30.0",
+        "6,000",
+        "1.00x",
+    ]
+
+
+def test_the_ratio_is_against_the_first_row_of_the_section():
+    lines = table([NONE, NF4])
+    assert lines[3].endswith("1.00x")
+    assert lines[4].endswith("1.50x")  # 45 / 30
+
+
+def test_the_ratio_is_one_of_medians():
+    # Medians 10 and 20; means 10 and 40.
+    first = row("t", "a", output_throughput=[10.0, 10.0, 10.0])
+    second = row("t", "b", output_throughput=[20.0, 20.0, 80.0])
+    assert table([first, second])[4].endswith("2.00x")
+
+
+def test_a_row_without_throughput_has_no_ratio():
+    lines = table([NONE, RANDOM])
+    assert not lines[4].rstrip().endswith("x")
+
+
+def test_a_reserved_pool_stands_apart_from_the_peak():
+    assert "2,500 (1,024)" in table([NF4])[3]
+
+
+def test_an_empty_pool_is_not_shown():
+    lines = table([row("t", "c", peak_memory=[100.0], kv_cache_memory=[0.0])])
+    assert cells(lines[3]) == ["c", "100"]
+
+
+def test_a_missing_value_is_a_dash():
+    assert cells(table([NONE, NF4])[4]) == [
+        "phi-2-vllm-nf4",
+        "100.0",
+        "-",
+        "-",
+        "45.0",
+        "2,500 (1,024)",
+        "1.50x",
+    ]
+
+
+def test_a_column_without_any_value_is_left_out():
+    assert cells(table([NF4])[1]) == ["ttft ms", "tokens/s", "peak MiB", "ratio"]
+
+
+def test_load_time_has_a_section_of_its_own():
+    lines = table([NONE, LOAD])
+    assert "load s" not in lines[1]
+    assert lines[4:6] == ["", "test_a.py::test_load"]
+    assert cells(lines[6]) == ["load s"]
+    assert cells(lines[8]) == ["phi-2-vllm-none", "3.2"]
+
+
+def test_rows_of_one_test_stand_together():
+    lines = table([NONE, LOAD, NF4])
+    assert [line for line in lines if line.startswith("test_")] == [
+        "test_a.py::test_latency",
+        "test_a.py::test_load",
+    ]
+    assert lines[4].startswith("phi-2-vllm-nf4")
+
+
+def test_no_rows_give_no_lines():
+    assert table([]) == []
+    assert legend([]) == []
+
+
+def test_the_legend_explains_the_columns():
+    (line,) = legend([NONE])
+    for word in ("p50", "spread", "ratio", "peak MiB", "key-value pool"):
+        assert word in line
+
+
+def test_loading_alone_needs_no_legend():
+    assert legend([LOAD]) == []
+
+
+def test_the_legend_says_that_weights_are_random():
+    assert legend([NONE, RANDOM])[1] == (
+        "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
+    )

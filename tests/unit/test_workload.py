@@ -1,0 +1,135 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pytest_llmperf.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Request, Workload
+
+
+def no_tokenizer(text):
+    raise AssertionError("random prompts need no tokenizer")
+
+
+def prompts(workload, round_index, vocabulary=1000):
+    return [r.prompt_ids for r in workload.requests(round_index, no_tokenizer, vocabulary)]
+
+
+def test_defaults_are_five_rounds_after_two_of_warm_up():
+    workload = Workload(output_len=4, input_len=8)
+    assert (workload.rounds, workload.warmup) == (DEFAULT_ROUNDS, DEFAULT_WARMUP) == (5, 2)
+
+
+@pytest.mark.parametrize("given", [{}, {"prompt": "a", "input_len": 1}])
+def test_exactly_one_of_prompt_and_input_len_is_given(given):
+    with pytest.raises(ValueError, match=r"^give exactly one of prompt= and input_len=$"):
+        Workload(output_len=4, **given)
+
+
+def test_an_empty_prompt_is_rejected():
+    with pytest.raises(ValueError, match=r"^prompt= must not be empty$"):
+        Workload(output_len=4, prompt="")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("output_len", 0, "output_len must be a whole number of at least 1, not 0"),
+        ("output_len", None, "output_len must be a whole number of at least 1, not None"),
+        ("batch_size", 0, "batch_size must be a whole number of at least 1, not 0"),
+        ("batch_size", 1.0, "batch_size must be a whole number of at least 1, not 1.0"),
+        ("batch_size", "8", "batch_size must be a whole number of at least 1, not '8'"),
+        ("rounds", 0, "rounds must be a whole number of at least 1, not 0"),
+        ("rounds", True, "rounds must be a whole number of at least 1, not True"),
+        ("warmup", -1, "warmup must be a whole number of at least 0, not -1"),
+        ("input_len", 0, "input_len must be a whole number of at least 1, not 0"),
+    ],
+)
+def test_sizes_that_mean_nothing_are_rejected(name, value, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Workload(**{"output_len": 4, "input_len": 8, name: value})
+
+
+def test_no_warm_up_is_allowed():
+    assert Workload(output_len=4, input_len=8, warmup=0).warmup == 0
+
+
+def test_requests_have_the_sizes_of_the_workload():
+    workload = Workload(output_len=4, input_len=8, batch_size=3)
+    requests = workload.requests(0, no_tokenizer, 1000)
+    assert [len(r.prompt_ids) for r in requests] == [8, 8, 8]
+    assert [r.output_len for r in requests] == [4, 4, 4]
+
+
+def test_random_prompts_differ_in_every_request_and_round():
+    workload = Workload(output_len=4, input_len=8, batch_size=4)
+    found = [ids for round_index in (-2, -1, 0, 1) for ids in prompts(workload, round_index)]
+    assert len(set(found)) == 16
+
+
+def test_random_prompts_differ_with_the_seed():
+    one, other = (Workload(output_len=4, input_len=8, seed=seed) for seed in (0, 1))
+    assert prompts(one, 0) != prompts(other, 0)
+
+
+def test_random_prompts_are_reproducible():
+    workload = Workload(output_len=4, input_len=8, batch_size=2)
+    assert prompts(workload, 0) == prompts(workload, 0)
+
+
+def test_random_prompts_are_the_same_in_another_process():
+    code = (
+        "from pytest_llmperf.workload import Workload\n"
+        "print(Workload(output_len=4, input_len=8).requests(0, None, 1000)[0].prompt_ids)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = prompts(Workload(output_len=4, input_len=8), 0)[0]
+    assert done.stdout.strip() == str(here)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "lowest"), [(50_000, 256), (512, 256), (300, 150), (256, 128), (2, 1)]
+)
+def test_random_prompts_lie_inside_the_vocabulary_above_its_control_tokens(vocabulary, lowest):
+    workload = Workload(output_len=4, input_len=2000)
+    (ids,) = prompts(workload, 0, vocabulary)
+    assert min(ids) >= lowest
+    assert max(ids) < vocabulary
+
+
+def test_a_text_prompt_is_the_same_in_every_request_and_round():
+    workload = Workload(output_len=4, prompt="hello", batch_size=3)
+    expected = [Request((104, 101, 108, 108, 111), 4)] * 3
+    for round_index in (-1, 0, 1):
+        assert workload.requests(round_index, lambda text: list(text.encode()), 256) == expected
+
+
+BASE = {"output_len": 4, "input_len": 8, "batch_size": 2, "seed": 3}
+
+
+@pytest.mark.parametrize("change", [{"rounds": 9}, {"warmup": 9}])
+def test_hash_leaves_out_how_often_the_work_is_repeated(change):
+    assert Workload(**BASE, **change).hash == Workload(**BASE).hash
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output_len": 5},
+        {"input_len": 9},
+        {"batch_size": 1},
+        {"seed": 4},
+        {"input_len": None, "prompt": "hello"},
+    ],
+)
+def test_hash_changes_with_the_work(change):
+    assert Workload(**{**BASE, **change}).hash != Workload(**BASE).hash
+
+
+def test_hash_changes_with_the_text():
+    assert Workload(output_len=4, prompt="a").hash != Workload(output_len=4, prompt="b").hash
+
+
+def test_wire_form_gives_back_the_same_workload():
+    workload = Workload(**BASE, rounds=3, warmup=1)
+    assert Workload(**workload.to_wire()) == workload
