@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _CLOSE_TIMEOUT = 30.0
 # Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
 # the kernel then closes the pipe that this shell reads.
-_WATCHDOG = 'read -r word; [ "$word" = done ] || kill -KILL -- "-$0"'
+_WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
 
 
 class EngineError(Exception):
