@@ -8,15 +8,16 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .backends import NAMES as BACKENDS
 from .backends import family
-from .metrics import METRICS
-from .models import EMBEDDED, Model, ModelError, parse_model
 from .quantization import ALL, MODES
+
+if TYPE_CHECKING:
+    from .models import Model
 
 DEFAULT_METRICS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -69,7 +70,7 @@ class Settings:
             batch_size=read.many("llm_batch_size", _whole(1)),
             rounds=read.one("llm_rounds", _whole(1)),
             warmup=read.one("llm_warmup", _whole(0)),
-            metrics=read.many("llm_metrics", _one_of("metric", tuple(METRICS))) or DEFAULT_METRICS,
+            metrics=read.many("llm_metrics", _metric) or DEFAULT_METRICS,
             backend_args=_by_backend(read.many("llm_backend_arg", _backend_arg, split=False)),
             pythons=dict(read.many("llm_python", _backend_python, split=False) or ()),
             isolation=read.one("llm_isolation", _one_of("value", ("process", "none"))) or "process",
@@ -102,6 +103,8 @@ class Settings:
 
     @property
     def default_models(self) -> tuple[Model, ...]:
+        from .models import EMBEDDED, parse_model
+
         return self.models or (parse_model(EMBEDDED),)
 
 
@@ -117,7 +120,7 @@ _OPTIONS = (
     _Option(
         "llm-model",
         "NAME,...",
-        f"alias, hub id, folder or .gguf file; NAME=PATH gives it a name (default: {EMBEDDED})",
+        "alias, hub id, folder or .gguf file; NAME=PATH gives it a name (default: smollm2-135m)",
         repeat=True,
     ),
     _Option(
@@ -240,10 +243,16 @@ def _flag(name: str) -> str:
 
 
 def _model(text: str) -> Model:
-    try:
-        return parse_model(text)
-    except ModelError as error:
-        raise ValueError(str(error)) from None
+    # Imported for a value only: this module is part of every pytest run's start.
+    from .models import parse_model
+
+    return parse_model(text)
+
+
+def _metric(text: str) -> str:
+    from .metrics import METRICS
+
+    return _one_of("metric", tuple(METRICS))(text)
 
 
 def _one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from .base import Backend, EngineInfo, EngineSpec, Refusal
+if TYPE_CHECKING:
+    from .base import Backend
 
 # name -> (module, class). The order is the order of default cells: the reference engine first.
 _BACKENDS = {
@@ -27,12 +29,4 @@ def backend_class(name: str) -> type[Backend]:
     return found
 
 
-__all__ = [
-    "NAMES",
-    "Backend",
-    "EngineInfo",
-    "EngineSpec",
-    "Refusal",
-    "backend_class",
-    "family",
-]
+__all__ = ["NAMES", "backend_class", "family"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ def _plain_environment(monkeypatch):
     monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: {"brand_raw": "a processor"})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def arguments():
     """The command line of a run on the simulated engine: ``arguments("-q", ttft=0.1)``."""
 
@@ -53,6 +54,24 @@ def llm_pytest_process(pytester, arguments):
 
     def run(*extra, **program):
         return pytester.runpytest_subprocess(*arguments(*extra, **program), timeout=60)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_in(arguments):
+    """Run pytest in a folder that several tests share; gives the exit code."""
+
+    def run(folder, *extra, environment=(), **program):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments(*extra, **program)],
+            cwd=folder,
+            env={**inherited, **dict(environment)},
+            capture_output=True,
+            timeout=60,
+        )
+        return done.returncode
 
     return run
 

@@ -1,6 +1,7 @@
 """pytest-benchmark's own machinery on our entries, against real stored files."""
 
 import json
+import shutil
 import sys
 from importlib.util import find_spec
 
@@ -11,15 +12,21 @@ GROUPS = ("round", "ttft", "tpot", "e2e", "output_throughput", "peak_memory_mib"
 SIBLINGS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
 
 
+@pytest.fixture(scope="module")
+def baseline_folder(tmp_path_factory, run_in):
+    folder = tmp_path_factory.mktemp("baseline")
+    (folder / "test_it.py").write_text("""
+def test_x(llm, llm_benchmark):
+    llm_benchmark(llm, input_len=8, output_len=6, rounds=3, warmup=0)
+""")
+    assert run_in(folder, "--benchmark-autosave", ttft=0.05, tpot=0.005) == 0
+    return folder
+
+
 @pytest.fixture
-def baseline(pytester, llm_pytest, stored_files):
-    """A stored run with ttft 50 ms and tpot 5 ms."""
-    pytester.makepyfile("""
-        def test_x(llm, llm_benchmark):
-            llm_benchmark(llm, input_len=8, output_len=6, rounds=3, warmup=0)
-    """)
-    llm_pytest("--benchmark-autosave", ttft=0.05, tpot=0.005).assert_outcomes(passed=1)
-    return stored_files()[-1]
+def baseline(pytester, baseline_folder):
+    """A test and its stored run with ttft 50 ms and tpot 5 ms."""
+    shutil.copytree(baseline_folder, pytester.path, dirs_exist_ok=True)
 
 
 def table_of(output, group):

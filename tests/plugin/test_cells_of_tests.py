@@ -118,7 +118,9 @@ NOTHING_LEFT = [
 ]
 
 
-@pytest.mark.parametrize(("marker", "option", "reason"), NOTHING_LEFT)
+@pytest.mark.parametrize(
+    ("marker", "option", "reason"), NOTHING_LEFT, ids=["model", "backend", "quant", "mode"]
+)
 def test_a_test_without_a_cell_is_skipped_with_the_reason(
     pytester, llm_pytest, marker, option, reason
 ):
@@ -128,7 +130,9 @@ def test_a_test_without_a_cell_is_skipped_with_the_reason(
     assert reasons(run) == [reason]
 
 
-@pytest.mark.parametrize(("marker", "option", "reason"), NOTHING_LEFT)
+@pytest.mark.parametrize(
+    ("marker", "option", "reason"), NOTHING_LEFT, ids=["model", "backend", "quant", "mode"]
+)
 def test_require_fails_what_would_be_skipped(
     pytester, llm_pytest, bare_python, marker, option, reason
 ):

@@ -73,30 +73,31 @@ def test_measuring_twice_is_a_clear_error(pytester, llm_pytest):
     )
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("prompt='abc', input_len=8", "give exactly one of prompt= and input_len="),
-        ("output_len=8", "give exactly one of prompt= and input_len="),
-        ("prompt=''", "prompt= must not be empty"),
-        ("input_len=0", "input_len must be a whole number of at least 1, not 0"),
-        ("input_len=8, output_len=0", "output_len must be a whole number of at least 1, not 0"),
-        ("input_len=8, batch_size=0", "batch_size must be a whole number of at least 1, not 0"),
-        ("input_len=8, rounds=0", "rounds must be a whole number of at least 1, not 0"),
-        ("input_len=8, warmup=-1", "warmup must be a whole number of at least 0, not -1"),
-        ("input_len=True", "input_len must be a whole number of at least 1, not True"),
-        ("input_len=8, slo={'speed': 1}", "slo: unknown metric 'speed'; known: ttft, tpot, e2e"),
-        (
-            "input_len=8, slo={'ttft': 0}",
-            "slo: ttft has to be a positive number of seconds, not 0",
-        ),
-    ],
-)
-def test_sizes_and_objectives_that_mean_nothing(pytester, llm_pytest, journals, call, message):
-    pytester.makepyfile(f"def test_x(llm, llm_benchmark): llm_benchmark(llm, {call})")
-    run = llm_pytest()
-    run.assert_outcomes(failed=1)
-    assert f"ValueError: {message}" in run.stdout.str()
+MEANINGLESS = {
+    "prompt='abc', input_len=8": "give exactly one of prompt= and input_len=",
+    "output_len=8": "give exactly one of prompt= and input_len=",
+    "prompt=''": "prompt= must not be empty",
+    "input_len=0": "input_len must be a whole number of at least 1, not 0",
+    "input_len=True": "input_len must be a whole number of at least 1, not True",
+    "input_len=8, output_len=0": "output_len must be a whole number of at least 1, not 0",
+    "input_len=8, batch_size=0": "batch_size must be a whole number of at least 1, not 0",
+    "input_len=8, rounds=0": "rounds must be a whole number of at least 1, not 0",
+    "input_len=8, warmup=-1": "warmup must be a whole number of at least 0, not -1",
+    "input_len=8, slo={'speed': 1}": "slo: unknown metric 'speed'; known: ttft, tpot, e2e",
+    "input_len=8, slo={'ttft': 0}": "slo: ttft has to be a positive number of seconds, not 0",
+}
+
+
+def test_sizes_and_objectives_that_mean_nothing(pytester, llm_pytest, journals):
+    tests = [
+        f"def test_{i}(llm, llm_benchmark): llm_benchmark(llm, {call})"
+        for i, call in enumerate(MEANINGLESS)
+    ]
+    pytester.makepyfile("\n".join(tests))
+    run = llm_pytest("--tb=line")
+    run.assert_outcomes(failed=len(MEANINGLESS))
+    told = [line.partition("ValueError: ")[2] for line in run.outlines if ": ValueError: " in line]
+    assert told == list(MEANINGLESS.values())
     assert journals() == []
 
 

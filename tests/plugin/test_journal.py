@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -27,14 +28,19 @@ FIRST = {
 }
 
 
+@pytest.fixture(scope="module")
+def killed_folder(tmp_path_factory, run_in):
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "test_killed.py").write_text(KILLED)
+    killed = {"KILL": "1"}
+    assert run_in(folder, "--benchmark-autosave", environment=killed, ttft=0.05) == -9
+    return folder
+
+
 @pytest.fixture
-def killed(pytester, llm_pytest_process, monkeypatch, journals):
+def killed(pytester, killed_folder, journals):
     """The journal of a run that was killed with SIGKILL in its second test."""
-    pytester.makepyfile(test_killed=KILLED)
-    monkeypatch.setenv("KILL", "1")
-    run = llm_pytest_process("--benchmark-autosave", ttft=0.05)
-    monkeypatch.delenv("KILL")
-    assert run.ret == -9
+    shutil.copytree(killed_folder, pytester.path, dirs_exist_ok=True)
     (journal,) = journals()
     return journal
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pytest_llmperf.backends import NAMES, Refusal, backend_class
+from pytest_llmperf.backends import NAMES, backend_class
+from pytest_llmperf.backends.base import Refusal
 from pytest_llmperf.quantization import MODES
 
 TRANSFORMERS = backend_class("transformers")

@@ -87,7 +87,6 @@ def test_the_command_line_narrows_a_marker(plan):
 
 
 def test_a_local_copy_of_a_marked_model_brings_in_no_other_model(plan, tmp_path):
-    # Fails: equal names but other sources narrow to nothing, and nothing becomes every model.
     (tmp_path / "config.json").write_text("{}")
     copy = parse_model(f"phi-2={tmp_path}")
     choices = plan(models=(copy, MISTRAL), backends=("vllm",)).choices(

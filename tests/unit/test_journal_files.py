@@ -83,7 +83,6 @@ def test_a_run_that_is_going_on_is_known_by_its_process(leave_journal):
 
 
 def test_a_run_of_another_user_is_going_on_too(leave_journal, monkeypatch):
-    # Fails: a process that may not be signalled is taken for one that is no more.
     def not_permitted(pid, number):
         raise PermissionError(1, "Operation not permitted")
 
@@ -127,7 +126,6 @@ def test_a_future_version_is_rejected(tmp_path):
 
 
 def test_a_header_without_machine_and_commit_is_rejected(tmp_path):
-    # Fails: it is read without complaint, and storing it ends with KeyError.
     path = tmp_path / "a.jsonl"
     path.write_text('{"journal": 1}\n')
     with pytest.raises(journal.JournalError, match=f"^{re.escape(str(path))}: "):

@@ -85,7 +85,6 @@ def test_a_name_can_be_given_to_an_alias():
 
 
 def test_a_name_can_be_given_to_the_embedded_model():
-    # Fails: the error says that smollm2-135m is unknown, and names it among the known ones.
     assert parse_model("mine=smollm2-135m").kind == "embedded"
 
 

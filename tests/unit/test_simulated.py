@@ -4,7 +4,8 @@ from statistics import median
 
 import pytest
 
-from pytest_llmperf.backends import EngineSpec, simulated
+from pytest_llmperf.backends import simulated
+from pytest_llmperf.backends.base import EngineSpec
 from pytest_llmperf.backends.simulated import Program, SimulatedBackend
 from pytest_llmperf.metrics import e2e, tpot, ttft
 from pytest_llmperf.workload import Request
@@ -69,7 +70,6 @@ def test_program_rejects_a_value_that_is_no_number(value):
 
 
 def test_program_rejects_chunks_of_no_token():
-    # Fails: it is taken, and the first request ends in "range() arg 3 must not be zero".
     with pytest.raises(ValueError, match=r"^simulated\.chunk "):
         Program.from_args({"chunk": 0})
 
