@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from .benchmark_store import is_enabled
+from .benchmark_store import abandon, is_enabled
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
@@ -80,25 +81,20 @@ class LLMBenchmark:
             pytest.fail.Exception: when the engine fails, or gives other tokens than it had to.
         """
         self._use_once()
-        settings, override = self._session.settings, self._override
-        _check_objectives(slo)
-        if override.input_len is not None:
-            prompt, input_len = None, override.input_len
-        workload = Workload(
-            prompt=prompt,
-            input_len=input_len,
-            output_len=override.output_len or output_len,
-            batch_size=override.batch_size or batch_size,
-            rounds=_first(settings.rounds, rounds, DEFAULT_ROUNDS),
-            warmup=_first(settings.warmup, warmup, DEFAULT_WARMUP),
-        )
-        if not is_enabled(self._benchmark):
-            workload = replace(workload, rounds=1, warmup=0)
-        engine = llm.engine()
-        try:
+        with self._abandoned_on_failure():
+            workload = self._workload(
+                Workload(
+                    prompt=prompt,
+                    input_len=input_len,
+                    output_len=output_len,
+                    batch_size=batch_size,
+                    rounds=DEFAULT_ROUNDS if rounds is None else rounds,
+                    warmup=DEFAULT_WARMUP if warmup is None else warmup,
+                )
+            )
+            _check_objectives(slo)
+            engine = llm.engine()
             measurement = llm.measure(workload)
-        finally:
-            self._session.clear_progress()
         metrics = from_rounds(measurement.rounds, slo) | _of_process(
             {
                 "load_time": engine.load_time,
@@ -112,9 +108,36 @@ class LLMBenchmark:
     def load(self, llm: LLM) -> Result:
         """Store how long the engine took to load; it is not loaded again for this."""
         self._use_once()
-        engine = llm.engine()
+        with self._abandoned_on_failure():
+            engine = llm.engine()
         metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
         return self._store(llm, None, None, metrics, [engine.load_time])
+
+    def _workload(self, of_test: Workload) -> Workload:
+        """The test's workload with what the command line sets instead."""
+        settings = self._session.settings
+        changes: dict[str, Any] = {
+            "output_len": self._override.output_len,
+            "batch_size": self._override.batch_size,
+            "rounds": settings.rounds,
+            "warmup": settings.warmup,
+        }
+        if not is_enabled(self._benchmark):
+            changes |= {"rounds": 1, "warmup": 0}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        if self._override.input_len is not None:
+            changes |= {"prompt": None, "input_len": self._override.input_len}
+        return replace(of_test, **changes)
+
+    @contextmanager
+    def _abandoned_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            abandon(self._benchmark)
+            raise
+        finally:
+            self._session.clear_progress()
 
     def _use_once(self) -> None:
         if self._used:
@@ -159,10 +182,6 @@ class LLMBenchmark:
 def _of_process(values: Mapping[str, float]) -> dict[str, Metric]:
     found = {key: metric(key, [value]) for key, value in values.items()}
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)
 
 
 def _check_objectives(slo: Mapping[str, float] | None) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +116,7 @@ class BenchmarkStore:
             or getattr(option, "benchmark_verbose", None)
             or getattr(option, "benchmark_columns", None)
         )
-        entries = list(getattr(session, "benchmarks", ()))
+        entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
         if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
             session.quiet = True
 
@@ -166,6 +167,20 @@ def is_active(config: pytest.Config) -> bool:
 def is_enabled(benchmark: Any) -> bool:
     """Whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
     return bool(getattr(benchmark, "enabled", False))
+
+
+def abandon(benchmark: Any) -> None:
+    """Tell a ``benchmark`` fixture that its test has failed: it would warn that nobody used it."""
+    with suppress(_AbandonedError):
+        benchmark.pedantic(_raise_abandoned)
+
+
+class _AbandonedError(Exception):
+    pass
+
+
+def _raise_abandoned() -> None:
+    raise _AbandonedError
 
 
 def use_virtual_clock(item: pytest.Item) -> VirtualClock:

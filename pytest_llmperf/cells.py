@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ import pytest
 
 from .backends import NAMES as BACKENDS
 from .backends import backend_class, family
+from .environment import has_accelerator
 from .models import MISSING_EMBEDDED, Model, ModelError, embedded_gguf, parse_model
 from .options import Settings
 from .quantization import ALL, MODES
@@ -39,6 +41,8 @@ class Choice:
 
     cell: Cell
     problem: str | None = None
+    excluded: bool = False
+    """True when the run itself leaves it out: then nothing is missing, whatever is required."""
 
 
 @dataclass
@@ -62,6 +66,14 @@ class CellPlan:
             self._cells[cell_id] = self._parse(cell_id)
         return self._cells[cell_id]
 
+    def known(self, cell_ids: Iterable[object]) -> list[Cell]:
+        """The cells among test parameters; one that names no cell fails its test later."""
+        found = []
+        for cell_id in dict.fromkeys(cell_ids):
+            with suppress(ValueError):
+                found += [self.cell(cell_id)] if isinstance(cell_id, str) else []
+        return found
+
     def choices(self, marker: pytest.Mark | None, only_backend: str | None = None) -> list[Choice]:
         """The cells of a test.
 
@@ -81,7 +93,8 @@ class CellPlan:
             backend = only_backend or (wanted.backends or BACKENDS)[0]
             mode = (wanted.quantizations or ("none",))[0]
             model = (wanted.models or self.settings.default_models)[0]
-            return [Choice(self._remember(Cell(model, backend, mode)), nothing)]
+            cell = self._remember(Cell(model, backend, mode))
+            return [Choice(cell, nothing, excluded=True)]
         cells = [Cell(m, b, q) for m in models for b in backends for q in quantizations]
         return [Choice(self._remember(cell), self.problem(cell)) for cell in cells]
 
@@ -94,6 +107,8 @@ class CellPlan:
         refusal = backend_class(cell.backend).refusal(cell.quantization, packages)
         if refusal:
             return refusal.reason
+        if self.settings.device.startswith("cuda") and not has_accelerator():
+            return f"this machine has no GPU (--llm-device={self.settings.device})"
         needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
         if needs_file and family(cell.backend) != "simulated" and embedded_gguf() is None:
             return MISSING_EMBEDDED

@@ -40,7 +40,8 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
         pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
     parameters = []
     for choice in choices:
-        skip = choice.problem is not None and not session.settings.require
+        required = session.settings.require and not choice.excluded
+        skip = choice.problem is not None and not required
         marks = [pytest.mark.skip(reason=choice.problem or "")] if skip else []
         parameters.append(pytest.param(choice.cell.id, marks=marks, id=choice.cell.id))
     metafunc.parametrize("llm", parameters, indirect=True, scope="session")

@@ -72,7 +72,7 @@ def pytest_report_collectionfinish(
         return None
     session = config.stash[_SESSION]
     ids = [item.callspec.params.get("llm") for item in items if hasattr(item, "callspec")]
-    cells = [session.plan.cell(i) for i in dict.fromkeys(ids) if isinstance(i, str)]
+    cells = session.plan.known(ids)
     return session.header(cells) if cells else None
 
 

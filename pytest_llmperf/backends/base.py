@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from .. import __version__
 from ..trace import RequestTrace
 from ..workload import Request
 
@@ -109,7 +110,9 @@ class Backend(ABC):
     @classmethod
     def version(cls, packages: Mapping[str, str]) -> str:
         """Version of the installed engine; of the plugin itself where there is no engine."""
-        for name in cls.distributions or ("pytest-llmperf",):
+        if not cls.distributions:
+            return __version__
+        for name in cls.distributions:
             if name in packages:
                 return packages[name] if name == cls.name else f"{packages[name]} ({name})"
         return "unknown"

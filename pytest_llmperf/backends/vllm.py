@@ -68,11 +68,18 @@ class VllmBackend(Backend):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         if spec.threads and tensor_parallel == 1:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        if spec.device.startswith("cuda:"):
+            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
         import torch
         from vllm import LLM
         from vllm.platforms import current_platform
 
         on_cpu = current_platform.is_cpu()
+        if spec.device != "auto" and on_cpu != (spec.device == "cpu"):
+            build = "CPU" if on_cpu else "GPU"
+            raise ValueError(
+                f"this is vLLM's {build} build; --llm-device={spec.device} needs another"
+            )
         options = self._options(spec, on_cpu)
         with tempfile.TemporaryDirectory(prefix="llmperf-random-") as folder:
             if spec.random_weights and spec.quantization != "none":

@@ -128,9 +128,13 @@ class ProgressLine:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._plugins = config.pluginmanager
         self._open = False
+
+    @property
+    def _reporter(self) -> Any:
+        # Looked up when it is needed: this line is made before pytest has made its reporter.
+        return self._plugins.get_plugin("terminalreporter")
 
     @property
     def _visible(self) -> bool:
@@ -151,10 +155,11 @@ class ProgressLine:
 
     def _write(self, text: str) -> None:
         width = self._reporter._tw.fullwidth - 1
-        if self._capture is None:
+        capture = self._plugins.get_plugin("capturemanager")
+        if capture is None:
             self._draw(text[:width], width)
         else:
-            with self._capture.global_and_fixture_disabled():
+            with capture.global_and_fixture_disabled():
                 self._draw(text[:width], width)
 
     def _draw(self, text: str, width: int) -> None:

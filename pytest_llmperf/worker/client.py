@@ -145,14 +145,14 @@ class ProcessWorker(Worker):
                 if kind != "progress":
                     return _result(kind, payload, log=self._log)
                 progress(*payload)
-        except (EOFError, OSError):
-            raise EngineDied(f"the engine's process {self._end()}; log: {self._log}") from None
-        except self._timeout_error:
+        except self._timeout_error:  # Before OSError, which it is one of.
             self.kill()
             raise EngineTimeout(
                 f"no answer for {timeout:g} s (--llm-timeout), so the engine was ended; "
                 f"log: {self._log}"
             ) from None
+        except (EOFError, OSError):
+            raise EngineDied(f"the engine's process {self._end()}; log: {self._log}") from None
         except EngineError:
             raise
         except BaseException:

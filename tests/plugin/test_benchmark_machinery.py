@@ -36,8 +36,8 @@ def table_of(output, group):
     return rest.split("\n\n")[0]
 
 
-def test_compare_shows_both_rows_of_every_metric(baseline, llm_pytest):
-    run = llm_pytest("--benchmark-compare", ttft=0.05, tpot=0.005)
+def test_compare_shows_both_rows_of_every_metric(baseline, llm_pytest_process):
+    run = llm_pytest_process("--benchmark-compare", ttft=0.05, tpot=0.005)
     assert run.ret == 0
     for group in GROUPS:
         table = table_of(run.stdout.str(), group)
@@ -90,8 +90,8 @@ def test_more_memory_fails_its_own_entry_only(baseline, llm_pytest_process):
     assert failures(run) == {f"test_x[{CELL}-peak_memory]"}
 
 
-def test_the_same_speed_passes_the_gate(baseline, llm_pytest):
-    run = llm_pytest(
+def test_the_same_speed_passes_the_gate(baseline, llm_pytest_process):
+    run = llm_pytest_process(
         "--benchmark-compare", "--benchmark-compare-fail=median:5%", ttft=0.05, tpot=0.005
     )
     assert run.ret == 0

@@ -11,11 +11,6 @@ def collected(run):
     return [line.partition("::")[2] for line in run.outlines if "::" in line and " " not in line]
 
 
-def reasons(run):
-    """Reasons that -rs lists."""
-    return [line.partition(": ")[2] for line in run.outlines if line.startswith("SKIPPED")]
-
-
 def test_ids_start_with_model_backend_and_mode(pytester, llm_pytest):
     pytester.makepyfile("""
         import pytest
@@ -98,53 +93,6 @@ def test_the_command_line_narrows_a_marker(pytester, llm_pytest):
     run.stdout.fnmatch_lines(["*::test_x[[]mistral-7b-simulated-none] PASSED*"])
 
 
-NOTHING_LEFT = [
-    (
-        'model="phi-2", backend="simulated"',
-        "--llm-model=mistral-7b",
-        "the test is for model phi-2, the run for --llm-model=mistral-7b",
-    ),
-    (
-        'backend="vllm"',
-        "--llm-backend=simulated",
-        "the test is for backend vllm, the run for --llm-backend=simulated",
-    ),
-    (
-        'quant=["nf4", "int8"], backend="simulated"',
-        "--llm-quant=none",
-        "the test is for quant nf4, int8, the run for --llm-quant=none",
-    ),
-    ('quant="int8"', "--llm-rounds=1", "simulated has no quantization mode int8"),
-]
-
-
-@pytest.mark.parametrize(
-    ("marker", "option", "reason"), NOTHING_LEFT, ids=["model", "backend", "quant", "mode"]
-)
-def test_a_test_without_a_cell_is_skipped_with_the_reason(
-    pytester, llm_pytest, marker, option, reason
-):
-    pytester.makepyfile(f"import pytest\n@pytest.mark.llm({marker})\ndef test_x(llm): pass")
-    run = llm_pytest(option, "-rs")
-    run.assert_outcomes(skipped=1)
-    assert reasons(run) == [reason]
-
-
-@pytest.mark.parametrize(
-    ("marker", "option", "reason"), NOTHING_LEFT, ids=["model", "backend", "quant", "mode"]
-)
-def test_require_fails_what_would_be_skipped(
-    pytester, llm_pytest, bare_python, marker, option, reason
-):
-    pytester.makepyfile(f"import pytest\n@pytest.mark.llm({marker})\ndef test_x(llm): pass")
-    # No real engine can start here, even if the test were given one by mistake.
-    run = llm_pytest(option, "--llm-require", f"--llm-python=vllm={bare_python}")
-    assert run.ret == 1
-    outcomes = run.parseoutcomes()
-    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1
-    assert reason in run.stdout.str()
-
-
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
@@ -195,13 +143,6 @@ def test_a_view_chooses_its_backend_without_an_option(pytester):
         "def test_x(simulated_llm): assert simulated_llm.info.backend == 'simulated'"
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
-
-
-def test_a_view_of_another_backend_is_skipped(pytester, llm_pytest):
-    pytester.makepyfile("def test_x(vllm_llm): pass")
-    run = llm_pytest("-rs")
-    run.assert_outcomes(skipped=1)
-    assert reasons(run) == ["the test is for backend vllm, the run for --llm-backend=simulated"]
 
 
 def test_two_views_in_one_test_are_an_error_at_collection(pytester, llm_pytest):

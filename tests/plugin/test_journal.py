@@ -197,6 +197,14 @@ def test_a_normal_run_leaves_no_journal(pytester, one_test, llm_pytest, journals
     assert not (pytester.path / ".benchmarks/.llmperf").exists()
 
 
+def test_a_normal_run_without_the_terminal_plugin_leaves_no_journal(
+    one_test, llm_pytest_process, journals
+):
+    # Then nothing calls pytest_terminal_summary.
+    assert llm_pytest_process("-p", "no:terminal").ret == 0
+    assert journals() == []
+
+
 def test_a_run_with_failures_leaves_no_journal(pytester, llm_pytest, journals):
     pytester.makepyfile("""
         def test_x(llm, llm_benchmark):

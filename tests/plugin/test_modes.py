@@ -146,12 +146,14 @@ def test_the_wide_table_stays_for_ordinary_benchmarks(pytester, one_test, llm_py
     assert "test_sum" in run.stdout.str()
 
 
-@pytest.mark.parametrize(
-    "option", ["--benchmark-compare", "--benchmark-columns=median", "--benchmark-verbose"]
-)
+@pytest.mark.parametrize("option", ["--benchmark-columns=median", "--benchmark-verbose"])
 def test_the_wide_table_is_shown_when_it_is_asked_for(one_test, llm_pytest, option):
-    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
     assert has_wide_table(llm_pytest(option))
+
+
+def test_the_wide_table_is_shown_for_a_comparison(one_test, llm_pytest):
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    assert has_wide_table(llm_pytest("--benchmark-compare"))
 
 
 def test_an_ordinary_benchmark_keeps_its_own_clock(pytester, one_test, llm_pytest, stored):

@@ -18,10 +18,7 @@ def test_the_header_says_models_engine_and_device(one_test, llm_pytest, model_fo
     (line,) = [line for line in run.outlines if line.startswith("llm: ")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = max(1, cores - 1)
-    assert line == (
-        f"llm: phi-2, own on simulated {__version__} (pytest-llmperf); "
-        f"cpu, {threads} of {cores} cores"
-    )
+    assert line == (f"llm: phi-2, own on simulated {__version__}; cpu, {threads} of {cores} cores")
     collected = next(i for i, text in enumerate(run.outlines) if text.startswith("collected "))
     assert run.outlines[collected + 1] == line
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf import __version__
+
 CELL = "smollm2-135m-simulated-none"
 # Requests 0 to 5, two a round; then 0 and 1 of a fresh engine, or 6 and 7 of the same one.
 TWO_TESTS = """
@@ -150,7 +152,7 @@ def test_the_worker_runs_in_an_environment_without_packages(
     run.assert_outcomes(passed=1)
     record = records()[f"test_x[{CELL}]"]
     assert record["metrics"]["ttft"]["p50"] == pytest.approx(0.05, rel=0.01)
-    assert record["backend"]["version"] == "unknown"
+    assert record["backend"]["version"] == __version__
 
 
 def test_an_interpreter_that_vanishes_fails_its_tests_with_one_line(

