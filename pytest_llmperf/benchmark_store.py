@@ -15,7 +15,6 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,13 +111,14 @@ class BenchmarkStore:
         option = self.config.option
         asked = (
             getattr(option, "benchmark_compare", None)
+            or getattr(option, "benchmark_compare_fail", None)
             or getattr(option, "benchmark_histogram", None)
             or getattr(option, "benchmark_verbose", None)
             or getattr(option, "benchmark_columns", None)
         )
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
         if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
-            session.quiet = True
+            session.groups = None
 
     def storage_path(self) -> Any:
         """The storage folder, or None where results go elsewhere (Elasticsearch)."""
@@ -171,16 +171,9 @@ def is_enabled(benchmark: Any) -> bool:
 
 def abandon(benchmark: Any) -> None:
     """Tell a ``benchmark`` fixture that its test has failed: it would warn that nobody used it."""
-    with suppress(_AbandonedError):
-        benchmark.pedantic(_raise_abandoned)
-
-
-class _AbandonedError(Exception):
-    pass
-
-
-def _raise_abandoned() -> None:
-    raise _AbandonedError
+    # Disabled, a call leaves no entry behind; an empty one would be stored as a run.
+    benchmark.disabled = True
+    benchmark.pedantic(lambda: None)
 
 
 def use_virtual_clock(item: pytest.Item) -> VirtualClock:

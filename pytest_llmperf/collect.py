@@ -55,6 +55,7 @@ def override_sizes(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     if OVERRIDE not in metafunc.fixturenames:
         return
     settings = session.settings
+    _refuse_combined(metafunc, [size for size in SIZES if getattr(settings, size)])
     given = {size: getattr(settings, size) for size in SIZES if getattr(settings, size)}
     replaced = {size for size in given if _replace_values(metafunc, size, given[size])}
     rest = {size: values for size, values in given.items() if size not in replaced}
@@ -107,6 +108,18 @@ def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
 def _argument_names(mark: pytest.Mark) -> list[str]:
     names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _refuse_combined(metafunc: pytest.Metafunc, sizes: Sequence[str]) -> None:
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = _argument_names(mark)
+        for size in sizes:
+            if size in names and len(names) > 1:
+                pytest.fail(
+                    f"{metafunc.definition.nodeid}: --llm-{size.replace('_', '-')} cannot replace "
+                    f"values that the test parametrizes together ({', '.join(names)})",
+                    pytrace=False,
+                )
 
 
 def _replace_values(metafunc: pytest.Metafunc, size: str, values: Sequence[int]) -> bool:

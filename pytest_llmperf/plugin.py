@@ -165,3 +165,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         config.stash[_SESSION].slot.close()
+        config.stash[_SESSION].settle_journal()  # Where there is no terminal to say it.

@@ -6,6 +6,7 @@ import datetime
 import os
 import tempfile
 import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,14 @@ class LLMSession:
         self.run()
         if self._journal is None:
             self._journal = Journal(self.storage, self._run_id, lambda: self._header)
-        self._journal.append(entries)
         self.rows.append(row)
+        try:
+            self._journal.append(entries)
+        except OSError as error:
+            # The measurement is good all the same, and pytest-benchmark may yet store it.
+            warnings.warn(
+                pytest.PytestWarning(f"not kept on disk before the run ends: {error}"), stacklevel=2
+            )
 
     @property
     def storage(self) -> Path:
@@ -87,7 +94,7 @@ class LLMSession:
     def settle_journal(self) -> str | None:
         """Remove the journal of a run that ended as it should; else say what is kept, and where."""
         journal = self._journal
-        if journal is None:
+        if journal is None or not journal.entries:
             return None
         complete = self.finished_with is not None
         interrupted = self.finished_with in (

@@ -29,4 +29,11 @@ def backend_class(name: str) -> type[Backend]:
     return found
 
 
-__all__ = ["NAMES", "backend_class", "family"]
+def distributions() -> tuple[str, ...]:
+    """Every distribution whose presence or version a backend asks about."""
+    classes = [backend_class(name) for name in NAMES]
+    names = (name for c in classes for name in (*c.distributions, *c.companions))
+    return tuple(dict.fromkeys(names))
+
+
+__all__ = ["NAMES", "backend_class", "distributions", "family"]

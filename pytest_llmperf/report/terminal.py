@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from ..metrics import Metric
 
+# Cursor and line control that every terminal has had since the VT100.
+_SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
     "convert": "dequantizing the GGUF file (once)",
     "load": "loading",
@@ -144,23 +148,21 @@ class ProgressLine:
         """Show a phase of a cell."""
         if self._visible:
             count = f" {number}/{total}" if total else " ..."
-            self._write(f"{name}: {_PHASES.get(phase, phase)}{count}")
+            text = f"{_PHASES.get(phase, phase)}{count}"
+            self._draw(f"  {name}: {text}", f"  {text}")
             self._open = True
 
     def clear(self) -> None:
         """Leave the line as it was before."""
         if self._open:
-            self._write("")
+            self._draw("", "")
             self._open = False
 
-    def _write(self, text: str) -> None:
-        width = self._reporter._tw.fullwidth - 1
+    def _draw(self, text: str, shorter: str) -> None:
+        # To the right of what pytest has written on this line, the cursor left where pytest has it.
+        writer = self._reporter._tw
+        room = max(0, writer.fullwidth - writer.width_of_current_line - 1)
+        text = text if len(text) <= room else shorter[:room]
         capture = self._plugins.get_plugin("capturemanager")
-        if capture is None:
-            self._draw(text[:width], width)
-        else:
-            with capture.global_and_fixture_disabled():
-                self._draw(text[:width], width)
-
-    def _draw(self, text: str, width: int) -> None:
-        self._reporter.write("\r" + text.ljust(width) + ("" if text else "\r"), flush=True)
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            print(f"{_SAVE}{_ERASE}{text}{_RESTORE}", end="", file=sys.__stdout__, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -13,9 +14,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..backends import distributions
+
 Progress = Callable[[str, int, int], None]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_ASK_VERSIONS = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
 _CLOSE_TIMEOUT = 30.0
 # Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
 # the kernel then closes the pipe that this shell reads.
@@ -217,22 +230,18 @@ def installed_packages_of(python: str) -> dict[str, str]:
 
     if python == sys.executable:
         return server.installed_packages()
-    code = (
-        "import importlib.metadata as m\n"
-        "for d in m.distributions(): print((d.metadata['Name'] or ''), d.version)"
-    )
     try:
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=60, check=True
+            [python, "-c", _ASK_VERSIONS, *distributions()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineError(f"{python} does not run as a Python interpreter ({error})") from None
-    found: dict[str, str] = {}
-    for line in done.stdout.splitlines():
-        name, _, version = line.rpartition(" ")
-        if name:
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return found
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
 
 
 def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]

@@ -13,11 +13,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..backends import backend_class
+from ..backends import backend_class, distributions
 from ..backends.base import Backend, EngineInfo, EngineSpec
 from ..environment import describe_device
 from ..measure import InvalidMeasurement, check, encoder, measure
@@ -136,13 +137,11 @@ def serve(channel: Any, log: str) -> None:
 
 
 def installed_packages() -> dict[str, str]:
-    """Versions of everything installed in this environment, by lower-case name."""
-    found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            # The first one on the path is the one that imports.
-            found.setdefault(name.lower().replace("_", "-"), distribution.version)
+    """Versions of what the backends ask about, as far as it is installed in this environment."""
+    found = {}
+    for name in distributions():
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return found
 
 

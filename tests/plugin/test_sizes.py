@@ -211,3 +211,20 @@ def test_a_bad_ini_value_is_a_usage_error(pytester, one_test, llm_pytest):
     assert [line for line in run.errlines if line] == [
         "ERROR: --llm-rounds: 'many' is not a whole number of at least 1"
     ]
+
+
+def test_sizes_that_are_parametrized_together_cannot_be_replaced(pytester, llm_pytest):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("batch_size,output_len", [(1, 4), (8, 4)])
+        def test_x(llm, llm_benchmark, batch_size, output_len): pass
+    """)
+    run = llm_pytest("--llm-batch-size=2")
+    run.stdout.fnmatch_lines(
+        [
+            "*::test_x: --llm-batch-size cannot replace values that the test parametrizes together "
+            "(batch_size, output_len)"
+        ]
+    )
+    assert run.ret == 2
