@@ -167,6 +167,7 @@ class LLMBenchmark:
             workload=workload,
             input_tokens=measurement.rounds[0].requests[0].input_tokens if measurement else None,
             metrics=metrics,
+            chosen=session.settings.metrics,
             run=session.run(),
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]

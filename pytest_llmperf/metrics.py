@@ -71,6 +71,8 @@ _DEFINITIONS = (
     ),
 )
 METRICS: Mapping[str, MetricDefinition] = {d.key: d for d in _DEFINITIONS}
+# A sample a token: too many to keep unless somebody asks for them.
+POOLED = ("itl", "icl")
 OBJECTIVES = ("ttft", "tpot", "e2e")
 
 
@@ -141,8 +143,8 @@ class Metric:
         median = self.p50
         return (self.percentile(75) - self.percentile(25)) / 2 / median if median else 0.0
 
-    def as_dict(self) -> dict[str, Any]:
-        """The stored form (schema 1)."""
+    def as_dict(self, with_samples: bool = True) -> dict[str, Any]:
+        """The stored form (schema 1); ``samples`` is empty where they are left out."""
         return {
             "unit": self.unit,
             "better": self.definition.better,
@@ -152,7 +154,7 @@ class Metric:
             "min": self.min,
             "max": self.max,
             **{f"p{q}": self.percentile(q) for q in PERCENTILES},
-            "samples": list(self.samples),
+            "samples": list(self.samples) if with_samples else [],
         }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .backends.base import EngineSpec
 from .cells import Cell
 from .engine import LoadedEngine
-from .metrics import Metric
+from .metrics import POOLED, Metric
 from .workload import Workload
 
 SCHEMA = 1
@@ -36,6 +36,7 @@ def make_record(
     workload: Workload | None,
     input_tokens: int | None,
     metrics: Mapping[str, Metric],
+    chosen: Sequence[str],
     run: Run,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine."""
@@ -67,7 +68,10 @@ def make_record(
         },
         "quantization": {"mode": cell.quantization, "compute_dtype": spec.compute_dtype},
         "workload": stored_workload,
-        "metrics": {key: value.as_dict() for key, value in metrics.items()},
+        "metrics": {
+            key: value.as_dict(with_samples=key not in POOLED or key in chosen)
+            for key, value in metrics.items()
+        },
         "environment": {
             **engine.environment,
             "device": engine.info.device,

@@ -2,6 +2,7 @@
 
     python tools/compare_with_engines.py transformers [--pairs 30]
     python tools/compare_with_engines.py vllm [--pairs 6]
+    python tools/compare_with_engines.py vllm --architecture phi-2      # random weights, on a GPU
 
 transformers: one loaded model; our backend and a plain timed ``model.generate`` take turns, so that
 both meet the same machine. vllm: processes take turns, ours (a pytest run of one test) and vLLM's own
@@ -21,11 +22,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from pytest_llmperf.backends.base import EngineSpec
 from pytest_llmperf.environment import has_accelerator, usable_cores
 from pytest_llmperf.gguf import cached_folder, convert
-from pytest_llmperf.models import embedded_gguf
+from pytest_llmperf.models import ARCHITECTURES, embedded_gguf
 from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.workload import Request, Workload
 
 INPUT_LEN = 32
 TEST = """
@@ -34,7 +38,7 @@ def test_e2e(llm, llm_benchmark):
 """
 # vLLM's CPU package is not called vllm, and its command asks for the version of "vllm".
 BENCH = """
-import importlib.metadata as m, sys
+import importlib.metadata as m
 real = m.version
 def version(name):
     try:
@@ -55,15 +59,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=max(1, usable_cores() - 1))
+    parser.add_argument("--architecture", help="a shipped one, with random weights")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    model = embedded_folder()
-    if options.engine == "transformers":
-        ours, theirs = transformers_pairs(model, options)
-    else:
-        ours, theirs = vllm_pairs(model, options)
+    threads = None if has_accelerator() else max(1, usable_cores() - 1)
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    model = ARCHITECTURES / options.architecture if options.architecture else embedded_folder()
+    spec = EngineSpec(
+        options.engine,
+        "none",
+        str(model),
+        threads=threads,
+        load_format="dummy" if options.architecture else "auto",
+    )
+    pairs = transformers_pairs if options.engine == "transformers" else vllm_pairs
+    ours, theirs = pairs(spec, options)
     report(options.engine, ours, theirs)
 
 
@@ -76,96 +87,78 @@ def embedded_folder() -> Path:
     return folder
 
 
-def transformers_pairs(model: Path, options: argparse.Namespace) -> tuple[list[float], list[float]]:
+def transformers_pairs(
+    spec: EngineSpec, options: argparse.Namespace
+) -> tuple[list[float], list[float]]:
     import torch
 
-    from pytest_llmperf.backends.base import EngineSpec
     from pytest_llmperf.backends.transformers import TransformersBackend
-    from pytest_llmperf.workload import Workload
 
     backend = TransformersBackend()
-    spec = EngineSpec("transformers", "none", str(model), threads=options.threads)
     info = backend.load(spec)
-    pairs = options.pairs or 30
+    model, device = backend._model, torch.device(info.device)
     workload = Workload(
         output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
     )
-    ours: list[float] = []
-    theirs: list[float] = []
 
-    def run_ours(requests) -> None:  # type: ignore[no-untyped-def]
+    def synchronize() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def ours(requests: list[Request]) -> float:
         trace = backend.generate(requests)[0]
-        ours.append(trace.last - trace.submitted)
+        return trace.last - trace.submitted
 
-    def run_theirs(requests) -> None:  # type: ignore[no-untyped-def]
-        ids = torch.tensor([request.prompt_ids for request in requests])
+    def theirs(requests: list[Request]) -> float:
+        prompts = [request.prompt_ids for request in requests]
+        synchronize()
         start = time.perf_counter()
+        ids = torch.tensor(prompts, device=device)
         with torch.inference_mode():
-            output = backend._model.generate(
+            output = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
-                min_new_tokens=options.output_len,
+                eos_token_id=None,
                 max_new_tokens=options.output_len,
                 pad_token_id=0,
             )
-        theirs.append(time.perf_counter() - start)
+        synchronize()
+        seconds = time.perf_counter() - start
         assert output.shape[1] == INPUT_LEN + options.output_len
+        return seconds
 
-    for i in range(-3, pairs):
+    results: dict[Any, list[float]] = {ours: [], theirs: []}
+    for i in range(-3, options.pairs or 30):
         requests = workload.requests(i, backend.encode, info.vocabulary)
-        order = (run_ours, run_theirs) if i % 2 else (run_theirs, run_ours)
-        for run in order:
-            run(requests)
-        print(f"pair {i + 1}: ours {ours[-1]:.4f} s, theirs {theirs[-1]:.4f} s", flush=True)
-    return ours[3:], theirs[3:]
+        for run in (ours, theirs) if i % 2 else (theirs, ours):
+            results[run].append(run(requests))
+        print(f"pair {i + 1}: {results[ours][-1]:.4f} s, {results[theirs][-1]:.4f} s", flush=True)
+    return results[ours][3:], results[theirs][3:]
 
 
-def vllm_pairs(model: Path, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    ours: list[float] = []
-    theirs: list[float] = []
+def vllm_pairs(spec: EngineSpec, options: argparse.Namespace) -> tuple[list[float], list[float]]:
+    results: dict[Any, list[float]] = {vllm_ours: [], vllm_theirs: []}
     with tempfile.TemporaryDirectory() as folder:
         for i in range(options.pairs or 6):
-            first, second = (vllm_ours, vllm_theirs) if i % 2 else (vllm_theirs, vllm_ours)
-            values = {f.__name__: f(model, options, Path(folder)) for f in (first, second)}
-            ours.append(values["vllm_ours"])
-            theirs.append(values["vllm_theirs"])
-            print(f"pair {i + 1}: ours {ours[-1]:.4f} s, theirs {theirs[-1]:.4f} s", flush=True)
-    return ours, theirs
+            for run in (vllm_ours, vllm_theirs) if i % 2 else (vllm_theirs, vllm_ours):
+                results[run].append(run(spec, options, Path(folder)))
+            print(
+                f"pair {i + 1}: {', '.join(f'{r[-1]:.4f} s' for r in results.values())}", flush=True
+            )
+    return results[vllm_ours], results[vllm_theirs]
 
 
-def vllm_arguments(model: Path) -> dict[str, object]:
-    from pytest_llmperf.backends.vllm import _cpu_bounds
-
-    bounds = _cpu_bounds(model) if not has_accelerator() else {"max_model_len": 2048}
-    return {"dtype": "bfloat16", "enforce_eager": not has_accelerator(), **bounds}
-
-
-def vllm_ours(model: Path, options: argparse.Namespace, folder: Path) -> float:
+def vllm_ours(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> float:
     """Median e2e of one pytest run."""
     test = folder / "test_e2e.py"
-    test.write_text(
-        TEST.format(
-            input_len=INPUT_LEN, output_len=options.output_len, batch_size=options.batch_size
-        )
-    )
+    sizes = {"output_len": options.output_len, "batch_size": options.batch_size}
+    test.write_text(TEST.format(input_len=INPUT_LEN, **sizes))
     out = folder / "ours.json"
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(test),
-            "-q",
-            f"--rootdir={folder}",
-            "--llm-backend=vllm",
-            f"--llm-model=m={model}",
-            f"--llm-threads={options.threads}",
-            f"--llm-rounds={options.rounds}",
-            f"--benchmark-json={out}",
-        ],
-        folder / "ours.log",
-    )
+    command = [sys.executable, "-m", "pytest", str(test), "-q", f"--rootdir={folder}"]
+    command += ["--llm-backend=vllm", f"--llm-model=m={spec.model}"]
+    command += [f"--llm-load-format={spec.load_format}", f"--llm-rounds={options.rounds}"]
+    run([*command, f"--benchmark-json={out}"], folder / "ours.log")
     for entry in json.loads(out.read_text())["benchmarks"]:
         metrics = entry["extra_info"]["llmperf"].get("metrics")
         if metrics:
@@ -173,35 +166,25 @@ def vllm_ours(model: Path, options: argparse.Namespace, folder: Path) -> float:
     raise SystemExit(f"no measurement in {out}")
 
 
-def vllm_theirs(model: Path, options: argparse.Namespace, folder: Path) -> float:
-    """Median latency of one ``vllm bench latency`` with its own defaults otherwise."""
+def vllm_theirs(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> float:
+    """Median latency of one ``vllm bench latency``, its own defaults where we set nothing."""
+    from pytest_llmperf.backends.vllm import VllmBackend
+
     script = folder / "bench.py"
     script.write_text(BENCH)
     out = folder / "theirs.json"
-    arguments = vllm_arguments(model)
-    flags = ["--no-enable-prefix-caching", f"--dtype={arguments['dtype']}"]
-    flags.append(f"--max-model-len={arguments['max_model_len']}")
-    if arguments["enforce_eager"]:
-        flags.append("--enforce-eager")
-    if "kv_cache_memory_bytes" in arguments:
-        flags.append(f"--kv-cache-memory-bytes={arguments['kv_cache_memory_bytes']}")
-    run(
-        [
-            sys.executable,
-            str(script),
-            "bench",
-            "latency",
-            f"--model={model}",
-            f"--input-len={INPUT_LEN}",
-            f"--output-len={options.output_len}",
-            f"--batch-size={options.batch_size}",
-            "--num-iters-warmup=2",
-            f"--num-iters={options.rounds}",
-            f"--output-json={out}",
-            *flags,
-        ],
-        folder / "theirs.log",
-    )
+    arguments = VllmBackend()._options(spec, on_cpu=not has_accelerator())
+    flags = []
+    for key, value in arguments.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        elif value is not None:
+            flags.append(f"--{name}={value}")
+    command = [sys.executable, str(script), "bench", "latency", *flags]
+    command += [f"--input-len={INPUT_LEN}", f"--output-len={options.output_len}"]
+    command += [f"--batch-size={options.batch_size}", "--num-iters-warmup=2"]
+    run([*command, f"--num-iters={options.rounds}", f"--output-json={out}"], folder / "theirs.log")
     return float(statistics.median(json.loads(out.read_text())["latencies"]))
 
 
@@ -212,7 +195,7 @@ def run(command: list[str], log: Path) -> None:
         ).returncode
     if code:
         print(log.read_text()[-3000:])
-        sys.exit(f"{command[0]} ended with {code}")
+        sys.exit(f"{' '.join(command[:4])} ... ended with {code}")
 
 
 def report(engine: str, ours: list[float], theirs: list[float]) -> None:

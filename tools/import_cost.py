@@ -26,7 +26,9 @@ def seconds(plugin: str) -> float:
 
 def main() -> None:
     code = BASE + PLUGIN + f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     without, with_plugin = [], []
     for _ in range(PAIRS):
         without.append(seconds(""))

@@ -90,6 +90,8 @@ def test_a_record_says_where_it_was_measured(record):
 
 
 def test_every_metric_keeps_its_samples_and_percentiles(record):
+    # A sample a token is kept only when it is asked for; its percentiles always are.
+    assert record["metrics"].pop("itl")["samples"] == []
     for metric in record["metrics"].values():
         assert set(metric) == {
             "unit",
@@ -132,6 +134,12 @@ def test_samples_are_counted_by_request_gap_round_and_process(pytester, llm_pyte
         "peak_memory": process,
         "model_memory": process,
     }
+
+
+def test_samples_a_token_are_kept_when_they_are_asked_for(one_test, llm_pytest, records):
+    llm_pytest("--benchmark-autosave", "--llm-metrics=itl").assert_outcomes(passed=1)
+    itl = records()[f"test_x[{CELL}]"]["metrics"]["itl"]
+    assert len(itl["samples"]) == itl["n"] > 0
 
 
 def test_siblings_name_their_parent_metric_unit_and_direction(one_test, llm_pytest, stored):

@@ -1,0 +1,149 @@
+"""Writes the tables of docs/gpu.md from the stored runs in docs/data/.
+
+    python tools/gpu_tables.py
+
+The stored runs are pytest-benchmark files as the suite wrote them, their primary entries only and
+without the samples of itl (one a token).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+T4_MIB = 15_360
+# The article's own figures, on the GPU that it used: latency in s, tokens/s, were prompts counted?
+ARTICLE = {
+    "transformers": (2.74, 32, "with the prompt"),
+    "vllm": (1.22, 63, "output only"),
+}
+
+
+def main() -> None:
+    latency = records("h100-phi-2-latency") + records("h100-mistral-7b-latency")
+    throughput = records("h100-phi-2-throughput")
+    tables = {
+        "device": device_line(latency + throughput),
+        "article": article(latency),
+        "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
+        "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
+        "batch": batches(throughput),
+    }
+    page = DOCS / "gpu.md"
+    text = page.read_text("utf-8")
+    for name, table in tables.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text, found = re.subn(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S)
+        if found != 1:
+            raise SystemExit(f"{page}: no place for the table {name!r}")
+    page.write_text(text, encoding="utf-8")
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """The measurements of a stored run."""
+    data = json.loads((DOCS / "data" / f"{name}.json").read_text("utf-8"))
+    found = [entry["extra_info"]["llmperf"] for entry in data["benchmarks"]]
+    return [record for record in found if "ttft" in record["metrics"]]
+
+
+def p50(record: dict[str, Any], key: str) -> float:
+    return float(record["metrics"][key]["p50"])
+
+
+def spread(record: dict[str, Any], key: str) -> str:
+    """Half the range of the samples over their median."""
+    metric = record["metrics"][key]
+    return f"{(metric['max'] - metric['min']) / 2 / metric['p50']:.1%}"
+
+
+def device_line(found: list[dict[str, Any]]) -> str:
+    lines = set()
+    for record in found:
+        environment = record["environment"]
+        gpu = environment["accelerators"][0]
+        packages = environment["packages"]
+        versions = ", ".join(f"{name} {packages[name]}" for name in sorted(packages))
+        lines.add(
+            f"- {record['backend']['name']}: {gpu['name']}, driver {gpu['driver']}, "
+            f"CUDA {gpu['cuda']}; {versions}"
+        )
+    return "\n".join(sorted(lines))
+
+
+def article(found: list[dict[str, Any]]) -> str:
+    rows = []
+    for backend, (seconds, rate, counted) in ARTICLE.items():
+        record = next(
+            r
+            for r in found
+            if r["model"]["name"] == "phi-2"
+            and r["backend"]["name"] == backend
+            and r["quantization"]["mode"] == "none"
+        )
+        rows.append(
+            [
+                backend,
+                f"{seconds:.2f}",
+                f"{p50(record, 'e2e'):.3f}",
+                f"{rate} ({counted})",
+                f"{p50(record, 'output_throughput'):.0f}",
+                f"{p50(record, 'total_throughput'):.0f}",
+            ]
+        )
+    headers = ["Phi-2", "article: s", "here: e2e s", "article: tokens/s"]
+    headers += ["here: output tokens/s", "here: total tokens/s"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def modes(found: list[dict[str, Any]]) -> str:
+    rows = []
+    for record in found:
+        pool = record["metrics"].get("kv_cache_memory", {}).get("p50", 0)
+        need = p50(record, "peak_memory") - pool
+        rows.append(
+            [
+                record["backend"]["name"],
+                record["quantization"]["mode"],
+                f"{p50(record, 'ttft') * 1e3:.1f}",
+                f"{p50(record, 'tpot') * 1e3:.2f}",
+                f"{p50(record, 'e2e'):.3f}",
+                spread(record, "e2e"),
+                f"{p50(record, 'output_throughput'):.1f}",
+                f"{p50(record, 'model_memory'):,.0f}",
+                f"{need:,.0f}",
+                "yes" if need < T4_MIB else "no",
+                f"{p50(record, 'load_time'):.0f}",
+            ]
+        )
+    headers = ["engine", "mode", "ttft ms", "tpot ms", "e2e s", "e2e +-", "tokens/s"]
+    headers += ["weights MiB", "peak less pool MiB", "fits 15 GiB", "load s"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def batches(found: list[dict[str, Any]]) -> str:
+    by_batch: dict[int, dict[str, dict[str, Any]]] = {}
+    for record in found:
+        row = by_batch.setdefault(record["workload"]["batch_size"], {})
+        row[record["backend"]["name"]] = record
+    rows = []
+    for batch_size, engines in sorted(by_batch.items()):
+        rates = [p50(engines[name], "output_throughput") for name in ("transformers", "vllm")]
+        times = [p50(engines[name], "tpot") * 1e3 for name in ("transformers", "vllm")]
+        rows.append(
+            [batch_size]
+            + [f"{rate:,.0f}" for rate in rates]
+            + [f"{rates[1] / rates[0]:.1f}x"]
+            + [f"{time:.2f}" for time in times]
+        )
+    headers = ["batch", "transformers tokens/s", "vLLM tokens/s", "ratio"]
+    headers += ["transformers tpot ms", "vLLM tpot ms"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
