@@ -6,7 +6,8 @@
 
 transformers: one loaded model; our backend and a plain timed ``model.generate`` take turns, so that
 both meet the same machine. vllm: processes take turns, ours (a pytest run of one test) and vLLM's own
-``bench latency``, with the same engine arguments. Prints the ratio ours / theirs of e2e with its 95 %
+``bench latency``, with the same engine arguments and both with the engine core in their own process;
+``--separate-core`` leaves the tool its default, a core in another process. Prints the ratio ours / theirs of e2e with its 95 %
 interval (Student's t over the pairs' log-ratios). A claim holds when the interval lies inside it.
 """
 
@@ -21,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytest_llmperf.backends.base import EngineSpec
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--separate-core", action="store_true", help="theirs as by default (vllm)")
     parser.add_argument("--architecture", help="a shipped one, with random weights")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -184,16 +188,24 @@ def vllm_theirs(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> 
     command = [sys.executable, str(script), "bench", "latency", *flags]
     command += [f"--input-len={INPUT_LEN}", f"--output-len={options.output_len}"]
     command += [f"--batch-size={options.batch_size}", "--num-iters-warmup=2"]
-    run([*command, f"--num-iters={options.rounds}", f"--output-json={out}"], folder / "theirs.log")
+    core = {} if options.separate_core else {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    command += [f"--num-iters={options.rounds}", f"--output-json={out}"]
+    run(command, folder / "theirs.log", core)
     return float(statistics.median(json.loads(out.read_text())["latencies"]))
 
 
-def run(command: list[str], log: Path) -> None:
+def run(
+    command: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
     with log.open("w") as file:
-        code = subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, check=False
-        ).returncode
-    if code:
+        done = subprocess.run(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            check=False,
+        )
+    if code := done.returncode:
         print(log.read_text()[-3000:])
         sys.exit(f"{' '.join(command[:4])} ... ended with {code}")
 
