@@ -6,9 +6,10 @@
 
 transformers: one loaded model; our backend and a plain timed ``model.generate`` take turns, so that
 both meet the same machine. vllm: processes take turns, ours (a pytest run of one test) and vLLM's own
-``bench latency``, with the same engine arguments and both with the engine core in their own process;
-``--separate-core`` leaves the tool its default, a core in another process. Prints the ratio ours / theirs of e2e with its 95 %
-interval (Student's t over the pairs' log-ratios). A claim holds when the interval lies inside it.
+``bench latency``, with the same engine arguments and the engine core in the same process;
+``--separate-core`` leaves the tool its default, a core in a process of its own. Prints the ratio
+ours / theirs of e2e with its 95 % interval (Student's t over the pairs' log-ratios). A claim holds
+when the interval lies inside it.
 """
 
 from __future__ import annotations
