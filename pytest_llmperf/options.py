@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import option_values as value_of
 from .backends import NAMES as BACKENDS
 from .backends import family
 from .quantization import ALL, MODES
@@ -58,24 +57,30 @@ class Settings:
         """Raises pytest.UsageError with one line that names the option, the value and what is right."""
         read = _Reader(config)
         return cls(
-            models=read.many("llm_model", _model),
-            backends=read.many("llm_backend", _backend),
-            quantizations=_expand(read.many("llm_quant", _one_of("mode", (*MODES, ALL)))),
-            dtype=read.one("llm_dtype", _one_of("type", DTYPES)) or "auto",
-            device=read.one("llm_device", _device) or "auto",
+            models=read.many("llm_model", value_of.model),
+            backends=read.many("llm_backend", value_of.backend),
+            quantizations=value_of.expand(
+                read.many("llm_quant", value_of.one_of("mode", (*MODES, ALL)))
+            ),
+            dtype=read.one("llm_dtype", value_of.one_of("type", DTYPES)) or "auto",
+            device=read.one("llm_device", value_of.device) or "auto",
             revision=read.one("llm_revision", str),
-            load_format=read.one("llm_load_format", _one_of("format", ("auto", "dummy"))) or "auto",
-            input_len=read.many("llm_input_len", _whole(1)),
-            output_len=read.many("llm_output_len", _whole(1)),
-            batch_size=read.many("llm_batch_size", _whole(1)),
-            rounds=read.one("llm_rounds", _whole(1)),
-            warmup=read.one("llm_warmup", _whole(0)),
-            metrics=read.many("llm_metrics", _metric) or DEFAULT_METRICS,
-            backend_args=_by_backend(read.many("llm_backend_arg", _backend_arg, split=False)),
-            pythons=dict(read.many("llm_python", _backend_python, split=False) or ()),
-            isolation=read.one("llm_isolation", _one_of("value", ("process", "none"))) or "process",
-            threads=read.one("llm_threads", _whole(1)),
-            timeout=read.one("llm_timeout", _seconds) or 900.0,
+            load_format=read.one("llm_load_format", value_of.one_of("format", ("auto", "dummy")))
+            or "auto",
+            input_len=read.many("llm_input_len", value_of.whole(1)),
+            output_len=read.many("llm_output_len", value_of.whole(1)),
+            batch_size=read.many("llm_batch_size", value_of.whole(1)),
+            rounds=read.one("llm_rounds", value_of.whole(1)),
+            warmup=read.one("llm_warmup", value_of.whole(0)),
+            metrics=read.many("llm_metrics", value_of.metric) or DEFAULT_METRICS,
+            backend_args=value_of.by_backend(
+                read.many("llm_backend_arg", value_of.backend_arg, split=False)
+            ),
+            pythons=dict(read.many("llm_python", value_of.backend_python, split=False) or ()),
+            isolation=read.one("llm_isolation", value_of.one_of("value", ("process", "none")))
+            or "process",
+            threads=read.one("llm_threads", value_of.whole(1)),
+            timeout=read.one("llm_timeout", value_of.seconds) or 900.0,
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
             cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
             given=tuple(read.given),
@@ -240,106 +245,3 @@ class _Reader:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _model(text: str) -> Model:
-    # Imported for a value only: this module is part of every pytest run's start.
-    from .models import parse_model
-
-    return parse_model(text)
-
-
-def _metric(text: str) -> str:
-    from .metrics import METRICS
-
-    return _one_of("metric", tuple(METRICS))(text)
-
-
-def _one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"unknown {what} {text!r}; known: {', '.join(known)}")
-        return text
-
-    return parse
-
-
-def _backend(text: str) -> str:
-    name, at, label = text.partition("@")
-    if at and not re.fullmatch(r"[a-z0-9][a-z0-9._]*", label):
-        raise ValueError(
-            f"{text!r}: a label takes lower-case letters, digits, '.' and '_', for test ids"
-        )
-    _one_of("backend", BACKENDS)(name)
-    return text
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise ValueError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{text!r} is not a positive number of seconds")
-    return value
-
-
-def _device(text: str) -> str:
-    kind, _, index = text.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
-        raise ValueError(f"unknown device {text!r}; known: auto, cpu, cuda, cuda:N")
-    return text
-
-
-def _expand(modes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    return tuple(MODES) if modes and ALL in modes else modes
-
-
-def _backend_arg(text: str) -> tuple[str, str, Any]:
-    target, equals, value = text.partition("=")
-    # From the right: a label may hold dots, a keyword argument cannot.
-    backend, dot, key = target.rpartition(".")
-    if not equals or not dot or not key:
-        raise ValueError(f"{text!r} is not of the form BACKEND.KEY=VALUE")
-    return _backend(backend), key, _value(value)
-
-
-def _value(text: str) -> Any:
-    """A literal where the text is one (numbers, true, false, none), else the text itself."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _by_backend(
-    triples: Sequence[tuple[str, str, Any]] | None,
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for backend, key, value in triples or ():
-        found.setdefault(backend, {})[key] = value
-    return found
-
-
-def _backend_python(text: str) -> tuple[str, str]:
-    backend, equals, python = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} is not of the form BACKEND=PATH or BACKEND@LABEL=PATH")
-    found = shutil.which(str(Path(python).expanduser()))
-    if found is None:
-        raise ValueError(f"{python!r} is not an interpreter that can be run")
-    return _backend(backend), found

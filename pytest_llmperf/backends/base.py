@@ -152,3 +152,18 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Give back whatever outlives the process otherwise (child processes)."""
+
+
+class HubTokenizer:
+    """``encode`` and ``decode`` of engines whose tokenizer is a transformers one."""
+
+    _tokenizer: Any
+    """None with random weights."""
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text

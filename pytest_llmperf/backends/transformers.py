@@ -12,7 +12,7 @@ from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
 from . import random_weights
-from .base import Backend, EngineInfo, EngineSpec, Refusal
+from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 
-class TransformersBackend(Backend):
+class TransformersBackend(HubTokenizer, Backend):
     """One static batch a round: it runs until its longest request has its tokens."""
 
     name = "transformers"
@@ -48,7 +48,7 @@ class TransformersBackend(Backend):
         self._torch = torch
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
-        self._tokenizer: Any = None
+        self._tokenizer = None
         if spec.random_weights:
             model = _random_model(spec, dtype, device)
         else:
@@ -107,14 +107,6 @@ class TransformersBackend(Backend):
             )
             for i, request in enumerate(requests)
         ]
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text)["input_ids"]
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
 
     def reset_peak_memory(self) -> None:
         if self._device.type != "cuda":

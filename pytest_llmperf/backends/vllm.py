@@ -14,7 +14,7 @@ from typing import Any
 from ..trace import RequestTrace
 from ..workload import Request
 from . import random_weights
-from .base import Backend, EngineInfo, EngineSpec, Refusal
+from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
 
 MIB = 2**20
 _CPU_MAX_MODEL_LEN = 4096
@@ -24,7 +24,7 @@ _BITSANDBYTES_IN_TREE_BEFORE = (0, 28)
 _PLUGIN = "vllm-bnb-plugin"
 
 
-class VllmBackend(Backend):
+class VllmBackend(HubTokenizer, Backend):
     """The engine core runs inside the worker, so that a batch is admitted as a whole."""
 
     name = "vllm"
@@ -90,7 +90,7 @@ class VllmBackend(Backend):
             self._llm: Any = LLM(**options)
         engine = self._llm.llm_engine
         config = engine.vllm_config
-        self._tokenizer: Any = None if spec.random_weights else self._llm.get_tokenizer()
+        self._tokenizer = None if spec.random_weights else self._llm.get_tokenizer()
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
         model_memory, parameters = _weights(self._llm)
@@ -176,14 +176,6 @@ class VllmBackend(Backend):
             )
             for name, request in zip(names, requests, strict=True)
         ]
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text)["input_ids"]
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
 
     def reset_peak_memory(self) -> None:
         if self._device == "cpu":

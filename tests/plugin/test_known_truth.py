@@ -145,7 +145,7 @@ def test_the_result_in_the_test_is_the_stored_one(pytester, llm_pytest, records)
             Path("result.json").write_text(json.dumps(metrics))
             assert len(result.measurement.rounds) == 3
     """)
-    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    llm_pytest("--benchmark-autosave", ALL_METRICS).assert_outcomes(passed=1)
     seen = json.loads((pytester.path / "result.json").read_text())
     assert seen == records()[f"test_x[{CELL}]"]["metrics"]
 

@@ -1,0 +1,134 @@
+"""One option value each: from the text on the command line to what it means.
+
+Every function raises ValueError with one line that says what is wrong and what would be right.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .backends import NAMES as BACKENDS
+from .quantization import ALL, MODES
+
+if TYPE_CHECKING:
+    from .models import Model
+
+
+def model(text: str) -> Model:
+    """An alias, hub id, folder, GGUF file, or name=PATH."""
+    # Imported for a value only: this module is part of every pytest run's start.
+    from .models import parse_model
+
+    return parse_model(text)
+
+
+def metric(text: str) -> str:
+    """A metric key."""
+    from .metrics import METRICS
+
+    return one_of("metric", tuple(METRICS))(text)
+
+
+def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
+    """A parser that takes one of the known words."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"unknown {what} {text!r}; known: {', '.join(known)}")
+        return text
+
+    return parse
+
+
+def backend(text: str) -> str:
+    """A backend name, with or without a label (``vllm@nightly``)."""
+    name, at, label = text.partition("@")
+    if at and not re.fullmatch(r"[a-z0-9][a-z0-9._]*", label):
+        raise ValueError(
+            f"{text!r}: a label takes lower-case letters, digits, '.' and '_', for test ids"
+        )
+    one_of("backend", BACKENDS)(name)
+    return text
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ValueError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def device(text: str) -> str:
+    """auto, cpu, cuda or cuda:N."""
+    kind, _, index = text.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
+        raise ValueError(f"unknown device {text!r}; known: auto, cpu, cuda, cuda:N")
+    return text
+
+
+def expand(modes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """``all`` among the modes means every mode."""
+    return tuple(MODES) if modes and ALL in modes else modes
+
+
+def backend_arg(text: str) -> tuple[str, str, Any]:
+    """BACKEND.KEY=VALUE as (backend, key, value)."""
+    target, equals, value = text.partition("=")
+    # From the right: a label may hold dots, a keyword argument cannot.
+    name, dot, key = target.rpartition(".")
+    if not equals or not dot or not key:
+        raise ValueError(f"{text!r} is not of the form BACKEND.KEY=VALUE")
+    return backend(name), key, _value(value)
+
+
+def _value(text: str) -> Any:
+    """A literal where the text is one (numbers, true, false, none), else the text itself."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def by_backend(
+    triples: Sequence[tuple[str, str, Any]] | None,
+) -> dict[str, dict[str, Any]]:
+    """Keyword arguments by backend."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, key, value in triples or ():
+        found.setdefault(name, {})[key] = value
+    return found
+
+
+def backend_python(text: str) -> tuple[str, str]:
+    """BACKEND=PATH as (backend, interpreter)."""
+    name, equals, python = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not of the form BACKEND=PATH or BACKEND@LABEL=PATH")
+    found = shutil.which(str(Path(python).expanduser()))
+    if found is None:
+        raise ValueError(f"{python!r} is not an interpreter that can be run")
+    return backend(name), found
