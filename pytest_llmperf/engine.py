@@ -112,7 +112,7 @@ class EngineSlot:
             dtype=settings.dtype,
             device=settings.device,
             load_format=settings.load_format,
-            threads=_threads(settings),
+            threads=engine_threads(settings),
             args=settings.args_of(cell.backend),
         )
 
@@ -145,9 +145,13 @@ class EngineSlot:
         return self._worker.call(method, progress, self._settings.timeout, **arguments)
 
 
-def _threads(settings: Settings) -> int | None:
+def runs_on_cpu(settings: Settings) -> bool:
+    """Whether engines will run on the CPU, told without starting a driver."""
+    return settings.device == "cpu" or (settings.device == "auto" and not has_accelerator())
+
+
+def engine_threads(settings: Settings) -> int | None:
     """Engine threads. On a CPU as many threads as cores collapse under any neighbour: one is left."""
     if settings.threads:
         return settings.threads
-    on_cpu = settings.device == "cpu" or (settings.device == "auto" and not has_accelerator())
-    return max(1, usable_cores() - 1) if on_cpu else None
+    return max(1, usable_cores() - 1) if runs_on_cpu(settings) else None

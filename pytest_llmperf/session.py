@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 
+from .backends import backend_class
 from .benchmark_store import BenchmarkStore, VirtualClock
 from .cells import Cell, CellPlan
-from .engine import EngineSlot
-from .environment import accelerator_names, has_accelerator, usable_cores
+from .engine import EngineSlot, engine_threads, runs_on_cpu
+from .environment import accelerator_names, usable_cores
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
 from .options import Settings
 from .record import Run
 from .report.terminal import ProgressLine, Row
+from .worker.client import EngineError
 
 CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
@@ -130,9 +132,6 @@ class LLMSession:
         return f"llm: {models} on {engines}; {self._device()}"
 
     def _engine(self, backend: str) -> str:
-        from .backends import backend_class
-        from .worker.client import EngineError
-
         try:
             packages = self.plan.packages(backend)
         except EngineError:
@@ -142,9 +141,8 @@ class LLMSession:
 
     def _device(self) -> str:
         device = self.settings.device
-        if device == "cpu" or (device == "auto" and not has_accelerator()):
-            threads = self.settings.threads or max(1, usable_cores() - 1)
-            return f"cpu, {threads} of {usable_cores()} cores"
+        if runs_on_cpu(self.settings):
+            return f"cpu, {engine_threads(self.settings)} of {usable_cores()} cores"
         names = ", ".join(accelerator_names()) or "accelerator"
         return names if device == "auto" else f"{device} ({names})"
 
