@@ -14,6 +14,7 @@ from .backends import NAMES as BACKENDS
 from .backends import backend_class, family
 from .environment import has_accelerator
 from .models import MISSING_EMBEDDED, Model, ModelError, embedded_gguf, parse_model
+from .option_values import expand
 from .options import Settings
 from .quantization import ALL, MODES
 from .worker.client import EngineError, installed_packages_of
@@ -210,7 +211,7 @@ class _Wanted:
             parsed = tuple(parse_model(name) for name in models) if models else None
         except ModelError as error:
             raise ValueError(f"@pytest.mark.llm(model=): {error}") from None
-        return cls(parsed, backends, tuple(MODES) if modes and ALL in modes else modes)
+        return cls(parsed, backends, expand(modes))
 
 
 def _names(key: str, value: object) -> tuple[str, ...] | None:

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import execnet
+
 from ..backends import distributions
 
 Progress = Callable[[str, int, int], None]
@@ -107,8 +109,6 @@ class ProcessWorker(Worker):
     """The engine in a child process, in a session of its own, carried by execnet."""
 
     def __init__(self, python: str, log: Path) -> None:
-        import execnet
-
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._group = execnet.Group()
@@ -120,7 +120,7 @@ class ProcessWorker(Worker):
             )
             self._channel = gateway.remote_exec(_bootstrap, package=str(_PACKAGE), log=str(log))
             _, pid = self._channel.receive(timeout=60)
-        except (OSError, EOFError, self._timeout_error, self._remote_error) as error:
+        except (OSError, EOFError, execnet.TimeoutError, execnet.RemoteError) as error:
             self._group.terminate(timeout=1)
             detail = str(error).strip().splitlines() or [type(error).__name__]
             raise EngineDied(f"cannot start a worker with {python}: {detail[-1]}") from None
@@ -129,20 +129,6 @@ class ProcessWorker(Worker):
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG, str(pid)], stdin=subprocess.PIPE, start_new_session=True
         )
-
-    @property
-    def _timeout_error(self) -> type[Exception]:
-        import execnet
-
-        error: type[Exception] = execnet.TimeoutError
-        return error
-
-    @property
-    def _remote_error(self) -> type[Exception]:
-        import execnet
-
-        error: type[Exception] = execnet.RemoteError
-        return error
 
     @property
     def alive(self) -> bool:
@@ -158,7 +144,7 @@ class ProcessWorker(Worker):
                 if kind != "progress":
                     return _result(kind, payload, log=self._log)
                 progress(*payload)
-        except self._timeout_error:  # Before OSError, which it is one of.
+        except execnet.TimeoutError:  # Before OSError, which it is one of.
             self.kill()
             raise EngineTimeout(
                 f"no answer for {timeout:g} s (--llm-timeout), so the engine was ended; "
