@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +13,10 @@ from .benchmark_store import abandon, is_enabled
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
+from .nvml import conditions
 from .record import make_record
 from .report.terminal import Row
+from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
 from .workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 
@@ -78,7 +80,8 @@ class LLMBenchmark:
 
         Raises:
             ValueError: for sizes or objectives that mean nothing.
-            pytest.fail.Exception: when the engine fails, or gives other tokens than it had to.
+            pytest.fail.Exception: when the engine fails, or gives other tokens than it had to, and for
+                a broken budget (``--llm-fail-if``), after the measurement is stored.
         """
         self._use_once()
         with self._abandoned_on_failure():
@@ -93,8 +96,10 @@ class LLMBenchmark:
                 )
             )
             _check_objectives(slo)
+            if is_enabled(self._benchmark):
+                _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
-            measurement = llm.measure(workload)
+            measurement = self._measured(llm, workload)
         metrics = from_rounds(measurement.rounds, slo) | _of_process(
             {
                 "load_time": engine.load_time,
@@ -112,6 +117,15 @@ class LLMBenchmark:
             engine = llm.engine()
         metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
         return self._store(llm, None, None, metrics, [engine.load_time])
+
+    def _measured(self, llm: LLM, workload: Workload) -> Measurement:
+        """Measure, and note what the engine's GPUs say before and after."""
+        engine = llm.engine()
+        before = self._session.gpus.state(engine.info.device, engine.pid)
+        measurement = llm.measure(workload)
+        after = self._session.gpus.state(engine.info.device, engine.pid)
+        gpus = conditions(before, after)
+        return replace(measurement, conditions={**measurement.conditions, **gpus})
 
     def _workload(self, of_test: Workload) -> Workload:
         """The test's workload with what the command line sets instead."""
@@ -165,10 +179,12 @@ class LLMBenchmark:
             spec=session.slot.spec(llm.cell),
             engine=llm.engine(),
             workload=workload,
-            input_tokens=measurement.rounds[0].requests[0].input_tokens if measurement else None,
+            measurement=measurement,
+            gpus=session.gpus.described,
             metrics=metrics,
             chosen=session.settings.metrics,
             run=session.run(),
+            limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
         entries = session.store.add(
@@ -177,7 +193,14 @@ class LLMBenchmark:
         test, _, parameters = self._node.nodeid.partition("[")
         random_text = session.settings.load_format == "dummy"
         session.keep(Row(test, parameters.removesuffix("]"), metrics, random_text), entries)
+        _fail(session.budgets.after(record, metrics))
         return result
+
+
+def _fail(lines: Sequence[str]) -> None:
+    """Fail the test with these lines, if there are any."""
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
 def _of_process(values: Mapping[str, float]) -> dict[str, Metric]:

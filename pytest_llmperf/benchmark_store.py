@@ -109,13 +109,8 @@ class BenchmarkStore:
         """Leave out pytest-benchmark's wide table when all it would show is in our own."""
         session = self._session()
         option = self.config.option
-        asked = (
-            getattr(option, "benchmark_compare", None)
-            or getattr(option, "benchmark_compare_fail", None)
-            or getattr(option, "benchmark_histogram", None)
-            or getattr(option, "benchmark_verbose", None)
-            or getattr(option, "benchmark_columns", None)
-        )
+        names = ("compare", "compare_fail", "histogram", "verbose", "columns")
+        asked = any(getattr(option, f"benchmark_{name}", None) for name in names)
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
         if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
             session.groups = None
@@ -129,6 +124,10 @@ class BenchmarkStore:
         option = self.config.option
         names = ("benchmark_autosave", "benchmark_save", "benchmark_json")
         return any(getattr(option, name, None) for name in names)
+
+    def will_measure(self) -> bool:
+        """Whether benchmarks run and are measured (not with ``--benchmark-disable`` or ``-skip``)."""
+        return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
 
     def file_header(self) -> dict[str, Any]:
         """Machine and commit as pytest-benchmark's own files have them."""

@@ -29,11 +29,14 @@ class Cell:
     model: Model
     backend: str
     quantization: str
+    degree: str = ""
+    """How many devices share the model (``tp2``); empty for one."""
 
     @property
     def id(self) -> str:
         """The first part of a test's parameters, and the key under which runs are compared."""
-        return f"{self.model.name}-{self.backend}-{self.quantization}"
+        name = f"{self.model.name}-{self.backend}-{self.quantization}"
+        return f"{name}-{self.degree}" if self.degree else name
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class CellPlan:
             model = (wanted.models or self.settings.default_models)[0]
             cell = self._remember(Cell(model, backend, mode))
             return [Choice(cell, nothing, excluded=True)]
-        cells = [Cell(m, b, q) for m in models for b in backends for q in quantizations]
+        cells = [
+            Cell(m, b, q, self._degree(b)) for m in models for b in backends for q in quantizations
+        ]
         return [Choice(self._remember(cell), self.problem(cell)) for cell in cells]
 
     def problem(self, cell: Cell) -> str | None:
@@ -170,14 +175,18 @@ class CellPlan:
         named = {model.name: model for model in self.settings.models or ()}
         for mode in MODES:
             for backend in (*BACKENDS, *self.settings.variants):
-                suffix = f"-{backend}-{mode}"
-                if cell_id.endswith(suffix):
-                    name = cell_id.removesuffix(suffix)
-                    return Cell(named.get(name) or parse_model(name), backend, mode)
+                for degree in dict.fromkeys((self._degree(backend), "")):
+                    suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
+                    if cell_id.endswith(suffix):
+                        name = cell_id.removesuffix(suffix)
+                        return Cell(named.get(name) or parse_model(name), backend, mode, degree)
         raise ValueError(
             f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
             "smollm2-135m-transformers-none"
         )
+
+    def _degree(self, backend: str) -> str:
+        return backend_class(backend).degree(self.settings.args_of(backend))
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell

@@ -69,6 +69,16 @@ def override_sizes(metafunc: pytest.Metafunc, session: LLMSession) -> None:
         )
 
 
+def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
+    """Deselect what ``--llm-tests-from`` does not name."""
+    only = session.settings.only
+    if only is None:
+        return
+    left_out = [item for item in items if item.nodeid not in only]
+    items[:] = [item for item in items if item.nodeid in only]
+    config.hook.pytest_deselected(items=left_out)
+
+
 def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
     """Clocks for tests that measure; skips where this run cannot measure at all."""
     xdist = bool(os.environ.get("PYTEST_XDIST_WORKER")) or bool(
@@ -92,6 +102,16 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
             )
         elif "llm_benchmark" in names:
             item.stash[CLOCK] = use_virtual_clock(item)
+
+
+def require_baseline(
+    items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession
+) -> None:
+    """Raise pytest.UsageError when tests are to keep relative budgets and no run is stored."""
+    relative = [budget for budget in session.settings.fail_if if budget.relative]
+    will_measure = session.store.will_measure() and not config.getoption("collectonly")
+    if relative and will_measure and any(CLOCK in item.stash for item in items):
+        session.baseline.require(relative[0].text)
 
 
 def fixture_name(backend: str) -> str:

@@ -11,12 +11,15 @@ from typing import Any
 
 def describe_host() -> dict[str, Any]:
     """The machine, without anything that starts a driver or a framework."""
+    governor = _governor()
     return {
+        "host": platform.node(),
         "cpu": _cpu_model(),
         "cores": usable_cores(),
         "memory_mib": _total_memory_mib(),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        **({"governor": governor} if governor else {}),
     }
 
 
@@ -49,6 +52,14 @@ def accelerator_names() -> list[str]:
     return names
 
 
+def visible_gpus() -> int:
+    """How many GPUs an engine will see, told without starting a driver."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return len(accelerator_names())
+    return len([part for part in chosen.split(",") if part.strip() not in ("", "-1")])
+
+
 def _cpu_model() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -57,6 +68,14 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _governor() -> str | None:
+    """How the kernel chooses the cores' clocks; a virtual machine rarely knows."""
+    try:
+        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    except OSError:
+        return None
 
 
 def _total_memory_mib() -> int:

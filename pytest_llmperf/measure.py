@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from .backends.base import Backend, EngineInfo
 from .trace import RequestTrace, RoundTrace
+from .worker import canary
+from .worker.conditions import Snapshot, between
 from .workload import Request, Workload
 
 Progress = Callable[[str, int, int], None]
@@ -27,13 +29,27 @@ class Measurement:
     rounds: tuple[RoundTrace, ...]
     peak_memory: float
     """MiB while the rounds ran."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What else went on meanwhile: ``environment.conditions`` of the stored record."""
+    canary: Mapping[str, Any] = field(default_factory=dict)
+    """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
 
     def to_wire(self) -> dict[str, Any]:
-        return {"rounds": [r.to_wire() for r in self.rounds], "peak_memory": self.peak_memory}
+        return {
+            "rounds": [r.to_wire() for r in self.rounds],
+            "peak_memory": self.peak_memory,
+            "conditions": dict(self.conditions),
+            "canary": dict(self.canary),
+        }
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> Measurement:
-        return cls(tuple(RoundTrace.from_wire(r) for r in data["rounds"]), data["peak_memory"])
+        return cls(
+            tuple(RoundTrace.from_wire(r) for r in data["rounds"]),
+            data["peak_memory"],
+            data["conditions"],
+            data["canary"],
+        )
 
 
 def measure(
@@ -45,19 +61,27 @@ def measure(
         InvalidMeasurement: a request came back with other tokens than it had to.
     """
     encode = encoder(backend, info)
+    canary_before = canary.run(info.device)
     for i in range(workload.warmup):
         progress("warm-up", i + 1, workload.warmup)
         requests = workload.requests(i - workload.warmup, encode, info.vocabulary)
         check(requests, backend.generate(requests), f"warm-up round {i + 1}")
     rounds = []
     backend.reset_peak_memory()
+    before = Snapshot.take()
     for i in range(workload.rounds):
         progress("round", i + 1, workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
         traces = backend.generate(requests)
         check(requests, traces, f"round {i + 1}")
         rounds.append(RoundTrace(tuple(traces)))
-    return Measurement(tuple(rounds), backend.peak_memory())
+    conditions = between(before, Snapshot.take())
+    # Before the canary, whose memory is not the engine's.
+    peak_memory = backend.peak_memory()
+    canary_after = canary.run(info.device)
+    return Measurement(
+        tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after)
+    )
 
 
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:

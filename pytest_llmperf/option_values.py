@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from .backends import NAMES as BACKENDS
 from .quantization import ALL, MODES
 
 if TYPE_CHECKING:
+    from .budgets import Budget
     from .models import Model
 
 
@@ -31,6 +32,13 @@ def metric(text: str) -> str:
     from .metrics import METRICS
 
     return one_of("metric", tuple(METRICS))(text)
+
+
+def budget(text: str) -> Budget:
+    """METRIC.STAT:LIMIT."""
+    from .budgets import parse_budget
+
+    return parse_budget(text)
 
 
 def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
@@ -83,6 +91,45 @@ def device(text: str) -> str:
     if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
         raise ValueError(f"unknown device {text!r}; known: auto, cpu, cuda, cuda:N")
     return text
+
+
+def test_ids(text: str) -> frozenset[str]:
+    """The lines of a file."""
+    try:
+        lines = Path(text).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{text!r} is not a file that can be read") from None
+    return frozenset(line for line in lines if line.strip())
+
+
+def reason(text: str) -> str:
+    """A reason has to say something."""
+    if not text.strip():
+        raise ValueError("give the reason, for those who read the file later")
+    return text.strip()
+
+
+def limit(text: str) -> tuple[str, float]:
+    """``3%`` or ``METRIC:3%`` as (metric or ``*``, share)."""
+    name, colon, share = text.rpartition(":")
+    return (metric(name) if colon else "*"), ratio(share)
+
+
+def ratio(text: str) -> float:
+    """``3%`` or ``0.03`` as 0.03; between 0 and 100 %."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if rest or not 0 < value < 1:
+        raise ValueError(f"{text!r} is not a share between 0 and 100 %, such as 3% or 0.03")
+    return value
+
+
+def limits(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, dict[str, float]]:
+    """Limits by name and metric; a name that nobody gives is left out."""
+    return {name: dict(values) for name, values in given.items() if values}
 
 
 def expand(modes: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -16,10 +16,27 @@ from .backends import family
 from .quantization import ALL, MODES
 
 if TYPE_CHECKING:
+    from .budgets import Budget
     from .models import Model
 
 DEFAULT_METRICS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
+GATES = ("history",)
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What judges the run when it ends."""
+
+    mode: str | None
+    """``history``, or None: nothing."""
+    accept: str | None
+    """Why this run's regressions are wanted."""
+    strict: bool
+    branch: str | None
+    """Only stored runs of this branch are a baseline; None: of any."""
+    limits: Mapping[str, Mapping[str, float]]
+    """min_effect and must_see by metric; ``*`` is every other one."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,12 @@ class Settings:
     threads: int | None
     timeout: float
     require: bool
+    fail_if: tuple[Budget, ...]
+    """Limits that measurements have to keep."""
     cache_dir: Path
+    only: frozenset[str] | None
+    """Ids of the tests to run; None: all that pytest collects."""
+    gate: GateSettings
     given: tuple[str, ...]
     """The options that were used, as they were written; empty when none was."""
 
@@ -82,7 +104,22 @@ class Settings:
             threads=read.one("llm_threads", value_of.whole(1)),
             timeout=read.one("llm_timeout", value_of.seconds) or 900.0,
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
+            fail_if=read.many("llm_fail_if", value_of.budget, split=False) or (),
             cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
+            only=read.one("llm_tests_from", value_of.test_ids),
+            gate=GateSettings(
+                mode=read.one("llm_gate", value_of.one_of("gate", GATES)),
+                accept=read.one("llm_accept", value_of.reason),
+                strict=bool(config.getoption("llm_gate_strict"))
+                or bool(config.getini("llm_gate_strict")),
+                branch=read.one("llm_gate_branch", str),
+                limits=value_of.limits(
+                    {
+                        name: read.many(f"llm_{name}", value_of.limit) or ()
+                        for name in ("min_effect", "must_see")
+                    }
+                ),
+            ),
             given=tuple(read.given),
         )._checked()
 
@@ -92,6 +129,8 @@ class Settings:
                 raise pytest.UsageError(
                     f"--llm-backend: {name!r} has no environment; give --llm-python {name}=PATH"
                 )
+        if self.gate.accept and not self.gate.mode:
+            raise pytest.UsageError("--llm-accept: there is no verdict without --llm-gate=history")
         return self
 
     @property
@@ -167,7 +206,33 @@ _OPTIONS = (
     ),
     _Option("llm-threads", "N", "engine threads (default on a CPU: cores - 1)"),
     _Option("llm-timeout", "SECONDS", "limit for one load or one round (default: 900)"),
+    _Option(
+        "llm-fail-if",
+        "METRIC.STAT:LIMIT",
+        "fail a test over this budget, e.g. ttft.p95:200ms output_throughput.mean:30 tpot.p50:+5%%",
+        repeat=True,
+    ),
     _Option("llm-cache-dir", "PATH", "where converted models are kept"),
+    _Option("llm-tests-from", "FILE", "run only the tests whose ids stand in the file, one a line"),
+    _Option("llm-gate", "history", "judge this run against the stored ones before it ends"),
+    _Option("llm-gate-branch", "NAME", "stored runs of this branch alone are the baseline"),
+    _Option(
+        "llm-accept",
+        "REASON",
+        "accept this run's regressions: its numbers are the level from now on",
+    ),
+    _Option(
+        "llm-min-effect",
+        "SHARE",
+        "a smaller change is no regression: 3%, or METRIC:5% (default: 3%)",
+        repeat=True,
+    ),
+    _Option(
+        "llm-must-see",
+        "SHARE",
+        "a gate that could miss so large a regression does not pass: 5%, or METRIC:10%",
+        repeat=True,
+    ),
 )
 
 
@@ -196,6 +261,13 @@ def add_options(parser: pytest.Parser) -> None:
         help="a missing backend, model or GPU fails its tests instead of skipping them",
     )
     parser.addini("llm_require", "default of --llm-require", "bool", default=False)
+    group.addoption(
+        "--llm-gate-strict",
+        action="store_true",
+        dest="llm_gate_strict",
+        help="the gate fails where it cannot decide, too",
+    )
+    parser.addini("llm_gate_strict", "default of --llm-gate-strict", "bool", default=False)
 
 
 def default_cache_dir() -> Path:

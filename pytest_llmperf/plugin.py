@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
-_MARKER = "llm(model=, backend=, quant=): the cells of a test; the command line narrows them"
+_MARKERS = (
+    "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
+    "llm_gate(min_effect=, must_see=): what the gate takes for a regression of a test",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     from .options import Settings
 
-    config.addinivalue_line("markers", _MARKER)
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
     # Read now, so that a mistake ends the run before anything is collected.
     settings = config.stash[_SETTINGS] = Settings.from_config(config)
     if settings.given:
@@ -60,9 +64,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _SESSION in config.stash:
-        from .collect import prepare_items
+        from .collect import prepare_items, select_items
 
+        select_items(items, config, config.stash[_SESSION])
         prepare_items(items, config, config.stash[_SESSION])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # After -k and -m: a run that is left with no test of ours needs no baseline.
+    if _SESSION in session.config.stash:
+        from .collect import require_baseline
+
+        require_baseline(session.items, session.config, session.config.stash[_SESSION])
 
 
 def pytest_report_collectionfinish(
@@ -130,6 +143,8 @@ def llm_benchmark(
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     if _SESSION in config.stash:
         config.stash[_SESSION].store.update_json(output_json)
+        if gate := config.stash[_SESSION].gate:
+            gate.mark(output_json)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -138,6 +153,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         own = session.config.stash[_SESSION]
         own.slot.close()
         own.finished_with = int(exitstatus)
+        judgement = own.verdict()
+        if judgement and own.gate and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = own.gate.exit_status(judgement)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -153,6 +171,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in [*table(session.rows), "", *legend(session.rows)]:
             terminalreporter.write_line(line)
         session.store.hide_table_of_ours()
+    for line in session.budgets.summary():
+        terminalreporter.write_line(line)
+    judgement = session.verdict()
+    if judgement and session.gate:
+        terminalreporter.section("LLM gate")
+        for line in session.gate.lines(judgement):
+            terminalreporter.write_line(line)
     message = session.settle_journal()
     if message:
         terminalreporter.write_line(message)

@@ -11,6 +11,7 @@ from typing import Any
 from .backends.base import EngineSpec
 from .cells import Cell
 from .engine import LoadedEngine
+from .measure import Measurement
 from .metrics import POOLED, Metric
 from .workload import Workload
 
@@ -26,6 +27,20 @@ class Run:
     """UTC, ISO 8601."""
     commit: str | None
     dirty: bool | None
+    job_id: str | None = None
+    """The CI job that the run belongs to; None outside CI."""
+
+
+def job_id(environ: Mapping[str, str]) -> str | None:
+    """The CI job as its environment names it; ``PYTEST_LLMPERF_JOB`` goes before what a CI sets."""
+    github = (environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT"))
+    found = (
+        environ.get("PYTEST_LLMPERF_JOB"),
+        "-".join(part for part in github if part) if github[0] else None,
+        environ.get("CI_JOB_ID"),
+        environ.get("BUILD_ID"),
+    )
+    return next((name for name in found if name), None)
 
 
 def make_record(
@@ -34,16 +49,35 @@ def make_record(
     spec: EngineSpec,
     engine: LoadedEngine,
     workload: Workload | None,
-    input_tokens: int | None,
+    measurement: Measurement | None,
+    gpus: Sequence[Mapping[str, Any]] | None,
     metrics: Mapping[str, Metric],
     chosen: Sequence[str],
     run: Run,
+    limits: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """The stored form; builtin types only, and no path of this machine."""
+    """The stored form; builtin types only, and no path of this machine.
+
+    Args:
+        measurement: None where nothing was generated (load time alone).
+        gpus: as ``nvml.Gpus.described``.
+    """
+    environment: dict[str, Any] = {
+        **engine.environment,
+        "device": engine.info.device,
+        "threads": spec.threads,
+        "packages": dict(engine.versions),
+    }
+    if gpus is not None:
+        environment["gpus"] = [dict(gpu) for gpu in gpus]
     stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, workload)}
-    if workload is not None:
+    if workload is not None and measurement is not None:
+        environment["conditions"] = dict(measurement.conditions)
+        if measurement.canary:
+            environment["canary"] = dict(measurement.canary)
         stored_workload |= {
-            "input_tokens": input_tokens,
+            "requests": workload.hash,
+            "input_tokens": measurement.rounds[0].requests[0].input_tokens,
             "output_tokens": workload.output_len,
             "batch_size": workload.batch_size,
             "rounds": workload.rounds,
@@ -52,6 +86,7 @@ def make_record(
     return {
         "schema": SCHEMA,
         "nodeid": nodeid,
+        "cell": cell.id,
         "model": {
             "name": cell.model.name,
             "source": cell.model.recorded_source,
@@ -72,13 +107,9 @@ def make_record(
             key: value.as_dict(with_samples=key not in POOLED or key in chosen)
             for key, value in metrics.items()
         },
-        "environment": {
-            **engine.environment,
-            "device": engine.info.device,
-            "threads": spec.threads,
-            "packages": dict(engine.versions),
-        },
+        "environment": environment,
         "run": {**asdict(run), "engine": engine.number},
+        "gate": {name: dict(values) for name, values in limits.items()},
     }
 
 

@@ -9,21 +9,29 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .backends import backend_class
 from .benchmark_store import BenchmarkStore, VirtualClock
+from .budget_baseline import StoredBaseline
+from .budgets import BudgetChecker
 from .cells import Cell, CellPlan
 from .engine import EngineSlot, engine_threads, runs_on_cpu
 from .environment import accelerator_names, usable_cores
+from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
+from .nvml import Gpus
 from .options import Settings
-from .record import Run
+from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
+from .run_gate import RunGate
 from .worker.client import EngineError
+
+if TYPE_CHECKING:
+    from .gate.verdict import Judgement
 
 CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
@@ -36,13 +44,21 @@ class LLMSession:
         self.plan = CellPlan(settings)
         self.store = BenchmarkStore(config)
         self.slot = EngineSlot(settings, _log_dir(config))
+        self.gpus = Gpus(os.environ)
         self.rows: list[Row] = []
+        self.baseline = StoredBaseline(lambda: self.storage)
+        self.budgets = BudgetChecker(settings.fail_if, self.baseline)
         self.finished_with: int | None = None
+        self.gate: RunGate | None = None
+        self._entries: list[dict[str, Any]] = []
         self._progress = ProgressLine(config)
         self._run: Run | None = None
         self._header: dict[str, Any] = {}
         self._journal: Journal | None = None
         self._run_id = uuid.uuid4().hex[:12]
+        if settings.gate.mode:
+            self.gate = RunGate(settings.gate, self.storage, config.rootpath / ACCEPTED)
+            self.gate.check_can_judge()
 
     def open(self, cell_id: str) -> LLM:
         """The cell of a test, its engine loaded. Fails or skips the test when that cannot be."""
@@ -68,7 +84,9 @@ class LLMSession:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self._header = {**self.store.file_header(), "datetime": now}
             commit = self._header["commit_info"]
-            self._run = Run(self._run_id, now, commit.get("id"), commit.get("dirty"))
+            self._run = Run(
+                self._run_id, now, commit.get("id"), commit.get("dirty"), job_id(os.environ)
+            )
         return self._run
 
     def keep(self, row: Row, entries: Sequence[dict[str, Any]]) -> None:
@@ -77,6 +95,7 @@ class LLMSession:
         if self._journal is None:
             self._journal = Journal(self.storage, self._run_id, lambda: self._header)
         self.rows.append(row)
+        self._entries += entries
         try:
             self._journal.append(entries)
         except OSError as error:
@@ -84,6 +103,12 @@ class LLMSession:
             warnings.warn(
                 pytest.PytestWarning(f"not kept on disk before the run ends: {error}"), stacklevel=2
             )
+
+    def verdict(self) -> Judgement | None:
+        """The gate's verdict on what was measured; None without a gate or a measurement."""
+        if self.gate is None or not self._entries:
+            return None
+        return self.gate.judge({**self._header, "benchmarks": self._entries})
 
     @property
     def storage(self) -> Path:

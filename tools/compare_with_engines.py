@@ -7,7 +7,10 @@
 transformers: one loaded model; our backend and a plain timed ``model.generate`` take turns, so that
 both meet the same machine. vllm: processes take turns, ours (a pytest run of one test) and vLLM's own
 ``bench latency``, with the same engine arguments and the engine core in the same process;
-``--separate-core`` leaves the tool its default, a core in a process of its own. Prints the ratio
+``--separate-core`` leaves the tool its default, a core in a process of its own, and ``--same-engine``
+lets the tool and us take turns on one loaded engine, which leaves the way of measuring as the only
+difference (but for sampling: the tool draws tokens at temperature 1, we take the likeliest). Prints the
+ratio
 ours / theirs of e2e with its 95 % interval (Student's t over the pairs' log-ratios). A claim holds
 when the interval lies inside it.
 """
@@ -23,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,7 +67,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--separate-core", action="store_true", help="theirs as by default (vllm)")
+    cores = parser.add_mutually_exclusive_group()
+    cores.add_argument("--separate-core", action="store_true", help="theirs as by default (vllm)")
+    cores.add_argument("--same-engine", action="store_true", help="one engine for both (vllm)")
     parser.add_argument("--architecture", help="a shipped one, with random weights")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -79,6 +85,8 @@ def main() -> None:
         load_format="dummy" if options.architecture else "auto",
     )
     pairs = transformers_pairs if options.engine == "transformers" else vllm_pairs
+    if options.same_engine:
+        pairs = one_vllm_pairs
     ours, theirs = pairs(spec, options)
     report(options.engine, ours, theirs)
 
@@ -133,13 +141,66 @@ def transformers_pairs(
         assert output.shape[1] == INPUT_LEN + options.output_len
         return seconds
 
+    def requests(i: int) -> list[Request]:
+        return workload.requests(i, backend.encode, info.vocabulary)
+
+    return in_turns(lambda i: ours(requests(i)), lambda i: theirs(requests(i)), options.pairs or 30)
+
+
+def in_turns(
+    ours: Callable[[int], float], theirs: Callable[[int], float], pairs: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each call, three pairs of warm-up left out."""
     results: dict[Any, list[float]] = {ours: [], theirs: []}
-    for i in range(-3, options.pairs or 30):
-        requests = workload.requests(i, backend.encode, info.vocabulary)
-        for run in (ours, theirs) if i % 2 else (theirs, ours):
-            results[run].append(run(requests))
+    for i in range(-3, pairs):
+        for call in (ours, theirs) if i % 2 else (theirs, ours):
+            results[call].append(call(i))
         print(f"pair {i + 1}: {results[ours][-1]:.4f} s, {results[theirs][-1]:.4f} s", flush=True)
     return results[ours][3:], results[theirs][3:]
+
+
+def one_vllm_pairs(
+    spec: EngineSpec, options: argparse.Namespace
+) -> tuple[list[float], list[float]]:
+    """``vllm bench latency`` itself, one iteration a call, on the engine that we have loaded."""
+    from pytest_llmperf.backends.vllm import VllmBackend
+
+    backend = VllmBackend()
+    info = backend.load(spec)
+    import vllm
+    from vllm.benchmarks import latency
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    class Loaded:
+        """Stands where the tool makes its engine."""
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return backend._llm
+
+        @classmethod
+        def from_engine_args(cls, engine_args: Any) -> Any:
+            return backend._llm
+
+    vllm.LLM = Loaded
+    parser = FlexibleArgumentParser()
+    latency.add_cli_args(parser)
+    workload = Workload(
+        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
+    )
+
+    def ours(i: int) -> float:
+        traces = backend.generate(workload.requests(i, backend.encode, info.vocabulary))
+        return max(t.last for t in traces) - min(t.submitted for t in traces)
+
+    def theirs(i: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "latency.json"
+            flags = bench_flags(spec, options, out, warmup=0, rounds=1)
+            with Path(os.devnull).open("w") as no, redirect_stdout(no), redirect_stderr(no):
+                latency.main(parser.parse_args(flags))
+            return float(json.loads(out.read_text())["latencies"][0])
+
+    return in_turns(ours, theirs, options.pairs or 30)
 
 
 def vllm_pairs(spec: EngineSpec, options: argparse.Namespace) -> tuple[list[float], list[float]]:
@@ -173,11 +234,21 @@ def vllm_ours(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> fl
 
 def vllm_theirs(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> float:
     """Median latency of one ``vllm bench latency``, its own defaults where we set nothing."""
-    from pytest_llmperf.backends.vllm import VllmBackend
-
     script = folder / "bench.py"
     script.write_text(BENCH)
     out = folder / "theirs.json"
+    flags = bench_flags(spec, options, out, warmup=2, rounds=options.rounds)
+    core = {} if options.separate_core else {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    run([sys.executable, str(script), "bench", "latency", *flags], folder / "theirs.log", core)
+    return float(statistics.median(json.loads(out.read_text())["latencies"]))
+
+
+def bench_flags(
+    spec: EngineSpec, options: argparse.Namespace, out: Path, warmup: int, rounds: int
+) -> list[str]:
+    """Flags of ``vllm bench latency``: our engine arguments and sizes."""
+    from pytest_llmperf.backends.vllm import VllmBackend
+
     arguments = VllmBackend()._options(spec, on_cpu=not has_accelerator())
     flags = []
     for key, value in arguments.items():
@@ -186,13 +257,9 @@ def vllm_theirs(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> 
             flags.append(f"--{name}" if value else f"--no-{name}")
         elif value is not None:
             flags.append(f"--{name}={value}")
-    command = [sys.executable, str(script), "bench", "latency", *flags]
-    command += [f"--input-len={INPUT_LEN}", f"--output-len={options.output_len}"]
-    command += [f"--batch-size={options.batch_size}", "--num-iters-warmup=2"]
-    core = {} if options.separate_core else {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    command += [f"--num-iters={options.rounds}", f"--output-json={out}"]
-    run(command, folder / "theirs.log", core)
-    return float(statistics.median(json.loads(out.read_text())["latencies"]))
+    flags += [f"--input-len={INPUT_LEN}", f"--output-len={options.output_len}"]
+    flags += [f"--batch-size={options.batch_size}", f"--num-iters-warmup={warmup}"]
+    return [*flags, f"--num-iters={rounds}", f"--output-json={out}"]
 
 
 def run(

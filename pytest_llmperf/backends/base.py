@@ -101,6 +101,15 @@ class Backend(ABC):
         return cls.refusal_of_mode(quantization, packages)
 
     @classmethod
+    def degree(cls, args: Mapping[str, Any]) -> str:
+        """How many devices share the model, for test ids (``tp2``); empty for one.
+
+        Args:
+            args: the engine's own keyword arguments.
+        """
+        return ""
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         """The same, once the engine itself is known to be installed."""
         if quantization == "none":

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..environment import visible_gpus
 from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
@@ -27,6 +28,13 @@ class TransformersBackend(HubTokenizer, Backend):
     distributions = ("transformers",)
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
+
+    @classmethod
+    def degree(cls, args: Mapping[str, Any]) -> str:
+        # accelerate spreads the layers over every GPU that it sees.
+        spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
+        count = visible_gpus() if spread else 1
+        return f"gpus{count}" if count > 1 else ""
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:

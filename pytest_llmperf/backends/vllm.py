@@ -36,6 +36,11 @@ class VllmBackend(HubTokenizer, Backend):
     )
 
     @classmethod
+    def degree(cls, args: Mapping[str, Any]) -> str:
+        sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
+        return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         if quantization == "none":
             return None
@@ -66,8 +71,8 @@ class VllmBackend(HubTokenizer, Backend):
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        if spec.threads and tensor_parallel == 1:
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        if spec.threads:
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cpu_binding(tensor_parallel))
         if spec.device.startswith("cuda:"):
             os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
         import torch
@@ -193,6 +198,16 @@ class VllmBackend(HubTokenizer, Backend):
         gc.collect()
 
 
+def _cpu_binding(workers: int) -> str:
+    """Cores of each worker of a CPU build: vLLM alone wants a NUMA node for each."""
+    if workers == 1:
+        return "nobind"
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // workers)
+    parts = [cores[i * share : (i + 1) * share] or cores[-1:] for i in range(workers)]
+    return "|".join(",".join(str(core) for core in part) for part in parts)
+
+
 def _release(version: str) -> tuple[int, ...]:
     """The first two numbers of a version: enough to know which side of a change it is on."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -212,10 +227,12 @@ def _cpu_bounds(folder: Path) -> dict[str, Any]:
 
 
 def _pool_mib(config: Any) -> float:
+    """MiB of the key-value pool over all workers, each of which holds its share."""
     blocks = config.cache_config.num_gpu_blocks
     size = config.cache_config.kv_cache_memory_bytes
+    workers = config.parallel_config.world_size
     if size:
-        return float(size) / MIB
+        return float(size * workers) / MIB
     model = config.model_config
     bytes_per_token = (
         2
@@ -224,7 +241,7 @@ def _pool_mib(config: Any) -> float:
         * model.get_head_size()
         * 2
     )
-    return float((blocks or 0) * config.cache_config.block_size * bytes_per_token) / MIB
+    return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 
 def _weights(llm: Any) -> tuple[float, int]:

@@ -115,6 +115,9 @@ def one_line(error: BaseException) -> str:
     """The heart of an engine's exception: its type and the first line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else "no message"
+    if "validation error" in text:
+        # Pydantic's first line counts the errors; what is wrong stands in the next ones.
+        text = " ".join(line.partition(" [type=")[0] for line in lines[1:3]) or text
     return f"{type(error).__name__}: {text[:300]}"
 
 

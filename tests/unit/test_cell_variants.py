@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_llmperf.backends.transformers import TransformersBackend
+from pytest_llmperf.backends.vllm import VllmBackend
 from pytest_llmperf.cells import Cell, CellPlan
 from pytest_llmperf.models import parse_model
 
@@ -59,3 +61,17 @@ def test_packages_are_those_of_the_labelled_environment(plan):
 
 def test_a_labelled_cell_is_found_by_its_id(plan):
     assert plan().cell("phi-2-vllm@nightly-nf4") == Cell(PHI, "vllm@nightly", "nf4")
+
+
+def test_the_degree_of_tensor_parallelism_is_part_of_the_id():
+    assert VllmBackend.degree({"tensor_parallel_size": 2}) == "tp2"
+    assert VllmBackend.degree({"tensor_parallel_size": 2, "pipeline_parallel_size": 4}) == "tp2-pp4"
+    assert VllmBackend.degree({"tensor_parallel_size": 1}) == ""
+
+
+def test_layers_over_all_gpus_name_how_many_there_are(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert TransformersBackend.degree({"device_map": "auto"}) == "gpus2"
+    assert TransformersBackend.degree({}) == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert TransformersBackend.degree({"device_map": "auto"}) == ""

@@ -1,0 +1,82 @@
+"""The subcommands of ``pytest-llmperf``, one a module: ``add`` declares it, ``run`` does it.
+
+What a command needs is imported when it runs: ``recover`` works without the extra ``gate``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+DONE = 0
+USAGE_ERROR = 3
+MISSING_EXTRA = (
+    "judging needs numpy and scipy: pip install 'pytest-llmperf[gate]' (recording needs neither)"
+)
+
+Subcommands = Any
+"""argparse's subparsers object, whose type has no public name."""
+
+
+def complain(command: str, message: str) -> int:
+    """Say what is wrong in one line; returns the exit code for it."""
+    print(f"pytest-llmperf {command}: {message}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def missing_extra() -> bool:
+    """Whether the numerical libraries of the gate are absent."""
+    import importlib.util
+
+    return any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy"))
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """The option that names pytest-benchmark's storage folder."""
+    from pathlib import Path
+
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        default=Path(".benchmarks"),
+        metavar="FOLDER",
+        help="pytest-benchmark's storage folder (default: %(default)s)",
+    )
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """The options that say what counts."""
+    from ..option_values import ratio
+
+    def share(text: str) -> float:
+        try:
+            return ratio(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        "--min-effect",
+        type=share,
+        metavar="SHARE",
+        help="a smaller change is no regression (default: what the tests say, else 3%%)",
+    )
+    parser.add_argument(
+        "--must-see",
+        type=share,
+        metavar="SHARE",
+        help="a comparison that could miss so large a regression does not pass "
+        "(default: 5%% in pairs, 10%% against a history)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 2 when something could not be decided"
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """The options that write the verdict to files."""
+    from pathlib import Path
+
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as markdown")
+    parser.add_argument("--all", action="store_true", help="show cells that pass, too")

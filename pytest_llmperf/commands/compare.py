@@ -1,0 +1,79 @@
+"""``pytest-llmperf compare A B``: stored runs judged against stored runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import (
+    MISSING_EXTRA,
+    Subcommands,
+    add_limits,
+    add_reports,
+    add_storage,
+    complain,
+    missing_extra,
+)
+
+_WHAT = "file, folder, glob, run number, commit or run id"
+
+
+def add(commands: Subcommands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="judge stored runs against stored runs",
+        description="Judges the runs of CANDIDATE against those of BASELINE. Exit code: 0 no "
+        "regression, 1 regression, 2 undecided (--strict), 3 broken input.",
+    )
+    parser.add_argument("baseline", metavar="BASELINE", help=_WHAT)
+    parser.add_argument("candidate", metavar="CANDIDATE", help=_WHAT)
+    add_storage(parser)
+    parser.add_argument(
+        "--accepted", type=Path, metavar="FILE", help="accepted changes (default: %(default)s)"
+    )
+    add_limits(parser)
+    add_reports(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, judge, report."""
+    if missing_extra():
+        return complain("compare", MISSING_EXTRA)
+    from ..gate import accepted, history, stored
+    from ..gate.limits import LimitSettings
+    from ..report.verdicts import deliver
+
+    try:
+        files = [
+            stored.find_files(n, options.storage) for n in (options.baseline, options.candidate)
+        ]
+        anchors = accepted.anchors(accepted.read(options.accepted or Path(accepted.FILE)))
+        candidate, problems = stored.read_runs(files[1])
+        baseline, more = stored.read_runs(file for file in files[0] if file not in files[1])
+    except (stored.StoredError, accepted.AcceptedError) as error:
+        return complain("compare", str(error))
+    problems = more + problems
+    for name, found, paths in (
+        (options.baseline, baseline, files[0]),
+        (options.candidate, candidate, files[1]),
+    ):
+        if not found:
+            return complain("compare", problems[0] if problems else f"{name}: {_nothing(paths)}")
+    judgement = history.judge(
+        baseline,
+        candidate,
+        LimitSettings(options.min_effect, options.must_see),
+        anchors=anchors,
+        names=(options.baseline, options.candidate),
+        problems=problems,
+    )
+    deliver(judgement, options.json, options.markdown, options.all)
+    if not judgement.cells:
+        return complain("compare", "the candidate has no test in common with the baseline")
+    return judgement.exit_code(options.strict)
+
+
+def _nothing(paths: list[Path]) -> str:
+    return f"all {len(paths)} files are the candidate's" if paths else "no stored run"

@@ -1,0 +1,1 @@
+"""The gate: stored runs in, verdicts out. Nothing here runs an engine or loads one."""

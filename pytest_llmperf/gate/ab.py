@@ -1,0 +1,184 @@
+"""Measures two sides as interleaved pairs of processes and judges them: ``pytest-llmperf ab``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from . import pairs as paired
+from .cells import all_tests, match
+from .plan import Plan, run_file
+from .process import Outcome, outcome, run_pytest
+from .sides import PreparedSide, prepared
+from .stored import StoredError, read_run
+from .verdict import Judgement
+
+_TESTS_FAILED = 1  # pytest's exit code; higher ones mean that it did not run as asked.
+
+
+class ABError(Exception):
+    """The comparison cannot go on; one line."""
+
+
+class Display(Protocol):
+    """Who is told how far it is."""
+
+    def begin(self, name: str, runs_left: int, seconds_left: float | None) -> None:
+        """A run begins; ``runs_left`` counts it, ``seconds_left`` is None while nothing is known."""
+
+    def test(self, test: str, number: int, total: int) -> None:
+        """A test of it has ended."""
+
+    def say(self, line: str) -> None:
+        """Something to keep on the screen."""
+
+
+@dataclass
+class Comparison:
+    """One A/B comparison in its folder."""
+
+    plan: Plan
+    folder: Path
+    display: Display
+    failures: list[str] = field(default_factory=list)
+    failed_tests: set[str] = field(default_factory=set)
+    """Tests that failed on head."""
+    _durations: list[float] = field(default_factory=list)
+    _runs_left: int = 0
+
+    def run(self) -> Judgement:
+        """Measure what is not measured yet, and judge.
+
+        Raises:
+            ABError: nothing can be compared: a side that does not run, or that measures nothing.
+        """
+        plan = self.plan
+        sides = (plan.base, plan.head)
+        with prepared(sides, Path(plan.repository), plan.setup, self.folder, plan.job) as both:
+            first = range(1, plan.first_pairs + 1)
+            self._runs_left = 2 * len(first)
+            self._measure(first, both, (None, None))
+            found = self._pairs(first)
+            self._check(found)
+            suspect = paired.suspects(found) if plan.more_pairs else set()
+            if suspect:
+                tests = {nodeid for nodeid, _ in suspect}
+                more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
+                self.display.say(
+                    f"{len(suspect)} suspect cells; {len(more)} more pairs of {len(tests)} tests"
+                )
+                self._runs_left = 2 * len(more)
+                self._measure(more, both, self._selections(found, tests))
+                found += self._pairs(more)
+        return self._judge(found)
+
+    def _measure(
+        self,
+        numbers: Sequence[int],
+        sides: tuple[PreparedSide, PreparedSide],
+        only: tuple[Path | None, Path | None],
+    ) -> None:
+        for number in numbers:
+            # AB BA AB ...: a drift of the machine meets both sides alike.
+            order = (0, 1) if number % 2 else (1, 0)
+            for index in order:
+                self._run(number, sides[index], only[index])
+
+    def _run(self, number: int, side: PreparedSide, only: Path | None) -> None:
+        name = f"pair {number} {side.side.name}"
+        out = run_file(self.folder, number, side.side.name)
+        log = out.with_suffix(".log")
+        if _is_measured(out):  # By the comparison that this one goes on with.
+            earlier = outcome(log, _TESTS_FAILED) if log.exists() else None
+            if earlier and earlier.failed:
+                self._note(number, name, side.side.name, earlier, log)
+        else:
+            known = sum(self._durations) / len(self._durations) if self._durations else None
+            left = None if known is None else known * self._runs_left
+            self.display.begin(name, self._runs_left, left)
+            part = out.with_suffix(".part")
+            arguments = [*self.plan.pytest_args, f"--benchmark-json={part.resolve()}"]
+            arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
+            start = time.monotonic()
+            ended = run_pytest(side, arguments, log, self.display.test)
+            self._durations.append(time.monotonic() - start)
+            self._note(number, name, side.side.name, ended, log)
+            if _is_measured(part):
+                part.replace(out)
+        self._runs_left -= 1
+
+    def _note(self, number: int, name: str, side: str, ended: Outcome, log: Path) -> None:
+        if ended.exit_code == 0:
+            return
+        if side == "head":
+            self.failed_tests |= set(ended.failed)
+        if ended.exit_code == _TESTS_FAILED and ended.failed:
+            found = [f"{name}: {test} failed; log: {log}" for test in ended.failed]
+        else:
+            found = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log}"]
+            if number == 1:
+                # The same command would fail every time: say so now, not an hour later.
+                raise ABError(found[0])
+        self.failures += found
+        for line in found:
+            self.display.say(f"failed: {line}")
+
+    def _pairs(self, numbers: Sequence[int]) -> list[paired.Pair]:
+        found = []
+        for number in numbers:
+            try:
+                base, head = (
+                    read_run(run_file(self.folder, number, side)) for side in ("base", "head")
+                )
+            except StoredError:
+                continue  # Said when it failed; a pair with one side is none.
+            found.append(paired.Pair(number, base, head))
+        return found
+
+    def _check(self, found: Sequence[paired.Pair]) -> None:
+        if not found:
+            raise ABError(
+                "no pair was measured on both sides"
+                + (f": {self.failures[0]}" if self.failures else "")
+            )
+        base, head = all_tests([p.baseline for p in found]), all_tests([p.candidate for p in found])
+        if not match(base, head):
+            raise ABError(
+                f"the sides have no test in common (base has {sorted(base)[0]}, head has "
+                f"{sorted(head)[0]})"
+            )
+
+    def _selections(
+        self, found: Sequence[paired.Pair], tests: set[str]
+    ) -> tuple[Path | None, Path | None]:
+        """A file for each side with the ids of the tests to measure again."""
+        base, head = all_tests([p.baseline for p in found]), all_tests([p.candidate for p in found])
+        chosen = [m for m in match(base, head) if m.candidate_id in tests]
+        files = (self.folder / "suspects-base.txt", self.folder / "suspects-head.txt")
+        files[0].write_text("".join(f"{m.baseline_id}\n" for m in chosen), encoding="utf-8")
+        files[1].write_text("".join(f"{m.candidate_id}\n" for m in chosen), encoding="utf-8")
+        return files
+
+    def _judge(self, found: Sequence[paired.Pair]) -> Judgement:
+        judgement = paired.judge(
+            found,
+            self.plan.limits,
+            first=self.plan.first_pairs,
+            in_two_stages=self.plan.more_pairs > 0,
+            failures=self.failures,
+            names=self.plan.names,
+        )
+        broken = [test for test in judgement.gone if test in self.failed_tests]
+        gone = [test for test in judgement.gone if test not in broken]
+        return replace(judgement, broken=tuple(broken), gone=tuple(gone))
+
+
+def _is_measured(path: Path) -> bool:
+    try:
+        read_run(path)
+    except StoredError:
+        return False
+    return True

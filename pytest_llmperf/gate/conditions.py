@@ -1,0 +1,50 @@
+"""What else went on while a test was measured, as its record says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .stored import TestRecord
+
+STEAL_SHARE = 0.02
+"""Of the cores' time, taken by the hypervisor for other guests."""
+OTHERS_SHARE = 0.25
+"""Of one core, used by processes that are not the engine's or pytest's."""
+_HARMFUL_THROTTLING = (
+    "hw_slowdown",
+    "hw_thermal_slowdown",
+    "sw_thermal_slowdown",
+    "hw_power_brake",
+)
+
+
+def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
+    """Why a pair says nothing: its GPU was forced to slow down on either side."""
+    for test in (a, b):
+        found = [r for r in _conditions(test).get("throttling", ()) if r in _HARMFUL_THROTTLING]
+        if found:
+            return f"the GPU was throttled ({found[0].replace('_', ' ')})"
+    return None
+
+
+def disturbances(test: TestRecord) -> list[str]:
+    """Phrases for what makes numbers noisy, without forbidding them."""
+    state = _conditions(test)
+    found = []
+    if state.get("swapped_mib", 0) > 1:
+        found.append("the machine was swapping")
+    if state.get("steal_share", 0) > STEAL_SHARE:
+        found.append("the hypervisor took CPU time away")
+    if state.get("other_cores", 0) > OTHERS_SHARE:
+        found.append("other processes used the CPU")
+    if state.get("other_gpu_processes", 0):
+        found.append("other processes used the GPU")
+    throttling = [r for r in state.get("throttling", ()) if r not in ("gpu_idle", "none")]
+    found += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]
+    return found
+
+
+def _conditions(test: TestRecord) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = test.environment.get("conditions") or {}
+    return found

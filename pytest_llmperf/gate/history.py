@@ -1,0 +1,221 @@
+"""Judges a new run against stored runs of the past."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from . import exact, rule, timing
+from .cells import Key, all_tests, badness
+from .comparable import differences, soft_differences
+from .conditions import disturbances
+from .limits import LimitSettings
+from .stored import QUALITY, Observation, StoredRun, TestRecord
+from .verdict import CellVerdict, Judgement, Verdict
+
+WINDOW = 20
+LEAST_JOBS = 3
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One metric of one test: the new job's processes, and those of each past job, oldest first."""
+
+    key: Key
+    candidate: tuple[Observation, ...]
+    jobs: tuple[tuple[Observation, ...], ...]
+
+    @property
+    def baseline(self) -> list[Observation]:
+        return [observation for job in self.jobs for observation in job]
+
+    @property
+    def is_timing(self) -> bool:
+        kind = self.candidate[0].kind
+        return kind == "timing" or (kind == "exact" and exact.varies(self.baseline))
+
+
+def judge(
+    baseline: Sequence[StoredRun],
+    candidate: Sequence[StoredRun],
+    settings: LimitSettings,
+    *,
+    anchors: Mapping[Key, str] | None = None,
+    names: tuple[str, str] = ("history", "this run"),
+    problems: Sequence[str] = (),
+) -> Judgement:
+    """Judge the runs of one new job against past ones.
+
+    Args:
+        baseline: stored runs; those of the candidate's own job are left out.
+        candidate: the new job's runs, one or several restarts.
+        anchors: since when a cell's past counts (see ``accepted``).
+        problems: files that could not be read, for the report.
+    """
+    own = {run.run_id for run in candidate} | {run.job_id for run in candidate}
+    past = [run for run in baseline if run.run_id not in own and run.job_id not in own]
+    past.sort(key=lambda run: run.started_at)
+    tests = all_tests(sorted(candidate, key=lambda run: run.started_at))
+    known = all_tests(past)
+    cells: list[_Cell] = []
+    verdicts: list[CellVerdict] = []
+    left_out: Counter[str] = Counter()
+    for nodeid, test in tests.items():
+        if nodeid not in known:
+            continue
+        usable, reasons = _usable(past, test)
+        left_out.update(reasons)
+        new = [run.tests[nodeid] for run in candidate if nodeid in run.tests]
+        for metric in test.metrics:
+            cell = _cell(test, metric, new, usable, (anchors or {}).get((nodeid, metric), ""))
+            if not usable:
+                reason = "; ".join(dict.fromkeys(reasons))
+                verdicts.append(CellVerdict(nodeid, metric, Verdict.NOT_COMPARABLE, reason=reason))
+            elif cell is not None:
+                cells.append(cell)
+    verdicts += _judge(cells, tests, settings)
+    return Judgement(
+        mode="history",
+        baseline=names[0],
+        candidate=names[1],
+        cells=tuple(verdicts),
+        new=tuple(sorted(set(tests) - set(known))),
+        gone=tuple(sorted(set(past[-1].tests) - set(tests))) if past else (),
+        failures=tuple(problems),
+        notes=tuple(_notes(tests, known, left_out)),
+        settings={"window": WINDOW, "least_jobs": LEAST_JOBS, "runs": len(past)},
+    )
+
+
+def _usable(past: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun], list[str]]:
+    """The runs that measured the same thing on the same hardware, and why others did not."""
+    usable, reasons = [], []
+    for run in past:
+        other = run.tests.get(test.nodeid)
+        if other is None:
+            continue
+        found = differences(other, test)
+        if found:
+            reasons.append("; ".join(found))
+        else:
+            usable.append(run)
+    return usable, reasons
+
+
+def _cell(
+    test: TestRecord,
+    metric: str,
+    new: Sequence[TestRecord],
+    usable: Sequence[StoredRun],
+    since: str,
+) -> _Cell | None:
+    """The cell with its newest jobs, and as many runs of each as the new job has: like means."""
+    candidate = tuple(record.metrics[metric] for record in new if metric in record.metrics)
+    key = (test.nodeid, metric)
+    jobs: dict[str, list[Observation]] = {}
+    for run in usable:
+        observed = run.tests[test.nodeid].metrics.get(metric)
+        if observed is not None and key not in run.rejected and run.started_at >= since:
+            jobs.setdefault(run.job_id, []).append(observed)
+    newest = list(jobs.values())[-WINDOW:]
+    trimmed = tuple(tuple(job[: len(candidate)]) for job in newest)
+    return _Cell(key, candidate, trimmed)
+
+
+def _judge(
+    cells: Sequence[_Cell], tests: Mapping[str, TestRecord], settings: LimitSettings
+) -> list[CellVerdict]:
+    enough = [cell for cell in cells if len(cell.jobs) >= LEAST_JOBS]
+    few = [cell for cell in cells if len(cell.jobs) < LEAST_JOBS]
+    noisy = [cell for cell in enough if cell.is_timing]
+    effects = rule.against_history(
+        {cell.key: value for cell in noisy if (value := _level(cell.candidate)) is not None},
+        {cell.key: [v for job in cell.jobs if (v := _level(job)) is not None] for cell in noisy},
+        {cell.key: cell.key[0] for cell in noisy},
+    )
+    worse = rule.significant({key: effect.p_worse for key, effect in effects.items()})
+    better = rule.significant({key: effect.p_better for key, effect in effects.items()})
+    found = [_too_few(cell) for cell in few]
+    for cell in enough:
+        test = tests[cell.key[0]]
+        if cell.key in effects:
+            batch_size = test.workload.get("batch_size") or 1
+            judged = timing.Judged(
+                key=cell.key,
+                effect=effects[cell.key],
+                baseline=_median(cell.baseline),
+                candidate=_median(cell.candidate),
+                unit=cell.candidate[0].unit,
+                is_worse=cell.key in worse,
+                is_better=cell.key in better,
+                cells=len(effects),
+                limits=settings.of(cell.key[1], "history", batch_size, test.limits),
+                observation="runs",
+            )
+            found.append(timing.verdict(judged))
+        elif cell.candidate[0].kind == QUALITY:
+            found.append(_described(cell, Verdict.INCONCLUSIVE, "quality is judged in pairs"))
+        elif cell.is_timing:
+            found.append(_described(cell, Verdict.NOT_COMPARABLE, "values are not positive"))
+        else:
+            found.append(_described(cell, exact.judge(cell.baseline, cell.candidate)))
+    return found
+
+
+def _too_few(cell: _Cell) -> CellVerdict:
+    n = len(cell.jobs)
+    reason = (
+        f"{n} comparable {'run' if n == 1 else 'runs'} in the baseline; {LEAST_JOBS} are needed"
+    )
+    return _described(cell, Verdict.INCONCLUSIVE, reason)
+
+
+def _described(cell: _Cell, answer: Verdict, reason: str = "") -> CellVerdict:
+    """A verdict with medians and their ratio, and no interval."""
+    after = _median(cell.candidate)
+    before = _median(cell.baseline) if cell.jobs else None
+    sign = 1 if cell.candidate[0].better == "lower" else -1
+    return CellVerdict(
+        *cell.key,
+        answer,
+        unit=cell.candidate[0].unit,
+        baseline=before,
+        candidate=after,
+        effect=sign * (after / before - 1) if before else None,
+        n=len(cell.jobs),
+        reason=reason,
+    )
+
+
+def _level(observations: Sequence[Observation]) -> float | None:
+    """A job's mean log value."""
+    values = [badness(observation) for observation in observations]
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _median(observations: Sequence[Observation]) -> float:
+    return statistics.median(observation.value for observation in observations)
+
+
+def _notes(
+    tests: Mapping[str, TestRecord], known: Mapping[str, TestRecord], left_out: Counter[str]
+) -> list[str]:
+    lines = [
+        f"left out of the baseline, {n} {'measurement' if n == 1 else 'measurements'}: {reason}"
+        for reason, n in left_out.most_common(5)
+    ]
+    phrases = [phrase for test in tests.values() for phrase in disturbances(test)]
+    other = [
+        phrase
+        for nodeid, test in tests.items()
+        if nodeid in known and not differences(known[nodeid], test)
+        for phrase in soft_differences(known[nodeid], test)
+    ]
+    return (
+        lines
+        + [f"newest run / this one: {p}" for p in dict.fromkeys(other)]
+        + [f"this run: {phrase}" for phrase in dict.fromkeys(phrases)]
+    )

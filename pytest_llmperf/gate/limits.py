@@ -1,0 +1,60 @@
+"""What counts as a regression: the gate's settings, for all cells or for some.
+
+A test's marker and the ini file are known when it runs, so its record carries what they say; the
+command line of a comparison goes before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MIN_EFFECT = 0.03
+CONCURRENT_TTFT_MIN_EFFECT = 0.05
+"""Requests that arrive together wait for each other, and the order is the scheduler's."""
+MUST_SEE = {"pairs": 0.05, "history": 0.10}
+NAMES = ("min_effect", "must_see")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one cell; ratios, so 0.03 is 3 %."""
+
+    min_effect: float
+    """A change that is smaller is no regression, however certain."""
+    must_see: float
+    """A comparison that could have missed so large a regression does not pass."""
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """What the command line says; None where it says nothing."""
+
+    min_effect: float | None = None
+    must_see: float | None = None
+
+    def of(self, metric: str, mode: str, batch_size: int, own: Mapping[str, Any]) -> Limits:
+        """The limits of a cell.
+
+        Args:
+            mode: ``pairs`` or ``history``.
+            own: what the test's record says: a number for every metric, or a mapping by metric.
+        """
+        concurrent = metric == "ttft" and batch_size > 1
+        default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
+        return Limits(
+            _first(self.min_effect, _own(own, "min_effect", metric), default),
+            _first(self.must_see, _own(own, "must_see", metric), MUST_SEE[mode]),
+        )
+
+
+def _own(own: Mapping[str, Any], name: str, metric: str) -> float | None:
+    value = own.get(name)
+    if isinstance(value, Mapping):
+        value = value.get(metric, value.get("*"))
+    return None if value is None else float(value)
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

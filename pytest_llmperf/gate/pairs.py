@@ -1,0 +1,260 @@
+"""Judges interleaved pairs of processes: the comparison of record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from . import exact, quality, rule, timing
+from .cells import Key, MatchedTest, all_tests, badness, match, median
+from .comparable import differences, soft_differences
+from .conditions import disturbances, pair_problem
+from .limits import LimitSettings
+from .stored import QUALITY, Observation, StoredRun, TestRecord
+from .verdict import CellVerdict, Judgement, Verdict
+
+FIRST_PAIRS = 3
+MORE_PAIRS = 5
+SUSPECT_P = 0.20
+SUSPECT_EFFECT = 0.015
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes that ran one after the other."""
+
+    number: int
+    baseline: StoredRun
+    candidate: StoredRun
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What both sides measured of one metric, pair by pair."""
+
+    test: MatchedTest
+    metric: str
+    observations: tuple[tuple[Observation, Observation], ...]
+    is_timing: bool
+
+    @property
+    def key(self) -> Key:
+        return self.test.candidate_id, self.metric
+
+    @property
+    def baseline(self) -> list[Observation]:
+        return [a for a, _ in self.observations]
+
+    @property
+    def candidate(self) -> list[Observation]:
+        return [b for _, b in self.observations]
+
+    def log_ratios(self) -> list[float]:
+        found = []
+        for a, b in self.observations:
+            before, after = badness(a), badness(b)
+            if before is not None and after is not None:
+                found.append(after - before)
+        return found
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """What all cells together say."""
+
+    cells: int
+    worse: set[Key]
+    better: set[Key]
+
+
+def suspects(pairs: Sequence[Pair]) -> set[Key]:
+    """Cells that look worse after the first pairs, by a lenient rule; their tests deserve more."""
+    cells, _ = _collect(pairs)
+    effects = _effects(cells, len(pairs))
+    return {
+        key
+        for key, effect in effects.items()
+        if effect.p_worse < SUSPECT_P and effect.estimate >= SUSPECT_EFFECT
+    }
+
+
+def judge(
+    pairs: Sequence[Pair],
+    settings: LimitSettings,
+    *,
+    first: int = FIRST_PAIRS,
+    in_two_stages: bool = True,
+    failures: Iterable[str] = (),
+    names: tuple[str, str] = ("base", "head"),
+) -> Judgement:
+    """Judge every cell that both sides measured.
+
+    Args:
+        first: pairs that all tests had; later ones were for the tests of suspect cells.
+        in_two_stages: then cells that were not suspect after the first pairs cannot regress by later
+            ones (their p is 1), which is what keeps the error rate.
+        failures: what could not be measured, for the report.
+    """
+    cells, incomparable = _collect(pairs)
+    effects = _effects(cells, first)
+    in_race = suspects(pairs[:first]) if in_two_stages else set(effects)
+    suite = _Suite(
+        len(effects),
+        rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
+        rule.significant({k: e.p_better for k, e in effects.items()}),
+    )
+    base, head = all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+    verdicts = [
+        _judge_timing(cell, effects.get(cell.key), suite, settings, head[cell.test.candidate_id])
+        if cell.is_timing
+        else _judge_other(cell)
+        for cell in cells
+    ]
+    matched = match(base, head)
+    new = sorted(set(head) - {m.candidate_id for m in matched})
+    gone = sorted(set(base) - {m.baseline_id for m in matched})
+    return Judgement(
+        mode="pairs",
+        baseline=names[0],
+        candidate=names[1],
+        cells=tuple(verdicts + incomparable),
+        new=tuple(new),
+        gone=tuple(gone),
+        failures=tuple(failures),
+        notes=tuple(_notes(pairs, matched, names)),
+        settings={"pairs": len(pairs), "first_pairs": first},
+    )
+
+
+def _collect(pairs: Sequence[Pair]) -> tuple[list[_Cell], list[CellVerdict]]:
+    base, head = all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+    cells: list[_Cell] = []
+    incomparable: list[CellVerdict] = []
+    for test in match(base, head):
+        both = [
+            (p, p.baseline.tests[test.baseline_id], p.candidate.tests[test.candidate_id])
+            for p in pairs
+            if test.baseline_id in p.baseline.tests and test.candidate_id in p.candidate.tests
+        ]
+        metrics = [
+            key for key in head[test.candidate_id].metrics if key in base[test.baseline_id].metrics
+        ]
+        reasons = [reason for _, a, b in both for reason in differences(a, b, same_engine=False)]
+        kept = [(p, a, b) for p, a, b in both if not pair_problem(a, b)]
+        if not reasons and len(kept) < 2:
+            dropped = "; ".join(
+                dict.fromkeys(filter(None, (pair_problem(a, b) for _, a, b in both)))
+            )
+            reasons = [
+                f"{len(kept)} of {len(pairs)} pairs could be used"
+                + (f" ({dropped})" if dropped else "")
+            ]
+        for metric in metrics:
+            if reasons:
+                reason = "; ".join(dict.fromkeys(reasons))
+                incomparable.append(
+                    CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
+                )
+                continue
+            observations = tuple(
+                (a.metrics[metric], b.metrics[metric])
+                for _, a, b in kept
+                if metric in a.metrics and metric in b.metrics
+            )
+            cells.append(
+                _Cell(test, metric, observations, _is_timing([a for a, _ in observations]))
+            )
+    return cells, incomparable
+
+
+def _is_timing(baseline: Sequence[Observation]) -> bool:
+    """Memory that varies in the baseline itself is judged like a time."""
+    if baseline[0].kind == "exact":
+        return exact.varies(baseline)
+    return baseline[0].kind != QUALITY
+
+
+def _effects(cells: Sequence[_Cell], first: int) -> dict[Key, rule.Effect]:
+    timing = {cell.key: cell for cell in cells if cell.is_timing}
+    ratios = {key: cell.log_ratios() for key, cell in timing.items()}
+    return rule.paired(ratios, {key: key[0] for key in timing}, first)
+
+
+def _judge_timing(
+    cell: _Cell,
+    effect: rule.Effect | None,
+    suite: _Suite,
+    settings: LimitSettings,
+    record: TestRecord,
+) -> CellVerdict:
+    if effect is None:
+        return CellVerdict(
+            *cell.key, Verdict.NOT_COMPARABLE, reason="fewer than two pairs have a positive value"
+        )
+    batch_size = record.workload.get("batch_size") or 1
+    return timing.verdict(
+        timing.Judged(
+            key=cell.key,
+            effect=effect,
+            baseline=median(cell.baseline),
+            candidate=median(cell.candidate),
+            unit=cell.baseline[0].unit,
+            is_worse=cell.key in suite.worse,
+            is_better=cell.key in suite.better,
+            cells=suite.cells,
+            limits=settings.of(cell.metric, "pairs", batch_size, record.limits),
+            observation="pairs",
+        )
+    )
+
+
+def _judge_other(cell: _Cell) -> CellVerdict:
+    """Exact and quality metrics: a tolerance, or a paired bootstrap over documents."""
+    before, after = median(cell.baseline), median(cell.candidate)
+    sign = 1 if cell.baseline[0].better == "lower" else -1
+    low = high = None
+    reason = ""
+    effect = sign * (after / before - 1) if before else 0.0
+    if cell.baseline[0].kind == QUALITY:
+        found = quality.compare(cell.baseline[-1].samples, cell.candidate[-1].samples)
+        if found is None:
+            answer, reason = Verdict.NOT_COMPARABLE, "the documents are not the same"
+        else:
+            answer = quality.judge(found)
+            effect, low, high = (math.expm1(v) for v in (found.estimate, found.low, found.high))
+    else:
+        answer = exact.judge(cell.baseline, cell.candidate)
+    return CellVerdict(
+        *cell.key,
+        answer,
+        unit=cell.baseline[0].unit,
+        baseline=before,
+        candidate=after,
+        effect=effect,
+        low=low,
+        high=high,
+        n=len(cell.observations),
+        reason=reason,
+    )
+
+
+def _notes(
+    pairs: Sequence[Pair], matched: Sequence[MatchedTest], names: tuple[str, str]
+) -> list[str]:
+    """Conditions of either side, and versions that differ between them."""
+    found: dict[str, int] = {}
+    for pair in pairs:
+        for name, run in zip(names, (pair.baseline, pair.candidate), strict=True):
+            for phrase in {p for test in run.tests.values() for p in disturbances(test)}:
+                line = f"{name}: {phrase}"
+                found[line] = found.get(line, 0) + 1
+    lines = [f"{line} (in {n} of {len(pairs)} runs)" for line, n in found.items()]
+    other: list[str] = []
+    for pair in pairs:
+        for test in matched:
+            a = pair.baseline.tests.get(test.baseline_id)
+            b = pair.candidate.tests.get(test.candidate_id)
+            if a and b:
+                other += soft_differences(a, b)
+    return lines + [f"{names[0]} / {names[1]}: {phrase}" for phrase in dict.fromkeys(other)]

@@ -1,0 +1,92 @@
+"""One pytest run of one side, in a process of its own, with its progress as it goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .sides import PreparedSide
+
+Progress = Callable[[str, int, int], None]
+"""Called after each test with its id, its number from 1, and how many there are."""
+
+# pytest -v -o console_output_style=count: "path::test[id] PASSED   [ 1/12]"
+_OUTCOME = re.compile(
+    r"^(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b"
+    r"(?:.*\[ *(?P<number>\d+)/(?P<total>\d+)\])?"
+)
+_STOP_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    exit_code: int
+    failed: tuple[str, ...]
+    """Ids of tests that failed."""
+    last_line: str
+    """Of its output: what pytest says when it cannot run at all."""
+
+
+def run_pytest(
+    side: PreparedSide, arguments: Sequence[str], log: Path, progress: Progress
+) -> Outcome:
+    """Run pytest and wait. Its output goes to the log.
+
+    On an exception (Ctrl-C) the run is asked to end, so that its engine ends too, then ended.
+    """
+    command = [side.python, "-m", "pytest", *arguments, *side.side.args]
+    command += ["-v", "--color=no", "-o", "console_output_style=count"]
+    with log.open("w", encoding="utf-8", errors="replace") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=side.folder,
+            env=dict(side.environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                found = _OUTCOME.match(line)
+                if found and found["number"]:
+                    progress(found["test"], int(found["number"]), int(found["total"]))
+            exit_code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+    return outcome(log, exit_code)
+
+
+def outcome(log: Path, exit_code: int) -> Outcome:
+    """What a run's log says."""
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    matches = [m for line in lines if (m := _OUTCOME.match(line))]
+    failed = [m["test"] for m in matches if m["outcome"] in ("FAILED", "ERROR")]
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if line.startswith("ERROR")]
+    return Outcome(exit_code, tuple(dict.fromkeys(failed)), (errors or said or ["no output"])[-1])
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(_STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,49 @@
+"""Quality metrics: the same documents on both sides, so differences pair up by document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from .verdict import Verdict
+
+TOLERANCE = 0.005
+"""Relative growth of perplexity that is accepted."""
+
+
+@dataclass(frozen=True)
+class QualityEffect:
+    """Change of the mean negative log-likelihood, which is the logarithm of perplexity's ratio."""
+
+    estimate: float
+    low: float
+    high: float
+    """Ends of the paired bootstrap's 95 % interval."""
+
+
+def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEffect | None:
+    """Effect from per-document negative log-likelihoods; None where documents do not pair up."""
+    if len(baseline) != len(candidate) or len(baseline) < 2:
+        return None
+    change = np.asarray(candidate) - np.asarray(baseline)
+    estimate = float(change.mean())
+    if np.ptp(change) == 0:  # The same change in every document: nothing to resample.
+        return QualityEffect(estimate, estimate, estimate)
+    interval = stats.bootstrap(
+        (change,), np.mean, confidence_level=0.95, method="basic", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return QualityEffect(estimate, float(interval.low), float(interval.high))
+
+
+def judge(effect: QualityEffect) -> Verdict:
+    """Worse for certain and by more than the tolerance; better likewise."""
+    allowed = math.log1p(TOLERANCE)
+    if effect.low > 0 and effect.estimate > allowed:
+        return Verdict.REGRESSION
+    if effect.high < 0 and effect.estimate < -allowed:
+        return Verdict.IMPROVEMENT
+    return Verdict.PASS if effect.high <= allowed else Verdict.INCONCLUSIVE

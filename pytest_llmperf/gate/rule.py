@@ -1,0 +1,160 @@
+"""The statistical rule: log-ratios in, estimates out. Pure maths, no files.
+
+A cell is one metric of one test. An effect is the logarithm of candidate over baseline, turned so that
+plus is worse. The unit of observation is a process (a CI job in a history), never a round: rounds of
+one process share its luck. The variance of a cell is shrunk towards the suite's typical one (Smyth
+2004, the moderated t of limma), false alarms are controlled over all cells (Benjamini and Hochberg
+1995), and an effect has to be both significant and large enough to matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy import special, stats
+
+K = TypeVar("K", bound=Hashable)
+
+ERROR_RATE = 0.05
+PRIOR_DF = 3.0
+"""Degrees of freedom that the suite's typical variance is worth."""
+PAIRED_FLOOR = 0.0015
+"""Least standard error of a paired estimate: what no number of pairs can undercut."""
+HISTORY_FLOOR = 0.0025
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimated effect, as a logarithm; plus is worse."""
+
+    estimate: float
+    error: float
+    """Standard error."""
+    df: float
+    n: int
+    """Pairs, or jobs of the baseline."""
+    deviation: float
+    """Shrunk standard deviation of one observation (of one pair's difference)."""
+
+    def bound(self, level: float) -> float:
+        """The quantile of the estimate's uncertainty: 0.95 gives the one-sided upper 95 % bound."""
+        return self.estimate + _quantile(level, self.df) * self.error
+
+    @property
+    def p_worse(self) -> float:
+        return float(special.stdtr(self.df, -self.estimate / self.error))
+
+    @property
+    def p_better(self) -> float:
+        return float(special.stdtr(self.df, self.estimate / self.error))
+
+
+def paired(
+    differences: Mapping[K, Sequence[float]], tests: Mapping[K, Hashable], first: int
+) -> dict[K, Effect]:
+    """Effects of interleaved pairs.
+
+    Args:
+        differences: per cell, the log-ratio of each pair, in order; cells with fewer than two pairs
+            get no effect.
+        tests: the test of each cell.
+        first: pairs that every cell has; the typical variance comes from these alone, so that cells
+            that were measured again because they looked bad do not shape it.
+    """
+    usable = {cell: values for cell, values in differences.items() if len(values) > 1}
+    typical, prior = _typical({cell: v[:first] for cell, v in usable.items()}, tests)
+    found = {}
+    for cell, values in usable.items():
+        k = len(values) - 1
+        deviation = _shrunk(float(np.var(values, ddof=1)), k, typical, prior)
+        error = max(deviation / math.sqrt(len(values)), PAIRED_FLOOR)
+        found[cell] = Effect(float(np.mean(values)), error, prior + k, len(values), deviation)
+    return found
+
+
+def against_history(
+    candidate: Mapping[K, float],
+    baseline: Mapping[K, Sequence[float]],
+    tests: Mapping[K, Hashable],
+) -> dict[K, Effect]:
+    """Effects of one new job against jobs of the past.
+
+    Args:
+        candidate: per cell, the new job's mean log value.
+        baseline: per cell, the mean log value of each past job; cells with fewer than two get none.
+        tests: the test of each cell.
+    """
+    usable = {cell: v for cell, v in baseline.items() if len(v) > 1 and cell in candidate}
+    typical, prior = _typical(usable, tests)
+    found = {}
+    for cell, values in usable.items():
+        k = len(values) - 1
+        deviation = _shrunk(float(np.var(values, ddof=1)), k, typical, prior)
+        error = max(deviation, HISTORY_FLOOR) * math.sqrt(1 + 1 / len(values))
+        estimate = candidate[cell] - float(np.mean(values))
+        found[cell] = Effect(estimate, error, prior + k, len(values), deviation)
+    return found
+
+
+def significant(p_values: Mapping[K, float]) -> set[K]:
+    """The cells that Benjamini and Hochberg's procedure keeps. Cells that are out of the race for
+    another reason belong in it all the same, with p = 1."""
+    if not p_values:
+        return set()
+    adjusted = stats.false_discovery_control(list(p_values.values()), method="bh")
+    return {cell for cell, p in zip(p_values, adjusted, strict=True) if p <= ERROR_RATE}
+
+
+def detectable(effect: Effect, cells: int, min_effect: float) -> float:
+    """The smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
+    return math.expm1(_detectable(effect.error, effect.df, cells, min_effect))
+
+
+def pairs_needed(effect: Effect, cells: int, min_effect: float, must_see: float) -> int | None:
+    """Pairs with which a regression of ``must_see`` is found in 80 of 100 cases; None above 200."""
+    target = math.log1p(must_see)
+    for pairs in range(2, 201):
+        error = max(effect.deviation / math.sqrt(pairs), PAIRED_FLOOR)
+        df = effect.df - effect.n + pairs
+        if _detectable(error, df, cells, min_effect) <= target:
+            return pairs
+    return None
+
+
+def _detectable(error: float, df: float, cells: int, min_effect: float) -> float:
+    significant_at = -_quantile(ERROR_RATE / cells, df) * error
+    margin = _quantile(POWER, df) * error
+    return max(significant_at, math.log1p(min_effect)) + margin
+
+
+def _quantile(level: float, df: float) -> float:
+    """Of Student's t."""
+    return float(special.stdtrit(df, level))
+
+
+def _typical(
+    samples: Mapping[K, Sequence[float]], tests: Mapping[K, Hashable]
+) -> tuple[float, float]:
+    """The suite's typical variance and the degrees of freedom that it is worth.
+
+    The median of a chi-square is not its mean, hence the divisor. A suite of one test has nobody to
+    borrow from: its metrics are views of the same rounds, so the worth is bounded by the other tests.
+    """
+    if not samples:
+        return 0.0, 0.0
+    variances = []
+    for values in samples.values():
+        k = len(values) - 1
+        variances.append(float(np.var(values, ddof=1)) / (float(special.chdtri(k, 0.5)) / k))
+    others = len({tests[cell] for cell in samples}) - 1
+    least = min(len(values) for values in samples.values()) - 1
+    return float(np.median(variances)), min(PRIOR_DF, float(others * least))
+
+
+def _shrunk(variance: float, k: int, typical: float, prior: float) -> float:
+    return math.sqrt((prior * typical + k * variance) / (prior + k))

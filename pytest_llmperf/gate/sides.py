@@ -1,0 +1,180 @@
+"""The two sides of an A/B comparison: what differs between them, and where each runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+TREE = "{tree}"
+
+
+class SideError(Exception):
+    """A side cannot be made; one line."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side as the user asked for it."""
+
+    name: str
+    """``base`` or ``head``."""
+    commit: str = ""
+    """Full id; empty for the folder as it is."""
+    folder: str = ""
+    """Where it runs when it is no commit."""
+    python: str = ""
+    """Interpreter; may hold ``{tree}``. Empty: this one."""
+    args: tuple[str, ...] = ()
+    """Pytest arguments of this side alone."""
+
+    @property
+    def label(self) -> str:
+        """Short, for reports."""
+        parts = [self.commit[:10]] if self.commit else []
+        parts += [self.python] if self.python else []
+        return " ".join([*parts, *self.args]) or "as it is"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Side:
+        return cls(**{**data, "args": tuple(data["args"])})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PreparedSide:
+    """A side that can run now."""
+
+    side: Side
+    folder: Path
+    python: str
+    environment: Mapping[str, str]
+
+
+def resolve_commit(revision: str, repository: Path) -> str:
+    """The full id of a commit.
+
+    Raises:
+        SideError: not a repository, or no such commit.
+    """
+    return _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or _fail(
+        f"{revision!r} is no commit of the repository in {repository}"
+    )
+
+
+def has_uncommitted_changes(repository: Path) -> bool:
+    return bool(_git(repository, "status", "--porcelain", "--untracked-files=no"))
+
+
+@contextmanager
+def prepared(
+    sides: tuple[Side, Side], repository: Path, setup: str, logs: Path, job: str
+) -> Iterator[tuple[PreparedSide, PreparedSide]]:
+    """Check out each commit in a worktree of its own, run the setup command there, remove all after.
+
+    The worktrees lie outside the repository: below it, pytest would find its ini file and conftest.
+
+    Args:
+        setup: shell command, run once in each folder; empty for none.
+        logs: folder for its output.
+        job: identity of the comparison, recorded with every run.
+
+    Raises:
+        SideError: a checkout, a setup command or an interpreter does not work.
+    """
+    place = Path(tempfile.mkdtemp(prefix="llmperf-ab-"))
+    trees: list[Path] = []
+    try:
+        found = []
+        for side in sides:
+            tree = Path(side.folder or repository)
+            if side.commit:
+                tree = place / side.name
+                _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
+                trees.append(tree)
+            environment = _environment(tree if side.commit or side.folder else None, job)
+            if setup:
+                _set_up(setup, side, tree, environment, logs)
+            found.append(PreparedSide(side, tree, _interpreter(side, tree), environment))
+        yield found[0], found[1]
+    finally:
+        for tree in trees:
+            _git(repository, "worktree", "remove", "--force", str(tree))
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
+    """The side with a commit, or with a folder where the revision names one (``.`` as it is)."""
+    if revision is None:
+        return side
+    if Path(revision).is_dir() and (revision.startswith(".") or os.sep in revision):
+        return replace(side, folder=str(Path(revision).resolve()))
+    return replace(side, commit=resolve_commit(revision, repository))
+
+
+def _environment(tree: Path | None, job: str) -> dict[str, str]:
+    found = {**os.environ, "PYTEST_LLMPERF_JOB": job}
+    if tree is not None:
+        # Before what is installed: the folder's own code is what this side is about.
+        paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
+        existing = os.environ.get("PYTHONPATH")
+        found["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
+    return found
+
+
+def _set_up(
+    command: str, side: Side, tree: Path, environment: Mapping[str, str], logs: Path
+) -> None:
+    log = logs / f"setup-{side.name}.log"
+    with log.open("w") as output:
+        done = subprocess.run(
+            command.replace(TREE, shlex.quote(str(tree))),
+            shell=True,
+            cwd=tree,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise SideError(
+            f"--setup failed on {side.name} with exit code {done.returncode}; log: {log}"
+        )
+
+
+def _interpreter(side: Side, tree: Path) -> str:
+    if not side.python:
+        return sys.executable
+    wanted = side.python.replace(TREE, str(tree))
+    found = shutil.which(str(Path(wanted).expanduser().absolute())) or shutil.which(wanted)
+    return found or _fail(f"--{side.name}-python: {wanted!r} is not an interpreter that can be run")
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    """Output of a git command; empty when it fails."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _checked_git(repository: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SideError(f"git {arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _fail(message: str) -> str:
+    raise SideError(message)

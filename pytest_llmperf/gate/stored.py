@@ -1,0 +1,247 @@
+"""Stored runs as the gate reads them: pytest-benchmark's files with this plugin's records in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..record import SCHEMA
+
+try:  # Part of the extra "gate": a few times faster over a thousand files, the same answers.
+    from orjson import loads as _loads
+except ImportError:
+    from json import loads as _loads  # type: ignore[assignment]
+
+QUALITY = "quality"
+
+
+class StoredError(Exception):
+    """A file that is no stored run of ours; one line that names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One metric of one test in one process: rounds of a process are one observation, never more."""
+
+    value: float
+    """The median over the samples, in the metric's unit."""
+    n: int
+    """Samples behind it."""
+    unit: str
+    better: str
+    kind: str
+    spread: float
+    """(p90 - p50) / p50: how far the samples reach up."""
+    samples: tuple[float, ...] = ()
+    """Kept for quality alone, whose samples are documents that pair up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecord:
+    """One test of a stored run."""
+
+    __test__ = False  # Not a pytest class, whatever its name says.
+
+    nodeid: str
+    cell: str
+    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    subject: Mapping[str, Any]
+    """What was loaded: model, type, engine and its arguments, quantization."""
+    workload: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    metrics: Mapping[str, Observation]
+    limits: Mapping[str, Any]
+    """The gate's settings that the test's marker or the ini file give it, by name."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One pytest run, read from its file."""
+
+    path: Path
+    run_id: str
+    job_id: str
+    """The CI job of the run; a run outside CI is a job of its own."""
+    started_at: str
+    commit: str
+    branch: str
+    dirty: bool
+    tests: Mapping[str, TestRecord]
+    rejected: frozenset[tuple[str, str]]
+    """(nodeid, metric) that the gate found regressed when the run ended."""
+
+    @property
+    def name(self) -> str:
+        """Short, for a person."""
+        return f"{self.commit[:8] or self.path.stem}{'+' if self.dirty else ''}"
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read a stored run.
+
+    Raises:
+        StoredError: unreadable, truncated, empty, not pytest-benchmark's, without one measurement of
+            ours, or of a schema that is newer than this release.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoredError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not content.strip():
+        raise StoredError(f"{path}: is empty")
+    try:
+        data = _loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoredError(f"{path}: is not complete JSON ({error})") from None
+    return parse_run(data, path)
+
+
+def parse_run(data: Any, path: Path) -> StoredRun:
+    """The same from the file's content; ``path`` names it in messages."""
+    entries = data.get("benchmarks") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise StoredError(f"{path}: is not a file of pytest-benchmark")
+    try:
+        return _run(data, entries, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoredError(
+            f"{path}: does not hold what schema {SCHEMA} says ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _run(data: Mapping[str, Any], entries: Sequence[Any], path: Path) -> StoredRun:
+    records: list[Mapping[str, Any]] = []
+    chosen: dict[str, list[str]] = {}
+    for entry in entries:
+        ours = entry["extra_info"].get("llmperf")
+        if not ours:
+            continue
+        if "parent" in ours:
+            chosen.setdefault(ours["parent"], []).append(ours["metric"])
+        else:
+            if ours["schema"] > SCHEMA:
+                raise StoredError(
+                    f"{path}: schema {ours['schema']} is newer than this release knows ({SCHEMA}); "
+                    "upgrade pytest-llmperf"
+                )
+            records.append({**ours, "fullname": entry["fullname"]})
+    if not records:
+        raise StoredError(f"{path}: holds no measurement of pytest-llmperf")
+    run = records[0]["run"]
+    commit = data.get("commit_info") or {}
+    gate = data.get("llmperf_gate") or {}
+    return StoredRun(
+        path=path,
+        run_id=run["run_id"],
+        job_id=run.get("job_id") or run["run_id"],
+        started_at=run["started_at"],
+        commit=run["commit"] or "",
+        branch=commit.get("branch") or "",
+        dirty=bool(run["dirty"]),
+        tests={
+            record["nodeid"]: _test(record, chosen.get(record["fullname"], ()))
+            for record in records
+        },
+        rejected=frozenset((c["nodeid"], c["metric"]) for c in gate.get("regressions", ())),
+    )
+
+
+def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
+    metrics = record["metrics"]
+    judged = [key for key in metrics if key in chosen or metrics[key]["kind"] == QUALITY]
+    model, backend = record["model"], record["backend"]
+    mode = record["quantization"]["mode"]
+    subject = {
+        "model": model["name"],
+        "revision": model["revision"],
+        "type": model["dtype"],
+        "load format": model["load_format"],
+        "engine": backend["name"],
+        "quantization": mode,
+        **{f"{backend['name']}.{key}": value for key, value in backend["args"].items()},
+    }
+    return TestRecord(
+        nodeid=record["nodeid"],
+        cell=record.get("cell", f"{model['name']}-{backend['name']}-{mode}"),
+        subject=subject,
+        workload=record["workload"],
+        environment=record["environment"],
+        metrics={key: _observation(metrics[key]) for key in judged},
+        limits=record.get("gate", {}),
+    )
+
+
+def _observation(metric: Mapping[str, Any]) -> Observation:
+    value = float(metric["p50"])
+    return Observation(
+        value=value,
+        n=metric["n"],
+        unit=metric["unit"],
+        better=metric["better"],
+        kind=metric["kind"],
+        spread=(metric["p90"] - value) / value if value else 0.0,
+        samples=tuple(metric["samples"]) if metric["kind"] == QUALITY else (),
+    )
+
+
+def read_runs(paths: Iterable[Path]) -> tuple[list[StoredRun], list[str]]:
+    """Read what can be read: the runs, oldest first, and a line for each file that is left out."""
+    runs, problems = [], []
+    for path in paths:
+        try:
+            runs.append(read_run(path))
+        except StoredError as error:
+            problems.append(str(error))
+    return sorted(runs, key=lambda run: run.started_at), problems
+
+
+def find_files(name: str, storage: Path) -> list[Path]:
+    """The files that a name on the command line means.
+
+    Args:
+        name: a file, a folder, a glob, a stored run's number (``0007``), a commit or its beginning,
+            or a run id; the last three are looked up in ``storage``.
+
+    Raises:
+        StoredError: when it means nothing.
+    """
+    path = Path(name)
+    if path.is_dir():
+        found = stored_files(path)
+    elif path.exists():
+        found = [path]
+    elif any(letter in name for letter in "*?["):
+        found = sorted(file for file in Path().glob(name) if file.is_file())
+    else:
+        found = _by_identity(name, storage)
+    if not found:
+        raise StoredError(
+            f"{name!r} is no stored run: neither a file, a folder or a glob, nor the number, commit or "
+            f"run id of a run in {storage}"
+        )
+    return found
+
+
+def stored_files(folder: Path) -> list[Path]:
+    """Every stored run below a folder."""
+    return sorted(file for file in folder.rglob("*.json") if not file.name.startswith("."))
+
+
+def _by_identity(name: str, storage: Path) -> list[Path]:
+    """By pytest-benchmark's file names, NUMBER_COMMIT_...; a run id stands in the file alone."""
+    if not storage.is_dir():
+        return []
+    files = stored_files(storage)
+    by_name = [
+        file
+        for file in files
+        for number, _, rest in [file.stem.partition("_")]
+        if number == name or (len(name) >= 6 and rest.startswith(name))
+    ]
+    if by_name:
+        return by_name
+    runs, _ = read_runs(files)
+    return [run.path for run in runs if run.run_id == name]

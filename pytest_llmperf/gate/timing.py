@@ -1,0 +1,76 @@
+"""From an estimated effect to a verdict, for metrics with noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from . import rule
+from .cells import Key
+from .limits import Limits
+from .verdict import CellVerdict, Verdict
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A cell with its effect and what the whole suite says of it."""
+
+    key: Key
+    effect: rule.Effect
+    baseline: float
+    candidate: float
+    """Medians in the metric's unit."""
+    unit: str
+    is_worse: bool
+    is_better: bool
+    """Whether it is significantly so among all cells."""
+    cells: int
+    """How many cells are judged together."""
+    limits: Limits
+    observation: str
+    """What more of would help: ``pairs`` or ``runs``."""
+
+
+def verdict(judged: Judged) -> CellVerdict:
+    """Regression, improvement, pass or inconclusive, tried in this order."""
+    effect, limits = judged.effect, judged.limits
+    smallest = math.log1p(limits.min_effect)
+    reason = ""
+    if judged.is_worse and effect.estimate >= smallest:
+        answer = Verdict.REGRESSION
+    elif judged.is_better and effect.estimate <= -smallest:
+        answer = Verdict.IMPROVEMENT
+    elif effect.bound(0.95) < math.log1p(limits.must_see):
+        answer = Verdict.PASS
+    else:
+        answer, reason = Verdict.INCONCLUSIVE, _why(judged)
+    return CellVerdict(
+        *judged.key,
+        answer,
+        unit=judged.unit,
+        baseline=judged.baseline,
+        candidate=judged.candidate,
+        effect=math.expm1(effect.estimate),
+        low=math.expm1(effect.bound(0.05)),
+        high=math.expm1(effect.bound(0.95)),
+        detectable=_detectable(judged),
+        n=effect.n,
+        reason=reason,
+    )
+
+
+def _detectable(judged: Judged) -> float:
+    return rule.detectable(judged.effect, judged.cells, judged.limits.min_effect)
+
+
+def _why(judged: Judged) -> str:
+    seen = f"this run could have seen >= {_detectable(judged):.1%} (80 %)"
+    if judged.observation != "pairs":
+        return seen
+    limits = judged.limits
+    need = rule.pairs_needed(judged.effect, judged.cells, limits.min_effect, limits.must_see)
+    if need is None:
+        return f"{seen}; {limits.must_see:.0%} needs over 200 pairs on this machine"
+    if need <= judged.effect.n:
+        return f"{seen}; the effect lies too near {limits.must_see:.0%} to tell"
+    return f"{seen}; {limits.must_see:.0%} needs {need} pairs"

@@ -1,0 +1,258 @@
+"""NVIDIA GPUs as the driver's management library (NVML) describes them. CUDA is not started for it.
+
+The package ``nvidia-ml-py`` is optional: without it or without a driver there are no answers and no
+errors, and one question that fails leaves only its own answer out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .worker.conditions import process
+
+_MIB = 2**20
+_SM_CLOCK = 1
+_GPU_TEMPERATURE = 0
+# The bits of NVML's mask of clock event reasons. 0x1, an idle GPU, is no reason to worry.
+_REASONS = {
+    0x2: "applications_clocks_setting",
+    0x4: "sw_power_cap",
+    0x8: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal_slowdown",
+    0x40: "hw_thermal_slowdown",
+    0x80: "hw_power_brake",
+    0x100: "display_clock_setting",
+}
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """The engine's GPUs at one moment; None where the driver does not say."""
+
+    throttling: frozenset[str] | None
+    """Why clocks are lower than they could be, over all of the engine's GPUs."""
+    others: frozenset[int] | None
+    """Processes that compute on them and are not the engine's."""
+    sm_clock_mhz: int | None
+    """Of the first GPU."""
+    temperature_c: int | None
+    """Of the first GPU."""
+
+
+class Gpus:
+    """The GPUs that one run may use. The driver is asked at the first question, not before."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """``environ`` is the run's environment, whose CUDA_VISIBLE_DEVICES narrows the GPUs."""
+        self._environ = environ
+
+    @cached_property
+    def described(self) -> list[dict[str, Any]] | None:
+        """A mapping for each GPU with what does not change in a run; None where nobody can say."""
+        nvml, cards = self._opened
+        if nvml is None or cards is None:
+            return None
+        return [_describe(nvml, card) for card in cards]
+
+    def state(self, device: str, worker: int) -> GpuState | None:
+        """The GPUs of an engine now; None where it computes on none, or nobody can say.
+
+        Args:
+            device: the engine's, as ``EngineInfo.device``.
+            worker: pid of the process that the engine runs in.
+        """
+        nvml, cards = self._opened if device.startswith("cuda") else (None, None)
+        if nvml is None or not cards:
+            return None
+        pids = [nvml.processes(card) for card in cards]
+        own = {pid for found in pids for pid in found if _belongs(pid, worker)}
+        used = [card for card, found in zip(cards, pids, strict=True) if found & own]
+        used = used or _named_by(device, cards)
+        reasons = [nvml.reasons(card) for card in used]
+        return GpuState(
+            throttling=_union(reasons),
+            # In a container the driver may list no process, or those of the host by the host's
+            # numbers. Unless the engine itself is found, the others cannot be told from it.
+            others=frozenset().union(*(found - own for found in pids if found & own))
+            if own
+            else None,
+            sm_clock_mhz=nvml.ask("nvmlDeviceGetClockInfo", used[0].board, _SM_CLOCK),
+            temperature_c=nvml.temperature(used[0]),
+        )
+
+    @cached_property
+    def _opened(self) -> tuple[_Nvml | None, list[_Card] | None]:
+        nvml = _open()
+        return nvml, None if nvml is None else _visible(nvml, self._environ)
+
+
+def conditions(before: GpuState | None, after: GpuState | None) -> dict[str, Any]:
+    """``throttling``, ``other_gpu_processes``, ``sm_clock_mhz`` and ``temperature_c`` of a record."""
+    if before is None or after is None:
+        return {}
+    found: dict[str, Any] = {}
+    throttling = _union([before.throttling, after.throttling])
+    if throttling is not None:
+        found["throttling"] = sorted(throttling)
+    others = _union([before.others, after.others])
+    if others is not None:
+        found["other_gpu_processes"] = len(others)
+    for key in ("sm_clock_mhz", "temperature_c"):
+        pair = [getattr(before, key), getattr(after, key)]
+        if pair != [None, None]:
+            found[key] = pair
+    return found
+
+
+@dataclass(frozen=True)
+class _Card:
+    """Handles of what CUDA calls a device."""
+
+    device: Any
+    """A whole GPU, or a MIG slice of one."""
+    board: Any
+    """The whole GPU: clocks, power and temperature are its own."""
+
+
+@dataclass(frozen=True)
+class _Nvml:
+    """The library, which answers None instead of failing."""
+
+    module: Any
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.module, name)(*arguments)
+        except (AttributeError, self.module.NVMLError):
+            return None  # Unknown to this package, this driver or this GPU.
+
+    def processes(self, card: _Card) -> frozenset[int]:
+        listed = self.ask("nvmlDeviceGetComputeRunningProcesses", card.device) or []
+        return frozenset(entry.pid for entry in listed)
+
+    def reasons(self, card: _Card) -> frozenset[str] | None:
+        mask = self.ask("nvmlDeviceGetCurrentClocksEventReasons", card.board)
+        if mask is None:  # Drivers before 535 know it by its older name.
+            mask = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", card.board)
+        if mask is None:
+            return None
+        return frozenset(name for bit, name in _REASONS.items() if mask & bit)
+
+    def temperature(self, card: _Card) -> int | None:
+        for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
+            found = self.ask(name, card.board, _GPU_TEMPERATURE)
+            if found is not None:
+                return int(found)
+        return None
+
+
+def _open() -> _Nvml | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return _Nvml(pynvml)
+
+
+def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
+    memory = nvml.ask("nvmlDeviceGetMemoryInfo", card.device)
+    power = nvml.ask("nvmlDeviceGetEnforcedPowerLimit", card.board)
+    mig = nvml.ask("nvmlDeviceGetMigMode", card.board)
+    ecc = nvml.ask("nvmlDeviceGetEccMode", card.board)
+    return {
+        "name": _text(nvml.ask("nvmlDeviceGetName", card.device)),
+        "memory_mib": None if memory is None else memory.total // _MIB,
+        # Modes are pairs, current and after the next reset. A GPU without MIG has no answer.
+        "mig": bool(mig and mig[0]),
+        "power_limit_w": None if power is None else power / 1000,
+        "clock_limit_mhz": _clock_limit(nvml, card),
+        "driver": _text(nvml.ask("nvmlSystemGetDriverVersion")),
+        "ecc": None if ecc is None else bool(ecc[0]),
+    }
+
+
+def _clock_limit(nvml: _Nvml, card: _Card) -> int | None:
+    """MHz that somebody has limited the SM clock to.
+
+    On some GPUs the default lies below the maximum and yet limits nothing, so it is no limit. A
+    range that was locked (``nvidia-smi -lgc``) cannot be asked for: the clock itself shows it.
+    """
+    limit = nvml.ask("nvmlDeviceGetApplicationsClock", card.board, _SM_CLOCK)
+    highest = nvml.ask("nvmlDeviceGetMaxClockInfo", card.board, _SM_CLOCK)
+    default = nvml.ask("nvmlDeviceGetDefaultApplicationsClock", card.board, _SM_CLOCK)
+    if limit is None or highest is None or limit >= highest or limit == default:
+        return None
+    return int(limit)
+
+
+def _visible(nvml: _Nvml, environ: Mapping[str, str]) -> list[_Card] | None:
+    """The GPUs as CUDA_VISIBLE_DEVICES narrows and orders them; None where that cannot be known."""
+    count = nvml.ask("nvmlDeviceGetCount")
+    if count is None:
+        return None
+    boards = [nvml.ask("nvmlDeviceGetHandleByIndex", i) for i in range(count)]
+    setting = environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
+        return [_Card(board, board) for board in boards if board is not None]
+    words = [word.strip() for word in setting.split(",")]
+    names = {_text(nvml.ask("nvmlDeviceGetName", board)) for board in boards}
+    by_bus = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if len(names) > 1 and not by_bus and any(word.isdigit() for word in words):
+        return None  # CUDA counts the fastest first, NVML by slot: a number names two GPUs.
+    found = []
+    for word in words:
+        card = _named(nvml, word, boards)
+        if card is None:
+            break  # As in CUDA: an entry that names nothing ends the list.
+        found.append(card)
+    return found
+
+
+def _named(nvml: _Nvml, word: str, boards: list[Any]) -> _Card | None:
+    """The GPU that an index, a UUID or its beginning, or a MIG slice's UUID means."""
+    if word.startswith("MIG-"):
+        device = nvml.ask("nvmlDeviceGetHandleByUUID", word)
+        board = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", device)
+        return None if device is None else _Card(device, board or device)
+    board = None
+    if word.isdigit():
+        board = boards[int(word)] if int(word) < len(boards) else None
+    elif word.startswith("GPU-"):
+        uuids = {_text(nvml.ask("nvmlDeviceGetUUID", board)): board for board in boards}
+        board = next((b for uuid, b in uuids.items() if uuid and uuid.startswith(word)), None)
+    return None if board is None else _Card(board, board)
+
+
+def _named_by(device: str, cards: list[_Card]) -> list[_Card]:
+    """The GPU of ``cuda:1``; all of them for ``cuda``."""
+    index = device.partition(":")[2]
+    return cards[int(index) :][:1] or cards if index.isdigit() else cards
+
+
+def _belongs(pid: int, worker: int) -> bool:
+    """Whether a process is the worker, of the worker's session, or started below it."""
+    while pid > 1:
+        found = process(pid)
+        if pid == worker or (found is not None and found.session == worker):
+            return True
+        pid = 0 if found is None else found.parent
+    return False
+
+
+def _union(sets: list[frozenset[Any] | None]) -> frozenset[Any] | None:
+    """Of those that are known; None where none is."""
+    known = [found for found in sets if found is not None]
+    return frozenset().union(*known) if known else None
+
+
+def _text(value: Any) -> str | None:
+    """Older packages give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,160 @@
+"""Verdicts for people: the terminal's table and a markdown page. Verdict first, details after."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..gate.verdict import CellVerdict, Judgement, Verdict, worst_first
+
+_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", "90 % interval", "n"]
+_MOST_LINES = 20
+MARK = "<!-- pytest-llmperf verdict -->"
+"""First line of the markdown: by it a workflow finds its own comment again."""
+
+
+def text(judgement: Judgement, everything: bool = False) -> str:
+    """The terminal's report: a row a cell that is not a plain pass, the rest as a count."""
+    rows = [c for c in worst_first(judgement.cells) if c.verdict is not Verdict.NOT_COMPARABLE]
+    shown = rows if everything else [cell for cell in rows if cell.verdict is not Verdict.PASS]
+    lines = [f"{judgement.baseline} -> {judgement.candidate}: {judgement.summary()}"]
+    if shown:
+        lines += ["", tabulate([_row(c) for c in shown], _HEADERS, disable_numparse=True)]
+        lines += ["", f"change: median effect, + is worse; n: {_observations(judgement)}"]
+    undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
+    lines += _limited(_reasons(undecided))
+    lines += [] if everything else _passes(judgement)
+    lines += _rest(judgement, prefix="")
+    return "\n".join(lines)
+
+
+def markdown(judgement: Judgement) -> str:
+    """A page for a step summary or a comment: what changed is named, the rest is folded."""
+    lines = [MARK, f"### {_headline(judgement)}", ""]
+    lines += [f"`{judgement.baseline}` against `{judgement.candidate}`: {judgement.summary()}.", ""]
+    changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
+    for cell in worst_first(changed):
+        lines.append(f"- **{cell.verdict.value}**: `{cell.nodeid}` {cell.metric} {_sentence(cell)}")
+    undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
+    lines += _folded(f"{len(undecided)} undecided", [f"- {line}" for line in _reasons(undecided)])
+    lines += _folded("Everything else that has to be said", _rest(judgement, prefix="- "))
+    table = tabulate(
+        [_row(c) for c in worst_first(judgement.cells)],
+        _HEADERS,
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    lines += _folded(f"All {len(judgement.cells)} cells", [table, "", "Change: + is worse."])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A value with a unit that reads well: seconds below one as milliseconds."""
+    if value is None:
+        return ""
+    if unit == "s":
+        return f"{value * 1e3:.4g} ms" if abs(value) < 1 else f"{value:.4g} s"
+    if unit == "MiB":
+        return f"{value:,.0f} MiB"
+    return f"{value:.4g} {unit}".rstrip(" -")
+
+
+def _headline(judgement: Judgement) -> str:
+    if judgement.of(Verdict.REGRESSION):
+        return "LLM performance: regression"
+    if judgement.broken:
+        return "LLM performance: tests that ran before fail now"
+    if not judgement.cells:
+        return "LLM performance: nothing to compare"
+    if judgement.of(Verdict.INCONCLUSIVE) or judgement.of(Verdict.NOT_COMPARABLE):
+        return "LLM performance: no regression found, not everything could be decided"
+    return "LLM performance: pass"
+
+
+def _row(cell: CellVerdict) -> list[str]:
+    return [
+        cell.verdict.value,
+        cell.nodeid,
+        cell.metric,
+        amount(cell.baseline, cell.unit),
+        amount(cell.candidate, cell.unit),
+        "" if cell.effect is None else f"{cell.effect:+.1%}",
+        _interval(cell),
+        str(cell.n or ""),
+    ]
+
+
+def _interval(cell: CellVerdict) -> str:
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"{cell.low:+.1%} to {cell.high:+.1%}"
+
+
+def _sentence(cell: CellVerdict) -> str:
+    if cell.effect is None:
+        return ""
+    word = "worse" if cell.effect > 0 else "better"
+    interval = f", 90 % interval {_interval(cell)}" if cell.low is not None else ""
+    values = f"{amount(cell.baseline, cell.unit)} to {amount(cell.candidate, cell.unit)}"
+    return f"{abs(cell.effect):.1%} {word} ({values}{interval})"
+
+
+def _reasons(cells: Sequence[CellVerdict]) -> list[str]:
+    """A line for each test and reason: metrics that share it stand together."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for cell in cells:
+        groups.setdefault((cell.verdict.value, cell.nodeid, cell.reason), []).append(cell.metric)
+    return [
+        f"{verdict}: {nodeid} ({', '.join(metrics)}): {reason}"
+        for (verdict, nodeid, reason), metrics in groups.items()
+    ]
+
+
+def _passes(judgement: Judgement) -> list[str]:
+    passes = judgement.of(Verdict.PASS)
+    if not passes:
+        return []
+    smallest = [cell.detectable for cell in passes if cell.detectable is not None]
+    seen = ""
+    if smallest:
+        seen = f"; half of them could have shown a regression of {statistics.median(smallest):.1%}"
+    return [f"{len(passes)} of {len(judgement.cells)} cells pass{seen}"]
+
+
+def _observations(judgement: Judgement) -> str:
+    return "pairs of processes" if judgement.mode == "pairs" else "baseline runs"
+
+
+def _rest(judgement: Judgement, prefix: str) -> list[str]:
+    lines = [f"broken: {nodeid} can no longer be measured" for nodeid in judgement.broken]
+    lines += _limited([f"failed: {line}" for line in judgement.failures])
+    lines += _limited([f"baseline has no {nodeid}" for nodeid in judgement.new])
+    lines += _limited([f"gone: {nodeid} is in the baseline alone" for nodeid in judgement.gone])
+    lines += _limited([f"note: {line}" for line in judgement.notes])
+    return [prefix + line for line in lines]
+
+
+def _limited(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], *([f"... and {rest} more of these"] if rest > 0 else [])]
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return [f"\n<details><summary>{title}</summary>\n", *lines, "\n</details>"]
+
+
+def deliver(
+    judgement: Judgement, json_file: Path | None, markdown_file: Path | None, everything: bool
+) -> None:
+    """Print the report, and write the files that are asked for."""
+    print(text(judgement, everything))
+    if json_file is not None:
+        json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(judgement), encoding="utf-8")

@@ -1,0 +1,169 @@
+"""The gate inside a run: ``--llm-gate=history`` judges it against stored runs before it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .gate import accepted, stored
+from .options import GateSettings
+
+if TYPE_CHECKING:
+    from .gate.verdict import Judgement
+
+MARKER = "llm_gate"
+
+
+@dataclass
+class RunGate:
+    """Judges one run, once."""
+
+    settings: GateSettings
+    storage: Path
+    accepted_file: Path
+    _judgement: Judgement | None = field(default=None)
+    _problem: str = ""
+
+    def check_can_judge(self) -> None:
+        """Raise pytest.UsageError where it is clear now that there can be no verdict."""
+        if any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy")):
+            raise pytest.UsageError(
+                "--llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
+            )
+        if not self.storage.is_dir() or not stored.stored_files(self.storage):
+            raise pytest.UsageError(
+                f"--llm-gate: no stored run in {self.storage}; save some first "
+                "(--benchmark-autosave, without the gate)"
+            )
+        try:
+            accepted.read(self.accepted_file)
+        except accepted.AcceptedError as error:
+            raise pytest.UsageError(f"--llm-gate: {error}") from None
+
+    def judge(self, run: Mapping[str, Any]) -> Judgement | None:
+        """The verdict on a run in its stored form; None when it measured nothing."""
+        if self._judgement is not None:
+            return self._judgement
+        from .gate import history
+        from .gate.limits import LimitSettings
+
+        try:
+            own = stored.parse_run(run, Path("this run"))
+        except stored.StoredError as error:
+            self._problem = str(error)
+            return None
+        baseline, problems = stored.read_runs(stored.stored_files(self.storage))
+        if self.settings.branch:
+            baseline = [found for found in baseline if found.branch == self.settings.branch]
+        changes = accepted.read(self.accepted_file)
+        judgement = history.judge(
+            baseline,
+            [own],
+            LimitSettings(),  # Marker and ini file are in the run's records.
+            anchors=accepted.anchors(changes),
+            names=(self.baseline_name, "this run"),
+            problems=problems,
+        )
+        if self.settings.accept:
+            judgement = self._accept(judgement, own)
+        self._judgement = judgement
+        return judgement
+
+    @property
+    def baseline_name(self) -> str:
+        branch = f", branch {self.settings.branch}" if self.settings.branch else ""
+        return f"{self.storage}{branch}"
+
+    def mark(self, output: dict[str, Any]) -> None:
+        """Write the verdict into a file that pytest-benchmark is about to save.
+
+        A cell that is found regressed here is in no later baseline.
+        """
+        from .gate.verdict import Verdict
+
+        judgement = self.judge(output)
+        if judgement is not None:
+            output["llmperf_gate"] = {
+                "summary": judgement.summary(),
+                "regressions": [
+                    {"nodeid": cell.nodeid, "metric": cell.metric}
+                    for cell in judgement.of(Verdict.REGRESSION)
+                ],
+            }
+
+    def exit_status(self, judgement: Judgement) -> int:
+        """What the run's exit status becomes when its tests have passed."""
+        code = judgement.exit_code(self.settings.strict)
+        if code == 0:
+            return int(pytest.ExitCode.OK)
+        broken = not judgement.cells
+        return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
+
+    def lines(self, judgement: Judgement) -> Sequence[str]:
+        """The verdict for the terminal."""
+        from .report.verdicts import text
+
+        lines = text(judgement).splitlines()
+        if not judgement.cells:
+            lines.append("no test of this run has a baseline, so nothing was judged")
+        return lines
+
+    def _accept(self, judgement: Judgement, own: stored.StoredRun) -> Judgement:
+        """Move the level of every regressed cell, and take the regressions out of the verdict."""
+        from dataclasses import replace
+
+        from .gate.verdict import Verdict
+
+        regressed = judgement.of(Verdict.REGRESSION)
+        if not regressed or self.settings.accept is None:
+            return judgement
+        accepted.add(
+            self.accepted_file,
+            [
+                accepted.Accepted(
+                    cell.nodeid, cell.metric, own.started_at, own.commit, self.settings.accept
+                )
+                for cell in regressed
+            ],
+        )
+        cells = tuple(
+            replace(cell, verdict=Verdict.PASS) if cell in regressed else cell
+            for cell in judgement.cells
+        )
+        notes = tuple(
+            f"accepted as the new level ({self.settings.accept}): {cell.nodeid} {cell.metric} "
+            f"{cell.effect or 0.0:+.1%}"
+            for cell in regressed
+        )
+        return replace(judgement, cells=cells, notes=notes + judgement.notes)
+
+
+def own_limits(
+    marker: pytest.Mark | None, of_run: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """A test's limits for its record: its marker's go before the run's.
+
+    Raises:
+        ValueError: one line, for a marker that cannot mean anything.
+    """
+    from .option_values import metric, ratio
+
+    found = {name: dict(values) for name, values in of_run.items()}
+    if marker is None:
+        return found
+    unknown = set(marker.kwargs) - {"min_effect", "must_see"}
+    if marker.args or unknown:
+        raise ValueError(f"@pytest.mark.{MARKER} takes min_effect= and must_see= only")
+    for name, value in marker.kwargs.items():
+        by_metric = value if isinstance(value, Mapping) else {"*": value}
+        own = {
+            (key if key == "*" else metric(key)): ratio(str(share))
+            for key, share in by_metric.items()
+        }
+        found[name] = own if "*" in own else {**found.get(name, {}), **own}
+    return found

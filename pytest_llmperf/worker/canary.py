@@ -1,0 +1,126 @@
+"""A small fixed reference work beside a measurement: when it slows down, the machine did.
+
+It says nothing about the engine. It runs outside the window of peak memory and gives back what it
+took: mapped pages and device memory, neither of which the engine's allocator sees afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import sys
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+_MIB = 2**20
+_HASHED, _COPIED = 16 * _MIB, 64 * _MIB
+_CPU_REPEATS = 5
+# Few at a time: 40 products a repeat drive an H100 into its power limit, which then lies in the times
+# and in what the driver says of the GPU right after; with 4 the times agree within 1 %.
+_SIDE, _PRODUCTS = 4096, 4
+_DEVICE_COPIED, _COPIES = 256 * _MIB, 10
+_DEVICE_REPEATS, _DEVICE_UNTIMED = 10, 3
+_DEVICE_NEED = 2 * 1024 * _MIB
+"""Free memory that must be there: a few times what is taken, so that nobody else runs short."""
+
+
+def run(device: str) -> dict[str, float]:
+    """Seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
+
+    On a GPU that torch computes on in this process: a 4096 x 4096 bfloat16 matrix product, and a
+    device-to-device copy of 256 MiB. Elsewhere: SHA-256 of 16 MiB, and a copy of 64 MiB. Empty for
+    the simulated engine, which no machine slows down, and for a GPU that has no room.
+
+    Args:
+        device: the engine's, as ``EngineInfo.device``.
+    """
+    if device == "simulated":
+        return {}
+    torch = sys.modules.get("torch")
+    # A driver of engine processes has no context of its own; one made here would stay.
+    if device.startswith("cuda") and torch is not None and torch.cuda.is_initialized():
+        return _on_gpu(torch, device)
+    return _on_cpu()
+
+
+def joined(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, list[float]]:
+    """``[before, after]`` by key; empty unless both ran."""
+    return {key: [before[key], after[key]] for key in before if key in after}
+
+
+def _on_cpu() -> dict[str, float]:
+    # Mapped, not allocated: freeing a large block changes how malloc serves the engine afterwards.
+    with _mapped(_HASHED) as text:
+        compute = _median_of(lambda: hashlib.sha256(text).digest(), 1, _CPU_REPEATS)
+    with _mapped(_COPIED) as source, _mapped(_COPIED) as target:
+
+        def copy() -> None:
+            with memoryview(source) as whole:
+                target[:] = whole
+
+        return {"compute_s": compute, "copy_s": _median_of(copy, 1, _CPU_REPEATS)}
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Anonymous memory whose pages are all there."""
+    memory = mmap.mmap(-1, size)
+    block = bytes(range(256)) * 256
+    for _ in range(size // len(block)):
+        memory.write(block)
+    return memory
+
+
+def _on_gpu(torch: Any, device: str) -> dict[str, float]:
+    where = torch.device(device)
+    # What the engine holds in reserve must not decide whether there is room.
+    torch.cuda.empty_cache()
+    try:
+        if torch.cuda.mem_get_info(where)[0] < _DEVICE_NEED:
+            return {}
+        return _timed_on_gpu(torch, where)
+    except RuntimeError:  # Out of memory is one of these, and so is a type that the GPU lacks.
+        return {}
+    finally:
+        torch.cuda.empty_cache()
+
+
+def _timed_on_gpu(torch: Any, where: Any) -> dict[str, float]:
+    with torch.inference_mode():
+        # Random numbers, because zeros draw less power; from a generator that nobody else uses.
+        matrix = torch.randn(
+            (_SIDE, _SIDE),
+            generator=torch.Generator(where).manual_seed(0),
+            dtype=torch.bfloat16,
+            device=where,
+        )
+        product = torch.empty_like(matrix)
+        source = torch.zeros(_DEVICE_COPIED, dtype=torch.uint8, device=where)
+        target = torch.empty_like(source)
+
+        def compute() -> None:
+            for _ in range(_PRODUCTS):
+                torch.mm(matrix, matrix, out=product)
+            torch.cuda.synchronize(where)
+
+        def copy() -> None:
+            for _ in range(_COPIES):
+                target.copy_(source)
+            torch.cuda.synchronize(where)
+
+        return {
+            "compute_s": _median_of(compute, _DEVICE_UNTIMED, _DEVICE_REPEATS) / _PRODUCTS,
+            "copy_s": _median_of(copy, _DEVICE_UNTIMED, _DEVICE_REPEATS) / _COPIES,
+        }
+
+
+def _median_of(work: Callable[[], object], untimed: int, timed: int) -> float:
+    for _ in range(untimed):
+        work()
+    seconds = []
+    for _ in range(timed):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)

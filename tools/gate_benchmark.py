@@ -1,0 +1,318 @@
+"""How often the gate cries wolf, and what it finds: on real processes, not on a noise model.
+
+    python tools/gate_benchmark.py record FILE [--processes 60] [-- pytest arguments]
+    python tools/gate_benchmark.py evaluate FILE... [--suites 1000]
+
+``record`` runs the same suite in that many fresh processes, one after the other (A/A: nothing differs
+between them), and keeps every sample. ``evaluate`` deals the recorded processes into thousands of
+comparisons, always neighbours in time as pairs, and judges them with the gate's own code: first as they
+are (whatever turns red is a false alarm), then with one cell of the candidate slowed by 3, 5 and 10 %.
+Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same processes. Prints the
+variation within and between processes as well, because every other figure hangs on those two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_llmperf.gate import history, pairs
+from pytest_llmperf.gate.limits import LimitSettings
+from pytest_llmperf.gate.stored import Observation, StoredRun, TestRecord
+from pytest_llmperf.gate.verdict import Judgement, Verdict
+from pytest_llmperf.metrics import METRICS, Metric
+
+SUITE = Path(__file__).resolve().parent / "gate_suite.py"
+EFFECTS = (0.03, 0.05, 0.10)
+STOCK_LIMIT = 0.05
+HISTORY_JOBS, RESTARTS = 10, 3
+Cell = tuple[str, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    to_record = commands.add_parser("record")
+    to_record.add_argument("file", type=Path)
+    to_record.add_argument("--processes", type=int, default=60)
+    to_evaluate = commands.add_parser("evaluate")
+    to_evaluate.add_argument("files", type=Path, nargs="+")
+    to_evaluate.add_argument("--suites", type=int, default=1000)
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:split])
+    if options.command == "record":
+        record(options.file, options.processes, sys.argv[split + 1 :])
+    else:
+        for file in options.files:
+            evaluate(file, options.suites)
+
+
+def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
+    """Keep the samples of every process; what is on disk already is gone on with."""
+    found: list[dict[str, Any]] = []
+    if file.exists():
+        found = json.loads(file.read_text())["processes"]
+    environment: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(len(found), processes):
+            out = Path(folder) / f"{number}.json"
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                str(SUITE),
+                f"--rootdir={SUITE.parent}",
+                "-q",
+            ]
+            command += ["-p", "no:cacheprovider", f"--benchmark-json={out}", *pytest_args]
+            log = Path(folder) / "log"
+            with log.open("w") as output:
+                done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+            if done.returncode:
+                print(log.read_text()[-2000:])
+                sys.exit(f"process {number + 1} ended with {done.returncode}")
+            process, environment = read_process(out)
+            found.append(process)
+            data = {"schema": 1, "environment": environment, "processes": found}
+            file.write_text(json.dumps(data) + "\n")
+            print(f"process {number + 1} of {processes}", flush=True)
+
+
+def read_process(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The samples of one run by test and metric, to five digits, and its environment."""
+    tests: dict[str, dict[str, list[float]]] = {}
+    chosen: dict[str, list[str]] = {}
+    records = []
+    for entry in json.loads(file.read_text())["benchmarks"]:
+        ours = entry["extra_info"]["llmperf"]
+        if "parent" in ours:
+            chosen.setdefault(ours["parent"].rpartition("::")[2], []).append(ours["metric"])
+        else:
+            records.append(ours)
+    for ours in records:
+        name = ours["nodeid"].rpartition("::")[2]
+        tests[name] = {
+            key: [float(f"{s:.5g}") for s in ours["metrics"][key]["samples"]]
+            for key in chosen[name]
+        }
+    last = records[-1]
+    environment = {
+        key: last["environment"].get(key)
+        for key in ("cpu", "cores", "device", "threads", "packages", "accelerators")
+    }
+    conditions = {
+        ours["nodeid"].rpartition("::")[2]: {
+            key: ours["environment"].get(key) for key in ("conditions", "canary")
+        }
+        for ours in records
+    }
+    process = {"started_at": last["run"]["started_at"], "tests": tests, "conditions": conditions}
+    return process, environment
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Processes of one suite, in the order in which they ran."""
+
+    runs: tuple[StoredRun, ...]
+    samples: tuple[dict[Cell, list[float]], ...]
+    """Of each run."""
+    cells: tuple[Cell, ...]
+    """The noisy ones."""
+
+
+def load(file: Path) -> Recording:
+    data = json.loads(file.read_text())
+    runs, samples = [], []
+    for number, process in enumerate(data["processes"]):
+        tests, own = {}, {}
+        for name, metrics in process["tests"].items():
+            observations = {}
+            for key, values in metrics.items():
+                metric = Metric(METRICS[key], tuple(values))
+                observations[key] = Observation(
+                    metric.p50,
+                    metric.n,
+                    metric.unit,
+                    metric.definition.better,
+                    metric.definition.kind,
+                    0.0,
+                )
+                own[name, key] = values
+            tests[name] = TestRecord(name, "cell", {}, {}, {}, observations, {})
+        runs.append(
+            StoredRun(
+                Path(str(number)),
+                f"run{number}",
+                f"job{number}",
+                f"{number:06}",
+                "",
+                "",
+                False,
+                tests,
+                frozenset(),
+            )
+        )
+        samples.append(own)
+    cells = tuple(cell for cell in samples[0] if METRICS[cell[1]].kind == "timing")
+    return Recording(tuple(runs), tuple(samples), cells)
+
+
+def evaluate(file: Path, suites: int) -> None:
+    recording = load(file)
+    tests = {test for test, _ in recording.cells}
+    print(
+        f"\n{file.name}: {len(recording.runs)} processes, {len(tests)} tests, "
+        f"{len(recording.cells)} timing cells"
+    )
+    print(
+        tabulate(variation(recording), ["metric", "within", "between", "pairs"], tablefmt="github")
+    )
+    rows = []
+    for name, count, rule in (
+        ("ab, 3 + 5 pairs", suites, ab_rule),
+        (f"history, {HISTORY_JOBS} jobs, {RESTARTS} restarts", suites, history_rule),
+        ("stock mean:5%, one run against one", suites, stock_rule),
+    ):
+        rows.append([name, *figures(recording, rule, count)])
+    headers = ["rule", "clean suites red", *(f"{e:.0%} found" for e in EFFECTS)]
+    print()
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def variation(recording: Recording) -> list[list[str]]:
+    """Medians over the tests: coefficient of variation of the rounds of a process, of the medians of
+    processes, and of the ratio of neighbours (over the square root of 2, so that it compares)."""
+    found = []
+    for key in dict.fromkeys(metric for _, metric in recording.cells):
+        within, between, neighbours = [], [], []
+        for cell in (c for c in recording.cells if c[1] == key):
+            own = [math.log(run.tests[cell[0]].metrics[key].value) for run in recording.runs]
+            between.append(statistics.stdev(own))
+            ratios = [b - a for a, b in zip(own[::2], own[1::2], strict=False)]
+            neighbours.append(statistics.stdev(ratios) / math.sqrt(2))
+            rounds = [s[cell] for s in recording.samples if len(s[cell]) > 1]
+            if rounds:
+                within.append(
+                    statistics.median(statistics.stdev(r) / statistics.fmean(r) for r in rounds)
+                )
+        row = [within, between, neighbours]
+        found.append([key, *(f"{statistics.median(v):.2%}" if v else "" for v in row)])
+    return found
+
+
+Rule = Callable[[Recording, random.Random, Cell | None, float], set[Cell]]
+"""Recording, source of chance, the slowed cell (None: nothing), its slowdown -> regressed cells."""
+
+
+def figures(recording: Recording, rule: Rule, suites: int) -> list[str]:
+    source = random.Random(1)
+    red = sum(bool(rule(recording, source, None, 0.0)) for _ in range(suites))
+    found = [with_error(red, suites)]
+    for effect in EFFECTS:
+        hits = 0
+        for _ in range(suites):
+            cell = source.choice(recording.cells)
+            hits += cell in rule(recording, source, cell, effect)
+        found.append(with_error(hits, suites))
+    return found
+
+
+def with_error(count: int, total: int) -> str:
+    share = count / total
+    return f"{share:.1%} +- {math.sqrt(share * (1 - share) / total):.1%}"
+
+
+def ab_rule(
+    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+) -> set[Cell]:
+    """The gate of record, as ``pytest-llmperf ab`` goes about it."""
+    starts = range(0, len(recording.runs) - 1, 2)
+    chosen = source.sample(starts, pairs.FIRST_PAIRS + pairs.MORE_PAIRS)
+    dealt = []
+    for number, start in enumerate(chosen, 1):
+        two = [recording.runs[start], recording.runs[start + 1]]
+        source.shuffle(two)
+        dealt.append(pairs.Pair(number, two[0], slow(two[1], slowed, effect)))
+    first = dealt[: pairs.FIRST_PAIRS]
+    tests = {test for test, _ in pairs.suspects(first)}
+    more = [
+        pairs.Pair(p.number, only(p.baseline, tests), only(p.candidate, tests))
+        for p in dealt[pairs.FIRST_PAIRS :]
+        if tests
+    ]
+    return regressed(pairs.judge(first + more, LimitSettings()))
+
+
+def history_rule(
+    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+) -> set[Cell]:
+    """A new job against past jobs; a job is some neighbouring processes."""
+    jobs = [
+        [replace(run, job_id=f"job{start}") for run in recording.runs[start : start + RESTARTS]]
+        for start in range(0, len(recording.runs) - RESTARTS + 1, RESTARTS)
+    ]
+    chosen = source.sample(jobs, HISTORY_JOBS + 1)
+    past = [run for job in chosen[:-1] for run in job]
+    new = [slow(run, slowed, effect) for run in chosen[-1]]
+    return regressed(history.judge(past, new, LimitSettings()))
+
+
+def stock_rule(
+    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+) -> set[Cell]:
+    """Mean over the rounds of one process against another's, as pytest-benchmark compares them."""
+    a, b = source.sample(recording.samples, 2)
+    found = set()
+    for cell in recording.cells:
+        before, after = lower_mean(cell, a[cell]), lower_mean(cell, b[cell])
+        after *= 1 + effect if cell == slowed else 1
+        if after > before * (1 + STOCK_LIMIT):
+            found.add(cell)
+    return found
+
+
+def lower_mean(cell: Cell, values: Sequence[float]) -> float:
+    if METRICS[cell[1]].better == "lower":
+        return statistics.fmean(values)
+    return statistics.fmean(1 / v for v in values)
+
+
+def slow(run: StoredRun, cell: Cell | None, effect: float) -> StoredRun:
+    """The run with one cell worse by a factor."""
+    if cell is None:
+        return run
+    test = run.tests[cell[0]]
+    observed = test.metrics[cell[1]]
+    factor = 1 + effect if observed.better == "lower" else 1 / (1 + effect)
+    metrics = {**test.metrics, cell[1]: replace(observed, value=observed.value * factor)}
+    return replace(run, tests={**run.tests, cell[0]: replace(test, metrics=metrics)})
+
+
+def only(run: StoredRun, tests: set[str]) -> StoredRun:
+    return replace(run, tests={name: test for name, test in run.tests.items() if name in tests})
+
+
+def regressed(judgement: Judgement) -> set[Cell]:
+    """Timing cells alone: an exact one has no noise to resample."""
+    return {
+        (cell.nodeid, cell.metric)
+        for cell in judgement.of(Verdict.REGRESSION)
+        if METRICS[cell.metric].kind == "timing"
+    }
+
+
+if __name__ == "__main__":
+    main()
