@@ -224,13 +224,13 @@ _OPTIONS = (
     _Option(
         "llm-min-effect",
         "SHARE",
-        "a smaller change is no regression: 3%, or METRIC:5% (default: 3%)",
+        "a smaller change is no regression: 3%%, or METRIC:5%% (default: 3%%)",
         repeat=True,
     ),
     _Option(
         "llm-must-see",
         "SHARE",
-        "a gate that could miss so large a regression does not pass: 5%, or METRIC:10%",
+        "a gate that could miss so large a regression does not pass: 5%%, or METRIC:10%%",
         repeat=True,
     ),
 )
