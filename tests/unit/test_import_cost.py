@@ -12,6 +12,7 @@ HEAVY = (
     "tabulate",
     "execnet",
     "pytest_benchmark",
+    "pynvml",
 )
 
 

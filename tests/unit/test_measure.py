@@ -2,12 +2,15 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_llmperf import measure as measuring
 from pytest_llmperf.backends.base import Backend, EngineInfo
 from pytest_llmperf.measure import InvalidMeasurement, Measurement, check, encoder, measure
 from pytest_llmperf.trace import RequestTrace
+from pytest_llmperf.worker import canary
 from pytest_llmperf.workload import Request, Workload
 
-INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=1000, has_tokenizer=True)
+# Not on a CPU, where every measurement would wait for the canary.
+INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)
 REQUEST = Request(prompt_ids=(5, 6, 7), output_len=2)
 GOOD = RequestTrace(
     submitted=1.0, times=(1.5, 2.0), counts=(1, 1), input_tokens=3, token_ids=(8, 9)
@@ -76,6 +79,58 @@ def test_peak_memory_is_that_of_the_rounds_alone():
     assert found.peak_memory == 123.5
 
 
+def test_the_canary_is_outside_the_window_of_peak_memory(monkeypatch):
+    backend = FakeBackend()
+
+    def run(device):
+        backend.calls.append(f"canary on {device}")
+        return {"compute_s": float(len(backend.calls))}
+
+    monkeypatch.setattr(canary, "run", run)
+    info = replace(INFO, device="cpu")
+    found = measure(backend, info, Workload(2, input_len=3, rounds=1, warmup=1), silent)
+    assert backend.calls == [
+        "canary on cpu",
+        "generate",
+        "reset_peak_memory",
+        "generate",
+        "peak_memory",
+        "canary on cpu",
+    ]
+    assert found.canary == {"compute_s": [1.0, 6.0]}
+
+
+def test_conditions_are_those_of_the_rounds_alone(monkeypatch):
+    backend = FakeBackend()
+    taken = []
+
+    class Taken:
+        @classmethod
+        def take(cls):
+            backend.calls.append("take")
+            taken.append(cls())
+            return taken[-1]
+
+    def between(before, after):
+        assert [before, after] == taken
+        return {"steal_share": 0.25}
+
+    monkeypatch.setattr(measuring, "Snapshot", Taken)
+    monkeypatch.setattr(measuring, "between", between)
+    found = measure(backend, INFO, Workload(2, input_len=3, rounds=2, warmup=1), silent)
+    assert backend.calls == [
+        "generate",
+        "reset_peak_memory",
+        "take",
+        "generate",
+        "generate",
+        "take",
+        "peak_memory",
+    ]
+    assert found.conditions == {"steal_share": 0.25}
+    assert found.canary == {}
+
+
 def test_progress_is_told_before_each_round():
     backend = FakeBackend()
     told = []
@@ -123,7 +178,11 @@ def test_without_a_tokenizer_a_word_is_one_stable_token():
 
 def test_wire_form_gives_back_the_same_measurement():
     workload = Workload(2, input_len=3, batch_size=2, rounds=2, warmup=0)
-    before = measure(FakeBackend(), INFO, workload, silent)
+    before = replace(
+        measure(FakeBackend(), INFO, workload, silent),
+        conditions={"steal_share": 0.5},
+        canary={"copy_s": [0.1, 0.2]},
+    )
     assert Measurement.from_wire(before.to_wire()) == before
 
 
