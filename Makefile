@@ -16,6 +16,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck .github/scripts/gate.sh
 
 $(VENV)/.installed: pyproject.toml tools/install-cpu.sh
 	./tools/install-cpu.sh $(PYTHON) $(VENV)
