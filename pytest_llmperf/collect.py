@@ -107,10 +107,14 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
 def require_baseline(
     items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession
 ) -> None:
-    """Raise pytest.UsageError when tests are to keep relative budgets and no run is stored."""
-    relative = [budget for budget in session.settings.fail_if if budget.relative]
+    """Raise pytest.UsageError when tests are judged by stored runs and none is stored."""
     will_measure = session.store.will_measure() and not config.getoption("collectonly")
-    if relative and will_measure and any(CLOCK in item.stash for item in items):
+    if not will_measure or not any(CLOCK in item.stash for item in items):
+        return
+    if session.gate:
+        session.gate.check_baseline()
+    relative = [budget for budget in session.settings.fail_if if budget.relative]
+    if relative:
         session.baseline.require(relative[0].text)
 
 

@@ -25,7 +25,7 @@ _MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    from .options import add_options
+    from .option_table import add_options
 
     add_options(parser)
 

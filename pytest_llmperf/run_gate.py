@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,17 +24,24 @@ class RunGate:
     """Judges one run, once."""
 
     settings: GateSettings
-    storage: Path
+    find_storage: Callable[[], Path]
     accepted_file: Path
     _judgement: Judgement | None = field(default=None)
     _problem: str = ""
 
-    def check_can_judge(self) -> None:
-        """Raise pytest.UsageError where it is clear now that there can be no verdict."""
+    @property
+    def storage(self) -> Path:
+        return self.find_storage()
+
+    def check_installed(self) -> None:
+        """Raise pytest.UsageError where the libraries that judge are missing."""
         if any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy")):
             raise pytest.UsageError(
                 "--llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
             )
+
+    def check_baseline(self) -> None:
+        """Raise pytest.UsageError where there is nothing to judge by."""
         if not self.storage.is_dir() or not stored.stored_files(self.storage):
             raise pytest.UsageError(
                 f"--llm-gate: no stored run in {self.storage}; save some first "

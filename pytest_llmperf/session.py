@@ -57,8 +57,9 @@ class LLMSession:
         self._journal: Journal | None = None
         self._run_id = uuid.uuid4().hex[:12]
         if settings.gate.mode:
-            self.gate = RunGate(settings.gate, self.storage, config.rootpath / ACCEPTED)
-            self.gate.check_can_judge()
+            # pytest-benchmark, which knows the storage, may be configured after us.
+            self.gate = RunGate(settings.gate, lambda: self.storage, config.rootpath / ACCEPTED)
+            self.gate.check_installed()
 
     def open(self, cell_id: str) -> LLM:
         """The cell of a test, its engine loaded. Fails or skips the test when that cannot be."""

@@ -30,7 +30,7 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("candidate", metavar="CANDIDATE", help=_WHAT)
     add_storage(parser)
     parser.add_argument(
-        "--accepted", type=Path, metavar="FILE", help="accepted changes (default: %(default)s)"
+        "--accepted", type=Path, metavar="FILE", help="default: llmperf-accepted.json"
     )
     add_limits(parser)
     add_reports(parser)

@@ -133,7 +133,7 @@ def _judge(
     effects = rule.against_history(
         {cell.key: value for cell in noisy if (value := _level(cell.candidate)) is not None},
         {cell.key: [v for job in cell.jobs if (v := _level(job)) is not None] for cell in noisy},
-        {cell.key: cell.key[0] for cell in noisy},
+        {cell.key: rule.Place(*cell.key) for cell in noisy},
     )
     worse = rule.significant({key: effect.p_worse for key, effect in effects.items()})
     better = rule.significant({key: effect.p_better for key, effect in effects.items()})

@@ -178,7 +178,7 @@ def _is_timing(baseline: Sequence[Observation]) -> bool:
 def _effects(cells: Sequence[_Cell], first: int) -> dict[Key, rule.Effect]:
     timing = {cell.key: cell for cell in cells if cell.is_timing}
     ratios = {key: cell.log_ratios() for key, cell in timing.items()}
-    return rule.paired(ratios, {key: key[0] for key in timing}, first)
+    return rule.paired(ratios, {key: rule.Place(*key) for key in timing}, first)
 
 
 def _judge_timing(

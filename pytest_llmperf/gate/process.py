@@ -16,7 +16,7 @@ from .sides import PreparedSide
 Progress = Callable[[str, int, int], None]
 """Called after each test with its id, its number from 1, and how many there are."""
 
-# pytest -v -o console_output_style=count: "path::test[id] PASSED   [ 1/12]"
+# pytest --verbosity=1 -o console_output_style=count: "path::test[id] PASSED   [ 1/12]"
 _OUTCOME = re.compile(
     r"^(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b"
     r"(?:.*\[ *(?P<number>\d+)/(?P<total>\d+)\])?"
@@ -43,7 +43,8 @@ def run_pytest(
     On an exception (Ctrl-C) the run is asked to end, so that its engine ends too, then ended.
     """
     command = [side.python, "-m", "pytest", *arguments, *side.side.args]
-    command += ["-v", "--color=no", "-o", "console_output_style=count"]
+    # Not -v, which a -q of the user or of the ini file would take back.
+    command += ["--verbosity=1", "--color=no", "-o", "console_output_style=count"]
     with log.open("w", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             command,

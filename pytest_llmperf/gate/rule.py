@@ -2,7 +2,7 @@
 
 A cell is one metric of one test. An effect is the logarithm of candidate over baseline, turned so that
 plus is worse. The unit of observation is a process (a CI job in a history), never a round: rounds of
-one process share its luck. The variance of a cell is shrunk towards the suite's typical one (Smyth
+one process share its luck. The variance of a cell is shrunk towards the typical one of its metric (Smyth
 2004, the moderated t of limma), false alarms are controlled over all cells (Benjamini and Hochberg
 1995), and an effect has to be both significant and large enough to matter.
 """
@@ -21,7 +21,7 @@ K = TypeVar("K", bound=Hashable)
 
 ERROR_RATE = 0.05
 PRIOR_DF = 3.0
-"""Degrees of freedom that the suite's typical variance is worth."""
+"""Degrees of freedom that the typical variance of a metric is worth."""
 PAIRED_FLOOR = 0.0015
 """Least standard error of a paired estimate: what no number of pairs can undercut."""
 HISTORY_FLOOR = 0.0025
@@ -54,24 +54,33 @@ class Effect:
         return float(special.stdtr(self.df, self.estimate / self.error))
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands: variance is shared between the tests of one metric."""
+
+    test: Hashable
+    metric: Hashable
+
+
 def paired(
-    differences: Mapping[K, Sequence[float]], tests: Mapping[K, Hashable], first: int
+    differences: Mapping[K, Sequence[float]], places: Mapping[K, Place], first: int
 ) -> dict[K, Effect]:
     """Effects of interleaved pairs.
 
     Args:
         differences: per cell, the log-ratio of each pair, in order; cells with fewer than two pairs
             get no effect.
-        tests: the test of each cell.
+        places: test and metric of each cell.
         first: pairs that every cell has; the typical variance comes from these alone, so that cells
             that were measured again because they looked bad do not shape it.
     """
     usable = {cell: values for cell, values in differences.items() if len(values) > 1}
-    typical, prior = _typical({cell: v[:first] for cell, v in usable.items()}, tests)
+    typical = _typical({cell: v[:first] for cell, v in usable.items()}, places)
     found = {}
     for cell, values in usable.items():
         k = len(values) - 1
-        deviation = _shrunk(float(np.var(values, ddof=1)), k, typical, prior)
+        variance, prior = typical[places[cell].metric]
+        deviation = _shrunk(float(np.var(values, ddof=1)), k, variance, prior)
         error = max(deviation / math.sqrt(len(values)), PAIRED_FLOOR)
         found[cell] = Effect(float(np.mean(values)), error, prior + k, len(values), deviation)
     return found
@@ -80,21 +89,22 @@ def paired(
 def against_history(
     candidate: Mapping[K, float],
     baseline: Mapping[K, Sequence[float]],
-    tests: Mapping[K, Hashable],
+    places: Mapping[K, Place],
 ) -> dict[K, Effect]:
     """Effects of one new job against jobs of the past.
 
     Args:
         candidate: per cell, the new job's mean log value.
         baseline: per cell, the mean log value of each past job; cells with fewer than two get none.
-        tests: the test of each cell.
+        places: test and metric of each cell.
     """
     usable = {cell: v for cell, v in baseline.items() if len(v) > 1 and cell in candidate}
-    typical, prior = _typical(usable, tests)
+    typical = _typical(usable, places)
     found = {}
     for cell, values in usable.items():
         k = len(values) - 1
-        deviation = _shrunk(float(np.var(values, ddof=1)), k, typical, prior)
+        variance, prior = typical[places[cell].metric]
+        deviation = _shrunk(float(np.var(values, ddof=1)), k, variance, prior)
         error = max(deviation, HISTORY_FLOOR) * math.sqrt(1 + 1 / len(values))
         estimate = candidate[cell] - float(np.mean(values))
         found[cell] = Effect(estimate, error, prior + k, len(values), deviation)
@@ -138,22 +148,27 @@ def _quantile(level: float, df: float) -> float:
 
 
 def _typical(
-    samples: Mapping[K, Sequence[float]], tests: Mapping[K, Hashable]
-) -> tuple[float, float]:
-    """The suite's typical variance and the degrees of freedom that it is worth.
+    samples: Mapping[K, Sequence[float]], places: Mapping[K, Place]
+) -> dict[Hashable, tuple[float, float]]:
+    """By metric, the typical variance over its tests and the degrees of freedom that it is worth.
 
-    The median of a chi-square is not its mean, hence the divisor. A suite of one test has nobody to
-    borrow from: its metrics are views of the same rounds, so the worth is bounded by the other tests.
+    One metric's noise says nothing of another's: on a GPU the time per token varies by half a per cent
+    between processes, the time to the first token by ten. The median of a chi-square is not its mean,
+    hence the divisor. A metric of one test has nobody to borrow from, so the worth is bounded by the
+    other tests.
     """
-    if not samples:
-        return 0.0, 0.0
-    variances = []
-    for values in samples.values():
-        k = len(values) - 1
-        variances.append(float(np.var(values, ddof=1)) / (float(special.chdtri(k, 0.5)) / k))
-    others = len({tests[cell] for cell in samples}) - 1
-    least = min(len(values) for values in samples.values()) - 1
-    return float(np.median(variances)), min(PRIOR_DF, float(others * least))
+    found: dict[Hashable, tuple[float, float]] = {}
+    for metric in {places[cell].metric for cell in samples}:
+        own = {cell: values for cell, values in samples.items() if places[cell].metric == metric}
+        variances = []
+        for values in own.values():
+            k = len(values) - 1
+            median = float(special.chdtri(k, 0.5)) / k
+            variances.append(float(np.var(values, ddof=1)) / median)
+        others = len({places[cell].test for cell in own}) - 1
+        least = min(len(values) for values in own.values()) - 1
+        found[metric] = float(np.median(variances)), min(PRIOR_DF, float(others * least))
+    return found
 
 
 def _shrunk(variance: float, k: int, typical: float, prior: float) -> float:

@@ -106,7 +106,7 @@ def parse_run(data: Any, path: Path) -> StoredRun:
         raise StoredError(f"{path}: is not a file of pytest-benchmark")
     try:
         return _run(data, entries, path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoredError(
             f"{path}: does not hold what schema {SCHEMA} says ({type(error).__name__}: {error})"
         ) from None
@@ -214,7 +214,8 @@ def find_files(name: str, storage: Path) -> list[Path]:
     elif path.exists():
         found = [path]
     elif any(letter in name for letter in "*?["):
-        found = sorted(file for file in Path().glob(name) if file.is_file())
+        below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        found = sorted(file for file in below if file.is_file())
     else:
         found = _by_identity(name, storage)
     if not found:
