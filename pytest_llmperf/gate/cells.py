@@ -20,11 +20,6 @@ class MatchedTest:
     baseline_id: str
     candidate_id: str
 
-    @property
-    def name(self) -> str:
-        """The candidate's id, with the baseline's cell where that is another one."""
-        return self.candidate_id
-
 
 def match(
     baseline: Mapping[str, TestRecord], candidate: Mapping[str, TestRecord]

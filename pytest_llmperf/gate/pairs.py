@@ -250,6 +250,11 @@ def _notes(
                 line = f"{name}: {phrase}"
                 found[line] = found.get(line, 0) + 1
     lines = [f"{line} (in {n} of {len(pairs)} runs)" for line, n in found.items()]
+    lines += [
+        f"{test.candidate_id} is compared with {test.baseline_id}"
+        for test in matched
+        if test.candidate_id != test.baseline_id
+    ]
     other: list[str] = []
     for pair in pairs:
         for test in matched:

@@ -74,9 +74,10 @@ class StoredRun:
     """(nodeid, metric) that the gate found regressed when the run ended."""
 
     @property
-    def name(self) -> str:
-        """Short, for a person."""
-        return f"{self.commit[:8] or self.path.stem}{'+' if self.dirty else ''}"
+    def label(self) -> str:
+        """Short, for a person: the commit, or when it ran where there is none."""
+        known = self.commit not in ("", "unversioned")
+        return self.commit[:8] + ("+" if self.dirty else "") if known else self.started_at
 
 
 def read_run(path: Path) -> StoredRun:

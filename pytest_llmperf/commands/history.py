@@ -1,0 +1,70 @@
+"""``pytest-llmperf history``: every cell over many stored runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import DONE, Subcommands, add_storage, complain
+
+
+def add(commands: Subcommands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "history",
+        help="show every cell over stored runs: level, noise, steps",
+        description="A row a cell: how many runs, its accepted level, the variation between runs, "
+        "the newest run against the level, and the commits at which it stepped. A report, no gate.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUNS",
+        help="files, folders, globs, run numbers, commits or run ids (default: all of the storage)",
+    )
+    add_storage(parser)
+    parser.add_argument("--branch", help="runs of this branch alone")
+    parser.add_argument("--test", default="", help="tests whose id holds this text")
+    parser.add_argument("--metric", default="", help="one metric")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value")
+    parser.add_argument(
+        "--accepted", type=Path, metavar="FILE", help="default: llmperf-accepted.json"
+    )
+    parser.add_argument(
+        "--otava",
+        metavar="PYTHON",
+        help="find steps with apache-otava, by the interpreter of its own environment",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, collect, report."""
+    from ..gate import accepted, series, stored
+    from ..report.history import table
+
+    try:
+        names = options.runs or [str(options.storage)]
+        files = [file for name in names for file in stored.find_files(name, options.storage)]
+        anchors = accepted.anchors(accepted.read(options.accepted or Path(accepted.FILE)))
+    except (stored.StoredError, accepted.AcceptedError) as error:
+        return complain("history", str(error))
+    runs, problems = stored.read_runs(dict.fromkeys(files))
+    if options.branch:
+        runs = [run for run in runs if run.branch == options.branch]
+    found = series.collect(runs, anchors, options.test, options.metric)
+    for problem in problems:
+        print(f"left out: {problem}")
+    if not found:
+        return complain("history", "no stored run has such a cell")
+    steps: list[list[tuple[int, float]]] | None = None
+    if options.otava:
+        try:
+            steps = series.change_points(found, options.otava)
+        except series.ChangePointError as error:
+            return complain("history", str(error))
+    if options.csv:
+        series.write_csv(found, options.csv)
+    for line in table(found, steps):
+        print(line)
+    return DONE

@@ -1,0 +1,159 @@
+"""A cell over many stored runs: its values, its level, its noise, its steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cells import Key, all_tests
+from .comparable import differences
+from .stored import Observation, StoredRun
+
+WINDOW = 50
+MAX_P = 1e-4
+MIN_STEP = 0.02
+"""Of E-divisive change points: at p < 0.001 a sixth of flat series of 60 points show one."""
+
+# Runs in the other environment: apache-otava pins numpy and scipy, so it is never installed with us.
+_OTAVA = """
+import json, sys
+from otava.analysis import compute_change_points
+job = json.load(sys.stdin)
+found = [
+    [(int(c.index), float(c.stats.forward_rel_change())) for c in compute_change_points(
+        values, window_len=job["window"], max_pvalue=job["max_p"], min_magnitude=job["min_step"])[0]]
+    for values in job["series"]
+]
+json.dump(found, sys.stdout)
+"""
+
+
+class ChangePointError(Exception):
+    """The other environment does not do it; one line."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a cell."""
+
+    run: StoredRun
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class Series:
+    """A cell's runs, oldest first."""
+
+    key: Key
+    points: tuple[Point, ...]
+    since: str = ""
+    """Start of the run that brought the accepted level; empty: the first."""
+
+    @property
+    def values(self) -> list[float]:
+        return [point.observation.value for point in self.points]
+
+    @property
+    def unit(self) -> str:
+        return self.points[0].observation.unit
+
+    @property
+    def _at_level(self) -> list[float]:
+        found = [
+            point.observation.value
+            for point in self.points
+            if point.run.started_at >= self.since and self.key not in point.run.rejected
+        ]
+        return found or self.values
+
+    @property
+    def level(self) -> float:
+        """Median of the runs since the accepted change, regressed ones left out."""
+        return statistics.median(self._at_level)
+
+    @property
+    def variation(self) -> float | None:
+        """Standard deviation of the logarithms of those runs: their coefficient of variation."""
+        values = [math.log(v) for v in self._at_level if v > 0]
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    @property
+    def worse(self) -> float:
+        """The newest value against the level, + is worse."""
+        ratio = self.values[-1] / self.level if self.level else 1.0
+        lower = self.points[-1].observation.better == "lower"
+        return (ratio if lower else 1 / ratio if ratio else 1.0) - 1
+
+
+def collect(
+    runs: Sequence[StoredRun], anchors: Mapping[Key, str], wanted: str = "", metric: str = ""
+) -> list[Series]:
+    """Series of every cell; runs of other work or hardware than its newest one are no part of it.
+
+    Args:
+        runs: stored runs, in any order.
+        anchors: since when a cell's level counts (see ``accepted``).
+        wanted: part of a test id; other tests are left out.
+        metric: one metric; empty for all.
+    """
+    ordered = sorted(runs, key=lambda run: run.started_at)
+    newest = all_tests(ordered)
+    points: dict[Key, list[Point]] = {}
+    for run in ordered:
+        for nodeid, test in run.tests.items():
+            if wanted not in nodeid or differences(test, newest[nodeid]):
+                continue
+            for key, observation in test.metrics.items():
+                if metric in ("", key):
+                    points.setdefault((nodeid, key), []).append(Point(run, observation))
+    return [Series(key, tuple(found), anchors.get(key, "")) for key, found in points.items()]
+
+
+def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int, float]]]:
+    """For each series, where it steps: index of the first run at the new level, relative change.
+
+    Args:
+        python: interpreter of an environment that has apache-otava.
+
+    Raises:
+        ChangePointError: it cannot be run, or has no apache-otava.
+    """
+    job = {
+        "window": WINDOW,
+        "max_p": MAX_P,
+        "min_step": MIN_STEP,
+        "series": [one.values for one in series],
+    }
+    try:
+        done = subprocess.run(
+            [python, "-c", _OTAVA],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise ChangePointError(f"{python} cannot be run ({error.strerror})") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ChangePointError(f"{python} cannot find change points: {last}")
+    return [[(int(i), float(change)) for i, change in one] for one in json.loads(done.stdout)]
+
+
+def write_csv(series: Sequence[Series], path: Path) -> None:
+    """One row a run and cell, for other tools."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["time", "commit", "branch", "run", "test", "metric", "unit", "value"])
+        for one in series:
+            nodeid, metric = one.key
+            for point in one.points:
+                run = point.run
+                who = [run.started_at, run.commit, run.branch, run.run_id]
+                writer.writerow([*who, nodeid, metric, one.unit, repr(point.observation.value)])
