@@ -1,12 +1,17 @@
+import datetime
 import json
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pytest_llmperf import journal
 from pytest_llmperf.cells import CellPlan
+from pytest_llmperf.gate.stored import Observation, StoredRun, TestRecord
+from pytest_llmperf.metrics import METRICS
 from pytest_llmperf.options import Settings
 
 EVERY_ENGINE = {"transformers": "5.17.0", "vllm": "0.27.1", "bitsandbytes": "0.50.2"}
@@ -64,3 +69,159 @@ def leave_journal(storage, ended_pid):
         return path
 
     return leave
+
+
+NODEID = "test_speed.py::test_x[m-vllm-none]"
+_GPU = {"name": "NVIDIA H100", "mig": False, "power_limit_w": 700.0, "driver": "570.1"}
+
+
+def _start_of(number):
+    first = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    return (first + datetime.timedelta(hours=number)).isoformat(timespec="seconds")
+
+
+def _commit(number):
+    return f"{number:02x}" + 38 * "c"
+
+
+@pytest.fixture(scope="session")
+def stored_test():
+    """One test of a stored run as the gate reads it: ``stored_test(ttft=0.1, peak_memory=900.0)``.
+
+    A metric is a number in its own unit, or an Observation; what is not given is the same everywhere.
+    """
+
+    def make(nodeid=NODEID, /, cell="m-vllm-none", limits=(), **given):
+        parts = {
+            "subject": {"model": "m", "engine": "vllm", "quantization": "none"},
+            "workload": {"requests": "r1", "input_tokens": 8, "output_tokens": 4, "batch_size": 1},
+            "environment": {"device": "cuda:0", "cpu": "some CPU", "gpus": [_GPU]},
+        }
+        for name, part in parts.items():
+            part.update(given.pop(name, {}))
+        metrics = {
+            key: value
+            if isinstance(value, Observation)
+            else Observation(
+                value, 5, METRICS[key].unit, METRICS[key].better, METRICS[key].kind, 0.0
+            )
+            for key, value in given.items()
+        }
+        return TestRecord(nodeid=nodeid, cell=cell, metrics=metrics, limits=dict(limits), **parts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stored_run():
+    """A stored run as the gate reads it: ``stored_run(3, test, other_test)``, the third hour's run."""
+
+    def make(number, /, *tests, **changes):
+        run = StoredRun(
+            path=Path(f"{number:04}.json"),
+            run_id=f"run{number}",
+            job_id=f"job{number}",
+            started_at=_start_of(number),
+            commit=_commit(number),
+            branch="main",
+            dirty=False,
+            tests={test.nodeid: test for test in tests},
+            rejected=frozenset(),
+        )
+        return replace(run, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stored_json():
+    """The same as a file's content, with every key of schema 1: ``stored_json(3, ttft=0.1)``."""
+
+    def metric(key, value):
+        known = METRICS.get(key)
+        samples = value if isinstance(value, list) else [value]
+        return {
+            "unit": known.unit if known else "nats",
+            "better": known.better if known else "lower",
+            "kind": known.kind if known else "quality",
+            "n": len(samples),
+            "p50": statistics.median(samples),
+            "p90": max(samples),
+            "samples": samples,
+        }
+
+    def make(number, /, nodeid=NODEID, **values):
+        record = {
+            "schema": 1,
+            "nodeid": nodeid,
+            "cell": "m-vllm-none",
+            "model": {"name": "m", "revision": None, "dtype": "bfloat16", "load_format": "auto"},
+            "backend": {"name": "vllm", "args": {"block_size": 16}},
+            "quantization": {"mode": "none"},
+            "workload": {
+                "hash": "h1",
+                "requests": "r1",
+                "input_tokens": 8,
+                "output_tokens": 4,
+                "batch_size": 1,
+            },
+            "metrics": {key: metric(key, value) for key, value in values.items()},
+            "environment": {
+                "device": "cuda:0",
+                "cpu": "some CPU",
+                "cores": 8,
+                "threads": None,
+                "host": "a",
+                "packages": {"vllm": "0.27.1"},
+                "accelerators": [{"name": "NVIDIA H100", "driver": "570.1", "cuda": "12.8"}],
+                "gpus": [_GPU],
+                "conditions": {
+                    "steal_share": 0.0,
+                    "other_cores": 0.1,
+                    "swapped_mib": 0.0,
+                    "other_gpu_processes": 0,
+                    "throttling": ["sw_power_cap"],
+                },
+            },
+            "run": {
+                "run_id": f"run{number}",
+                "started_at": _start_of(number),
+                "commit": _commit(number),
+                "dirty": False,
+                "job_id": None,
+            },
+            "gate": {"min_effect": {"ttft": 0.03}, "must_see": {"*": 0.1}},
+        }
+        siblings = [
+            {
+                "fullname": f"{nodeid[:-1]}-{key}]",
+                "extra_info": {"llmperf": {"parent": nodeid, "metric": key}},
+            }
+            for key in values
+            if key in METRICS
+        ]
+        return {
+            "commit_info": {"branch": "main"},
+            "benchmarks": [
+                {"fullname": nodeid, "extra_info": {"llmperf": record}},
+                *siblings,
+                {"fullname": "test_other.py::test_other", "extra_info": {}},
+            ],
+            "llmperf_gate": {"regressions": [{"nodeid": "test_a", "metric": "ttft"}]},
+        }
+
+    return make
+
+
+@pytest.fixture
+def save(storage):
+    """Write a file's content into the storage folder under pytest-benchmark's own kind of name."""
+
+    def write(number, content):
+        folder = storage / "Linux-CPython-3.11-64bit"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{number:04}_{_commit(number)}_20260101_000000.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write

@@ -1,0 +1,433 @@
+"""--llm-gate=history: a run is judged against the stored ones before it ends."""
+
+import importlib.util
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+# Imported here, so that the runs inside find them and do not import copies of their own.
+from pytest_llmperf.backends.simulated import Program
+from pytest_llmperf.gate import history as _history  # noqa: F401
+from pytest_llmperf.report import verdicts as _verdicts  # noqa: F401
+
+CELL = "smollm2-135m-simulated-none"
+NODEID = f"test_speed.py::test_x[{CELL}]"
+TIMES = {"ttft": 0.03, "tpot": 0.01}
+ONE_TEST = """
+def test_x(llm, llm_benchmark):
+    llm_benchmark(llm, input_len=8, output_len=5, rounds=3, warmup=0)
+"""
+NEXT_TEST = """
+def test_next(llm, llm_benchmark):
+    llm_benchmark(llm, input_len=8, output_len=2, rounds=1, warmup=0)
+"""
+# A busy machine delays a token; 15 % are more than it does.
+INI = "[pytest]\nllm_min_effect = 8%\n"
+
+
+@pytest.fixture(scope="module")
+def four_runs(tmp_path_factory, run_in):
+    """A storage folder with four runs of one test, an hour apart and long ago."""
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "test_speed.py").write_text(ONE_TEST)
+    (folder / "pytest.ini").write_text(INI)
+    for _ in range(4):
+        assert run_in(folder, "--benchmark-autosave", "--llm-isolation=none", **TIMES) == 0
+    for hour, file in enumerate(sorted(folder.glob(".benchmarks/*/*.json"))):
+        run = json.loads(file.read_text())
+        run["benchmarks"][0]["extra_info"]["llmperf"]["run"]["started_at"] = (
+            f"2026-01-01T0{hour}:00:00+00:00"
+        )
+        file.write_text(json.dumps(run))
+    return folder / ".benchmarks"
+
+
+@pytest.fixture
+def history(pytester, four_runs):
+    """The test and its four stored runs; gives the runs' files."""
+    pytester.makepyfile(test_speed=ONE_TEST)
+    pytester.makeini(INI)
+    shutil.copytree(four_runs, pytester.path / ".benchmarks")
+    return sorted(pytester.path.glob(".benchmarks/*/*.json"))
+
+
+@pytest.fixture
+def gated(llm_pytest):
+    """A run under the gate."""
+
+    def run(*extra):
+        return llm_pytest("--llm-gate=history", "--llm-isolation=none", *extra, **TIMES)
+
+    return run
+
+
+@pytest.fixture
+def set_speed(monkeypatch):
+    """Make the engine slower or faster from now on, its arguments being what they were."""
+    from_args = Program.from_args
+
+    def change(factor):
+        def changed(args):
+            program = from_args(args)
+            return replace(program, ttft=program.ttft * factor, tpot=program.tpot * factor)
+
+        monkeypatch.setattr(Program, "from_args", staticmethod(changed))
+
+    return change
+
+
+def gate_lines(run):
+    """What stands below the gate's own heading."""
+    lines = run.outlines
+    start = next(i for i, line in enumerate(lines) if " LLM gate " in line)
+    return lines[start + 1 : -1]
+
+
+def rows(run, verdict):
+    """Metrics of the table's rows with a verdict, and how many runs each had."""
+    found = [line.split() for line in gate_lines(run) if line.startswith(f"{verdict}  ")]
+    return {row[2]: int(row[-1]) for row in found}
+
+
+def errors(run):
+    return [line for line in run.errlines if line]
+
+
+def saved(files):
+    return json.loads(files()[-1].read_text())
+
+
+def test_a_run_that_is_as_fast_as_the_stored_ones_passes(history, gated):
+    run = gated()
+    assert run.ret == 0
+    run.assert_outcomes(passed=1)
+    assert gate_lines(run)[0].endswith(".benchmarks -> this run: 5 pass")
+
+
+def test_a_slower_run_fails_and_its_metrics_are_named(history, gated, set_speed):
+    set_speed(1.15)
+    run = gated()
+    assert run.ret == 1
+    # Its tests are as good as ever.
+    run.assert_outcomes(passed=1)
+    assert rows(run, "regression") == {"ttft": 4, "tpot": 4, "e2e": 4, "output_throughput": 4}
+    assert "1 of 5 cells pass" in gate_lines(run)[-1]
+
+
+def test_a_faster_run_passes_and_is_named(history, gated, set_speed):
+    set_speed(0.8)
+    run = gated()
+    assert run.ret == 0
+    assert set(rows(run, "improvement")) == {"ttft", "tpot", "e2e", "output_throughput"}
+
+
+def test_the_verdict_stands_in_the_saved_file(history, gated, set_speed, stored_files):
+    assert gated("--benchmark-autosave").ret == 0
+    assert saved(stored_files)["llmperf_gate"] == {"summary": "5 pass", "regressions": []}
+    set_speed(1.15)
+    assert gated("--benchmark-autosave").ret == 1
+    verdict = saved(stored_files)["llmperf_gate"]
+    assert verdict["summary"] == "4 regressions, 1 pass"
+    assert {(cell["nodeid"], cell["metric"]) for cell in verdict["regressions"]} == {
+        (NODEID, metric) for metric in ("ttft", "tpot", "e2e", "output_throughput")
+    }
+
+
+def test_a_run_that_follows_a_slow_one_is_judged_against_the_fast_ones(history, gated, set_speed):
+    set_speed(1.15)
+    for _ in range(2):
+        run = gated("--benchmark-autosave")
+        assert run.ret == 1
+        assert rows(run, "regression")["ttft"] == 4
+
+
+def test_without_the_gate_no_verdict_is_stored(history, llm_pytest, stored_files):
+    llm_pytest("--benchmark-autosave", "--llm-isolation=none", **TIMES)
+    assert "llmperf_gate" not in saved(stored_files)
+
+
+def test_an_accepted_change_is_the_level_from_then_on(
+    pytester, history, gated, set_speed, stored_files
+):
+    set_speed(1.3)
+    run = gated("--benchmark-autosave", "--llm-accept=safer sampling")
+    assert run.ret == 0
+    assert any(
+        line.startswith(f"note: accepted as the new level (safer sampling): {NODEID} ttft +")
+        for line in gate_lines(run)
+    )
+    assert saved(stored_files)["llmperf_gate"]["regressions"] == []
+    content = json.loads((pytester.path / "llmperf-accepted.json").read_text())
+    started = saved(stored_files)["benchmarks"][0]["extra_info"]["llmperf"]["run"]["started_at"]
+    assert {entry["metric"] for entry in content["accepted"]} == {
+        "ttft",
+        "tpot",
+        "e2e",
+        "output_throughput",
+    }
+    for entry in content["accepted"]:
+        assert entry["nodeid"] == NODEID
+        assert (entry["since"], entry["reason"]) == (started, "safer sampling")
+    for n in (1, 2):
+        run = gated("--benchmark-autosave")
+        assert run.ret == 0
+        assert rows(run, "inconclusive")["ttft"] == n
+        assert f"{n} comparable run" in "\n".join(gate_lines(run))
+    run = gated("--benchmark-autosave")
+    assert run.ret == 0
+    assert gate_lines(run)[0].endswith(".benchmarks -> this run: 5 pass")
+
+
+def test_a_run_without_regressions_accepts_nothing(pytester, history, gated):
+    assert gated("--llm-accept=just in case").ret == 0
+    assert not (pytester.path / "llmperf-accepted.json").exists()
+
+
+@pytest.mark.usefixtures("one_test")
+def test_accepting_needs_a_gate(llm_pytest):
+    run = llm_pytest("--llm-accept=wanted")
+    assert run.ret == 4
+    assert errors(run) == ["ERROR: --llm-accept: there is no verdict without --llm-gate=history"]
+
+
+def test_accepting_needs_a_reason(history, gated):
+    run = gated("--llm-accept= ")
+    assert run.ret == 4
+    assert errors(run) == [
+        "ERROR: --llm-accept: give the reason, for those who read the file later"
+    ]
+
+
+@pytest.mark.usefixtures("one_test")
+def test_without_a_stored_run_nothing_is_measured(gated):
+    run = gated()
+    assert run.ret == 4
+    (line,) = errors(run)
+    assert line.startswith("ERROR: --llm-gate: no stored run in ")
+    assert line.endswith(".benchmarks; save some first (--benchmark-autosave, without the gate)")
+    assert "LLM performance" not in run.stdout.str()
+
+
+@pytest.mark.usefixtures("one_test")
+def test_an_ini_file_that_asks_for_the_gate_is_told_the_same(pytester):
+    pytester.makeini("[pytest]\nllm_gate = history\nllm_backend = simulated\n")
+    run = pytester.runpytest_inprocess("-W", "default")
+    assert run.ret == 4
+    assert "Traceback" not in run.stdout.str()
+    assert "no stored run in" in "\n".join(run.errlines)
+
+
+@pytest.mark.usefixtures("one_test")
+@pytest.mark.parametrize("option", ["--collect-only", "--benchmark-disable"])
+def test_a_run_that_measures_nothing_needs_no_stored_run(gated, option):
+    assert gated(option).ret == 0
+
+
+@pytest.mark.parametrize("package", ["numpy", "scipy"])
+def test_without_the_extra_nothing_is_measured(history, gated, monkeypatch, package):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == package else find_spec(name, *more),
+    )
+    run = gated()
+    assert run.ret == 4
+    assert errors(run) == [
+        "ERROR: --llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
+    ]
+
+
+def test_a_damaged_file_of_accepted_changes_is_told_at_once(pytester, history, gated):
+    (pytester.path / "llmperf-accepted.json").write_text("{")
+    run = gated()
+    assert run.ret == 4
+    (line,) = errors(run)
+    assert line.startswith("ERROR: --llm-gate: ")
+    assert "llmperf-accepted.json: cannot be read as a list of accepted changes" in line
+
+
+def test_a_stored_file_that_cannot_be_read_is_named(pytester, history, gated):
+    history[0].write_text("")
+    run = gated()
+    assert run.ret == 0
+    name = str(history[0].relative_to(pytester.path))
+    assert any(
+        line.startswith("failed: ") and line.endswith(f"{name}: is empty")
+        for line in gate_lines(run)
+    )
+
+
+def test_the_stored_runs_are_those_of_pytest_benchmarks_storage(pytester, history, gated):
+    (pytester.path / ".benchmarks").rename(pytester.path / "elsewhere")
+    run = gated("--benchmark-storage=file://./elsewhere")
+    assert run.ret == 0
+    assert gate_lines(run)[0].endswith(" -> this run: 5 pass")
+
+
+def test_a_run_is_saved_even_where_a_damaged_one_lies_in_the_storage(history, gated, stored_files):
+    run = json.loads(history[0].read_text())
+    run["benchmarks"][0]["extra_info"]["llmperf"]["run"]["started_at"] = None
+    history[0].write_text(json.dumps(run))
+    assert gated("--benchmark-autosave").ret == 0
+    assert len(stored_files()) == 5
+
+
+def test_no_test_in_common_with_the_stored_runs_is_an_error(pytester, history, gated):
+    (pytester.path / "test_speed.py").write_text(NEXT_TEST)
+    run = gated()
+    assert run.ret == 4
+    lines = gate_lines(run)
+    assert f"baseline has no test_speed.py::test_next[{CELL}]" in lines
+    assert lines[-1] == "no test of this run has a baseline, so nothing was judged"
+
+
+def test_a_new_test_is_named_and_does_not_decide(pytester, history, gated):
+    (pytester.path / "test_speed.py").write_text(ONE_TEST + NEXT_TEST)
+    run = gated()
+    assert run.ret == 0
+    assert f"baseline has no test_speed.py::test_next[{CELL}]" in gate_lines(run)
+
+
+def test_another_engine_argument_is_not_comparable(history, gated):
+    run = gated("--llm-backend-arg=simulated.seed=1")
+    assert run.ret == 0
+    lines = gate_lines(run)
+    assert lines[0].endswith(".benchmarks -> this run: 5 not comparable")
+    assert any(line.endswith(": simulated.seed: none / 1") for line in lines)
+
+
+def test_two_stored_runs_are_too_few(history, gated, set_speed):
+    for file in history[2:]:
+        file.unlink()
+    set_speed(1.15)
+    run = gated()
+    assert run.ret == 0
+    assert "2 comparable runs in the baseline; 3 are needed" in "\n".join(gate_lines(run))
+
+
+@pytest.mark.parametrize("given", ["option", "ini"])
+def test_a_strict_gate_fails_where_it_cannot_decide(pytester, history, gated, given):
+    for file in history[2:]:
+        file.unlink()
+    if given == "ini":
+        pytester.makeini(INI + "llm_gate_strict = true\n")
+    run = gated(*(["--llm-gate-strict"] if given == "option" else []))
+    assert run.ret == 1
+    run.assert_outcomes(passed=1)
+
+
+def test_a_strict_gate_lets_a_good_run_pass(history, gated):
+    assert gated("--llm-gate-strict").ret == 0
+
+
+def test_runs_of_another_branch_are_no_baseline(history, gated):
+    for file in history:
+        file.write_text(file.read_text().replace('"branch": "(unknown)"', '"branch": "main"'))
+    assert gated("--llm-gate-branch=main").ret == 0
+    run = gated("--llm-gate-branch=other")
+    assert run.ret == 4
+    assert f"baseline has no {NODEID}" in gate_lines(run)
+
+
+def test_a_failed_test_fails_the_run_and_the_others_are_judged(pytester, history, gated):
+    (pytester.path / "test_speed.py").write_text(ONE_TEST + "\n\ndef test_y():\n    assert False\n")
+    run = gated()
+    assert run.ret == 1
+    run.assert_outcomes(passed=1, failed=1)
+    assert gate_lines(run)[0].endswith(".benchmarks -> this run: 5 pass")
+
+
+LIMITS = [
+    ("", "llm_min_effect = 20%\n", {"*": 0.2}, 0),
+    ("", "llm_min_effect =\n  20%\n  ttft:8%\n", {"*": 0.2, "ttft": 0.08}, 1),
+    (
+        "",
+        "llm_min_effect =\n  ttft:20%\n  tpot:20%\n  e2e:20%\n  output_throughput:20%\n",
+        {"ttft": 0.2, "tpot": 0.2, "e2e": 0.2, "output_throughput": 0.2},
+        0,
+    ),
+    ("@pytest.mark.llm_gate(min_effect=0.2)", "", {"*": 0.2}, 0),
+    (
+        "@pytest.mark.llm_gate(min_effect={'*': 0.2, 'ttft': '8%'})",
+        "",
+        {"*": 0.2, "ttft": 0.08},
+        1,
+    ),
+    ("@pytest.mark.llm_gate(min_effect=0.2)", "llm_min_effect = ttft:8%\n", {"*": 0.2}, 0),
+    (
+        "@pytest.mark.llm_gate(min_effect={'ttft': 0.2})",
+        "llm_min_effect = 8%\n",
+        {"*": 0.08, "ttft": 0.2},
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("marker", "ini", "recorded", "code"), LIMITS)
+def test_limits_of_markers_and_ini_reach_the_record_and_the_verdict(
+    pytester, history, gated, set_speed, records, marker, ini, recorded, code
+):
+    pytester.makeini(f"[pytest]\n{ini}")
+    (pytester.path / "test_speed.py").write_text(f"import pytest\n\n{marker}{ONE_TEST}")
+    set_speed(1.15)
+    assert gated("--benchmark-autosave").ret == code
+    assert records()[f"test_x[{CELL}]"]["gate"]["min_effect"] == recorded
+
+
+def test_limits_of_the_command_line_go_before_those_of_the_ini_file(history, gated, set_speed):
+    set_speed(1.15)
+    assert gated("--llm-min-effect=20%").ret == 0
+
+
+def test_a_must_see_that_the_runs_cannot_promise_leaves_a_run_undecided(
+    history, gated, records, set_speed
+):
+    set_speed(1.05)
+    run = gated("--benchmark-autosave", "--llm-must-see=1%")
+    assert run.ret == 0
+    assert "ttft" in rows(run, "inconclusive")
+    assert records()[f"test_x[{CELL}]"]["gate"]["must_see"] == {"*": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("llm_gate(0.05)", "@pytest.mark.llm_gate takes min_effect= and must_see= only"),
+        ("llm_gate(least=0.05)", "@pytest.mark.llm_gate takes min_effect= and must_see= only"),
+        ("llm_gate(min_effect={'speed': 0.05})", "unknown metric 'speed'; known: "),
+        ("llm_gate(min_effect=5)", "'5' is not a share between 0 and 100 %"),
+        ("llm_gate(must_see='x')", "'x' is not a share between 0 and 100 %"),
+    ],
+)
+def test_a_marker_that_means_nothing_fails_its_test_in_one_line(
+    pytester, history, gated, marker, message
+):
+    (pytester.path / "test_speed.py").write_text(
+        f"import pytest\n\n@pytest.mark.{marker}{ONE_TEST}"
+    )
+    run = gated()
+    assert run.ret != 0
+    assert message in run.stdout.str()
+    assert "Traceback" not in run.stdout.str()
+    assert "run_gate.py" not in run.stdout.str()
+    assert "Benchmark fixture was not used" not in run.stdout.str()
+
+
+@pytest.mark.usefixtures("one_test")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--llm-gate=pairs", "--llm-gate: unknown gate 'pairs'; known: history"),
+        ("--llm-min-effect=0", "--llm-min-effect: '0' is not a share between 0 and 100 %"),
+        ("--llm-min-effect=speed:5%", "--llm-min-effect: unknown metric 'speed'; known: "),
+        ("--llm-must-see=ttft:", "--llm-must-see: '' is not a share between 0 and 100 %"),
+    ],
+)
+def test_an_option_that_means_nothing_is_told_before_anything_runs(llm_pytest, option, message):
+    run = llm_pytest(option)
+    assert run.ret == 4
+    (line,) = errors(run)
+    assert line.startswith(f"ERROR: {message}")

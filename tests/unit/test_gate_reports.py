@@ -1,0 +1,332 @@
+"""Verdicts for people and for programs: terminal, markdown, JSON, exit codes."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.gate.verdict import CellVerdict, Judgement, Verdict
+from pytest_llmperf.report.verdicts import amount, deliver, markdown, text
+
+SLOW = CellVerdict(
+    "test_speed.py::test_slow[m]",
+    "tpot",
+    Verdict.REGRESSION,
+    unit="s",
+    baseline=0.010,
+    candidate=0.0106,
+    effect=0.06,
+    low=0.051,
+    high=0.069,
+    detectable=0.035,
+    n=8,
+)
+FAST = CellVerdict(
+    "test_speed.py::test_fast[m]",
+    "output_throughput",
+    Verdict.IMPROVEMENT,
+    unit="tokens/s",
+    baseline=100.0,
+    candidate=125.0,
+    effect=-0.2,
+    low=-0.21,
+    high=-0.19,
+    n=3,
+)
+SAME = CellVerdict(
+    "test_speed.py::test_same[m]",
+    "ttft",
+    Verdict.PASS,
+    unit="s",
+    baseline=1.5,
+    candidate=1.5,
+    effect=0.0,
+    low=-0.01,
+    high=0.01,
+    detectable=0.032,
+    n=3,
+)
+UNSURE = CellVerdict(
+    "test_speed.py::test_noisy[m]",
+    "e2e",
+    Verdict.INCONCLUSIVE,
+    unit="s",
+    baseline=0.5,
+    candidate=0.54,
+    effect=0.08,
+    low=-0.05,
+    high=0.22,
+    detectable=0.17,
+    n=3,
+    reason="this run could have seen >= 17.0% (80 %); 5% needs 40 pairs",
+)
+OTHER = CellVerdict(
+    "test_speed.py::test_moved[m]",
+    "ttft",
+    Verdict.NOT_COMPARABLE,
+    reason="GPU: NVIDIA H100 / NVIDIA H200",
+)
+MEMORY = CellVerdict(
+    "test_speed.py::test_big[m]",
+    "peak_memory",
+    Verdict.REGRESSION,
+    unit="MiB",
+    baseline=10000.0,
+    candidate=12345.6,
+    effect=0.23456,
+    n=3,
+)
+
+
+def judged(*cells, mode="pairs", **more):
+    return Judgement(mode, "base (abc)", "head (def)", cells, **more)
+
+
+def many(n, cell):
+    return [
+        CellVerdict(f"test_{i}", cell.metric, cell.verdict, reason=f"reason {i}") for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("judgement", "code", "strict"),
+    [
+        (judged(SAME), 0, 0),
+        (judged(SAME, FAST), 0, 0),
+        (judged(SAME, SLOW), 1, 1),
+        (judged(SAME, UNSURE), 0, 2),
+        (judged(SAME, OTHER), 0, 2),
+        (judged(SAME, UNSURE, SLOW), 1, 1),
+        (judged(OTHER), 3, 3),
+        (judged(OTHER, mode="history"), 0, 2),
+        (judged(OTHER, SLOW), 1, 1),
+        (judged(), 3, 3),
+        (judged(mode="history"), 3, 3),
+        (judged(SAME, broken=("test_a",)), 3, 3),
+        (judged(SLOW, broken=("test_a",)), 1, 1),
+        (judged(SAME, new=("test_a",), gone=("test_b",), failures=("c",), notes=("d",)), 0, 0),
+    ],
+)
+def test_the_exit_code_says_regression_undecided_or_broken(judgement, code, strict):
+    assert judgement.exit_code() == code
+    assert judgement.exit_code(strict=True) == strict
+
+
+def test_the_summary_counts_the_worst_first():
+    judgement = judged(SAME, SAME, FAST, UNSURE, OTHER, SLOW, broken=("test_a",))
+    assert judgement.summary() == (
+        "1 regression, 1 not comparable, 1 inconclusive, 1 improvement, 2 pass, 1 broken"
+    )
+    assert judged(SLOW, MEMORY, FAST, FAST).summary() == "2 regressions, 2 improvements"
+    assert judged().summary() == "nothing to compare"
+
+
+def test_the_text_begins_with_the_verdict():
+    lines = text(judged(SAME, SLOW)).splitlines()
+    assert lines[0] == "base (abc) -> head (def): 1 regression, 1 pass"
+
+
+def test_the_text_has_a_row_for_each_cell_that_is_no_pass_the_worst_first():
+    lines = text(judged(SAME, FAST, UNSURE, SLOW, MEMORY)).splitlines()
+    rows = [line for line in lines if "test_speed.py::" in line and "reason" not in line]
+    assert [row.split()[:3] for row in rows[:4]] == [
+        ["regression", "test_speed.py::test_big[m]", "peak_memory"],
+        ["regression", "test_speed.py::test_slow[m]", "tpot"],
+        ["inconclusive", "test_speed.py::test_noisy[m]", "e2e"],
+        ["improvement", "test_speed.py::test_fast[m]", "output_throughput"],
+    ]
+    (slow,) = (row for row in rows if "test_slow" in row)
+    assert slow.split()[3:] == ["10", "ms", "10.6", "ms", "+6.0%", "+5.1%", "to", "+6.9%", "8"]
+    assert rows[0].split()[3:] == ["10,000", "MiB", "12,346", "MiB", "+23.5%", "3"]
+    assert "1 of 5 cells pass; half of them could have shown a regression of 3.2%" in lines
+    assert "test_same" not in text(judged(SAME, SLOW))
+
+
+def test_everything_can_be_shown():
+    shown = text(judged(SAME, SLOW), everything=True)
+    assert "pass        test_speed.py::test_same[m]" in shown
+    assert "cells pass" not in shown
+
+
+def test_the_text_of_a_pass_is_short():
+    assert text(judged(SAME)).splitlines() == [
+        "base (abc) -> head (def): 1 pass",
+        "1 of 1 cells pass; half of them could have shown a regression of 3.2%",
+    ]
+
+
+def test_the_text_says_why_nothing_was_decided_metrics_of_a_test_together():
+    second = CellVerdict(OTHER.nodeid, "tpot", OTHER.verdict, reason=OTHER.reason)
+    lines = text(judged(OTHER, second, UNSURE)).splitlines()
+    assert (
+        "not comparable: test_speed.py::test_moved[m] (ttft, tpot): GPU: NVIDIA H100 / NVIDIA H200"
+    ) in lines
+    assert (
+        "inconclusive: test_speed.py::test_noisy[m] (e2e): this run could have seen >= 17.0% (80 %); "
+        "5% needs 40 pairs"
+    ) in lines
+
+
+def test_the_text_ends_with_what_else_has_to_be_said():
+    judgement = judged(
+        SAME,
+        broken=("test_a",),
+        failures=("pair 1 head: boom",),
+        new=("test_b",),
+        gone=("test_c",),
+        notes=("head: hot",),
+    )
+    assert text(judgement).splitlines()[-5:] == [
+        "broken: test_a can no longer be measured",
+        "failed: pair 1 head: boom",
+        "baseline has no test_b",
+        "gone: test_c is in the baseline alone",
+        "note: head: hot",
+    ]
+
+
+KINDS = {
+    "not comparable": lambda n: judged(*many(n, OTHER)),
+    "inconclusive": lambda n: judged(*many(n, UNSURE)),
+    "failed": lambda n: judged(SAME, failures=tuple(map(str, range(n)))),
+    "baseline has no": lambda n: judged(SAME, new=tuple(map(str, range(n)))),
+    "gone": lambda n: judged(SAME, gone=tuple(map(str, range(n)))),
+    "note": lambda n: judged(SAME, notes=tuple(map(str, range(n)))),
+    "broken": lambda n: judged(SAME, broken=tuple(map(str, range(n)))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_has_twenty_lines_of_a_kind_at_most(kind):
+    def shown(n):
+        # A row of the table begins with the verdict alone, a reason with a colon after it.
+        lines = text(KINDS[kind](n)).splitlines()
+        return [line for line in lines if line.startswith((f"{kind}: ", "baseline has no "))]
+
+    assert len(shown(20)) == 20
+    assert "more of these" not in text(KINDS[kind](20))
+    assert len(shown(25)) == 20
+    assert "... and 5 more of these" in text(KINDS[kind](25)).splitlines()
+
+
+def test_markdown_begins_with_the_mark_and_the_verdict():
+    lines = markdown(judged(SAME, SLOW)).splitlines()
+    assert lines[0] == "<!-- pytest-llmperf verdict -->"
+    assert lines[1] == "### LLM performance: regression"
+    assert "`base (abc)` against `head (def)`: 1 regression, 1 pass." in lines
+
+
+@pytest.mark.parametrize(
+    ("judgement", "headline"),
+    [
+        (judged(SAME), "pass"),
+        (judged(SAME, FAST), "pass"),
+        (judged(SLOW, UNSURE), "regression"),
+        (judged(SAME, UNSURE), "no regression found, not everything could be decided"),
+        (judged(SAME, OTHER), "no regression found, not everything could be decided"),
+        (judged(), "nothing to compare"),
+        (judged(SAME, broken=("test_a",)), "tests that ran before fail now"),
+    ],
+)
+def test_the_headline_of_the_markdown_is_the_verdict(judgement, headline):
+    assert markdown(judgement).splitlines()[1] == f"### LLM performance: {headline}"
+
+
+def test_markdown_names_what_changed_and_folds_the_rest():
+    page = markdown(judged(SAME, FAST, UNSURE, SLOW, MEMORY, notes=("head: hot",)))
+    open_part, _, folded = page.partition("<details>")
+    assert open_part.count("\n- ") == 3
+    assert (
+        "- **regression**: `test_speed.py::test_slow[m]` tpot 6.0% worse "
+        "(10 ms to 10.6 ms, 90 % interval +5.1% to +6.9%)"
+    ) in open_part
+    assert (
+        "- **regression**: `test_speed.py::test_big[m]` peak_memory 23.5% worse "
+        "(10,000 MiB to 12,346 MiB)"
+    ) in open_part
+    assert (
+        "- **improvement**: `test_speed.py::test_fast[m]` output_throughput 20.0% better "
+        "(100 tokens/s to 125 tokens/s, 90 % interval -21.0% to -19.0%)"
+    ) in open_part
+    assert open_part.index("test_big") < open_part.index("test_slow") < open_part.index("test_fast")
+    assert "test_noisy" not in open_part
+    assert "test_same" not in open_part
+    assert "<summary>1 undecided</summary>" in page
+    assert "- inconclusive: test_speed.py::test_noisy[m] (e2e): this run" in folded
+    assert "- note: head: hot" in folded
+    assert "<summary>All 5 cells</summary>" in page
+    assert page.count("<details>") == page.count("</details>") == 3
+
+
+def test_markdown_folds_nothing_that_is_not_there():
+    page = markdown(judged(SAME))
+    assert page.count("<details>") == 1
+    assert "undecided" not in page
+
+
+def test_a_markdown_page_fits_into_a_comment_on_github():
+    """A comment may have 65,536 characters."""
+    nodeid = (
+        "benchmarks/test_throughput.py::test_throughput[mistral-7b-vllm-none-in1024-out128-b{}]"
+    )
+    cells = [
+        CellVerdict(
+            nodeid.format(i), "output_throughput", UNSURE.verdict, reason=f"{UNSURE.reason} {i}"
+        )
+        for i in range(500)
+    ]
+    assert len(markdown(judged(*cells))) <= 65_536
+
+
+def test_a_test_id_with_a_bar_keeps_the_columns_of_the_table():
+    cell = CellVerdict("test_a[x|y]", "ttft", Verdict.PASS, unit="s", baseline=1.0, candidate=1.0)
+    (row,) = (line for line in markdown(judged(cell)).splitlines() if line.startswith("| pass"))
+    assert row.replace("\\|", "").count("|") == 9
+
+
+def test_json_comes_back_as_it_was():
+    judgement = judged(
+        SLOW, SAME, OTHER, new=("a",), gone=("b",), failures=("c",), broken=("d",), notes=("e",)
+    )
+    data = json.loads(json.dumps(judgement.as_dict(), allow_nan=False))
+    assert data == judgement.as_dict()
+    assert data["schema"] == 1
+    assert data["summary"] == judgement.summary()
+    cells = [CellVerdict(**{**cell, "verdict": Verdict(cell["verdict"])}) for cell in data["cells"]]
+    assert tuple(cells) == judgement.cells
+    rest = ("mode", "baseline", "candidate", "settings")
+    assert [data[key] for key in rest] == [getattr(judgement, key) for key in rest]
+    lists = ("new", "gone", "failures", "broken", "notes")
+    assert [data[key] for key in lists] == [["a"], ["b"], ["c"], ["d"], ["e"]]
+
+
+def test_reports_are_printed_and_written(tmp_path, capsys):
+    judgement = judged(SAME, SLOW)
+    deliver(judgement, tmp_path / "v.json", tmp_path / "v.md", everything=False)
+    assert capsys.readouterr().out == text(judgement) + "\n"
+    assert json.loads((tmp_path / "v.json").read_text()) == judgement.as_dict()
+    assert (tmp_path / "v.md").read_text() == markdown(judgement)
+
+
+def test_no_file_is_written_unasked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deliver(judged(SAME), None, None, everything=True)
+    assert "test_same" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (None, "s", ""),
+        (0.0123456, "s", "12.35 ms"),
+        (0.0, "s", "0 ms"),
+        (1.0, "s", "1 s"),
+        (12.3456, "s", "12.35 s"),
+        (1234.5, "MiB", "1,234 MiB"),
+        (123.456, "tokens/s", "123.5 tokens/s"),
+        (3.2, "-", "3.2"),
+        (3.2, "", "3.2"),
+    ],
+)
+def test_amounts_read_well(value, unit, shown):
+    assert amount(value, unit) == shown
