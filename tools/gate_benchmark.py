@@ -1,14 +1,16 @@
 """How often the gate cries wolf, and what it finds: on real processes, not on a noise model.
 
     python tools/gate_benchmark.py record FILE [--processes 60] [-- pytest arguments]
+    python tools/gate_benchmark.py collect FILE RUN.json...
     python tools/gate_benchmark.py evaluate FILE... [--suites 1000]
 
 ``record`` runs the same suite in that many fresh processes, one after the other (A/A: nothing differs
-between them), and keeps every sample. ``evaluate`` deals the recorded processes into thousands of
-comparisons, always neighbours in time as pairs, and judges them with the gate's own code: first as they
-are (whatever turns red is a false alarm), then with one cell of the candidate slowed by 3, 5 and 10 %.
-Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same processes. Prints the
-variation within and between processes as well, because every other figure hangs on those two.
+between them), and keeps every sample; ``collect`` makes the same file of runs that are stored already,
+such as those of an ``ab`` in which nothing differed. ``evaluate`` deals the recorded processes into
+thousands of comparisons, always neighbours in time as pairs, and judges them with the gate's own code:
+first as they are (whatever turns red is a false alarm), then with one cell of the candidate slowed by 3,
+5 and 10 %. Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same processes.
+Prints the variation within and between processes as well, because every other figure hangs on those two.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ SUITE = Path(__file__).resolve().parent / "gate_suite.py"
 EFFECTS = (0.03, 0.05, 0.10)
 STOCK_LIMIT = 0.05
 HISTORY_JOBS, RESTARTS = 10, 3
+LEAST_PROCESSES = (HISTORY_JOBS + 1) * RESTARTS
 Cell = tuple[str, str]
 
 
@@ -47,6 +50,9 @@ def main() -> None:
     to_record = commands.add_parser("record")
     to_record.add_argument("file", type=Path)
     to_record.add_argument("--processes", type=int, default=60)
+    to_collect = commands.add_parser("collect")
+    to_collect.add_argument("file", type=Path)
+    to_collect.add_argument("runs", type=Path, nargs="+")
     to_evaluate = commands.add_parser("evaluate")
     to_evaluate.add_argument("files", type=Path, nargs="+")
     to_evaluate.add_argument("--suites", type=int, default=1000)
@@ -54,6 +60,8 @@ def main() -> None:
     options = parser.parse_args(sys.argv[1:split])
     if options.command == "record":
         record(options.file, options.processes, sys.argv[split + 1 :])
+    elif options.command == "collect":
+        collect(options.file, options.runs)
     else:
         for file in options.files:
             evaluate(file, options.suites)
@@ -85,9 +93,21 @@ def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
                 sys.exit(f"process {number + 1} ended with {done.returncode}")
             process, environment = read_process(out)
             found.append(process)
-            data = {"schema": 1, "environment": environment, "processes": found}
-            file.write_text(json.dumps(data) + "\n")
+            save(file, found, environment)
             print(f"process {number + 1} of {processes}", flush=True)
+
+
+def collect(file: Path, runs: Sequence[Path]) -> None:
+    """A recording of stored runs, in the order in which they ran."""
+    read = [read_process(run) for run in runs]
+    read.sort(key=lambda pair: pair[0]["started_at"])
+    save(file, [process for process, _ in read], read[-1][1])
+    print(f"{len(read)} processes: {file}")
+
+
+def save(file: Path, processes: Sequence[dict[str, Any]], environment: dict[str, Any]) -> None:
+    data = {"schema": 1, "environment": environment, "processes": processes}
+    file.write_text(json.dumps(data) + "\n")
 
 
 def read_process(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -166,7 +186,9 @@ def load(file: Path) -> Recording:
             )
         )
         samples.append(own)
-    cells = tuple(cell for cell in samples[0] if METRICS[cell[1]].kind == "timing")
+    # What every process has: runs for suspects alone hold fewer tests.
+    common = set(samples[0]).intersection(*samples)
+    cells = tuple(c for c in samples[0] if c in common and METRICS[c[1]].kind == "timing")
     return Recording(tuple(runs), tuple(samples), cells)
 
 
@@ -180,6 +202,9 @@ def evaluate(file: Path, suites: int) -> None:
     print(
         tabulate(variation(recording), ["metric", "within", "between", "pairs"], tablefmt="github")
     )
+    if len(recording.runs) < LEAST_PROCESSES:
+        print(f"too few for the rules: they need {LEAST_PROCESSES} processes")
+        return
     rows = []
     for name, count, rule in (
         ("ab, 3 + 5 pairs", suites, ab_rule),
