@@ -81,11 +81,11 @@ class SimulatedBackend(Backend):
         self._program = program = Program.from_args(spec.args)
         _ask_for_exact_timers()
         self._served = 0
-        # A seed alone would give every process the same run-to-run factor: the pid tells them apart.
-        self._factor = _log_normal(
-            random.Random(f"{program.seed}/{os.getpid()}"), program.run_jitter
-        )
-        self._round_random = random.Random(program.seed)
+        # A seed alone would give every process the same luck: where processes are to differ, the pid
+        # tells them apart.
+        who = f"/{os.getpid()}" if program.run_jitter else ""
+        self._factor = _log_normal(random.Random(f"{program.seed}{who}"), program.run_jitter)
+        self._round_random = random.Random(f"{program.seed}{who}/rounds")
         _sleep_until(start + program.load_time)
         return EngineInfo(
             device="simulated",
