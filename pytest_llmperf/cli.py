@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.pytest_args and options.command != "ab":
         print(f"pytest-llmperf {options.command}: takes nothing after --", file=sys.stderr)
         return USAGE_ERROR
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except OSError as error:
+        # A folder that cannot be written, a program that is not there: not the 1 of a regression.
+        print(f"pytest-llmperf {options.command}: {error}", file=sys.stderr)
+        return USAGE_ERROR
     return code
 
 

@@ -11,6 +11,7 @@ import pytest
 from .backends import NAMES as BACKENDS
 from .benchmark_call import Override
 from .benchmark_store import is_active, use_virtual_clock
+from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
 
 OVERRIDE = "llm_workload_override"
@@ -88,6 +89,10 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
         names = getattr(item, "fixturenames", ())
         if not uses_llm(names):
             continue
+        try:
+            own_limits(item.get_closest_marker(MARKER), {})
+        except ValueError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         if xdist:
             item.add_marker(
                 pytest.mark.skip(

@@ -154,7 +154,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         own.slot.close()
         own.finished_with = int(exitstatus)
         judgement = own.verdict()
-        if judgement and own.gate and exitstatus == pytest.ExitCode.OK:
+        if own.gate and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = own.gate.exit_status(judgement)
 
 
@@ -174,7 +174,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for line in session.budgets.summary():
         terminalreporter.write_line(line)
     judgement = session.verdict()
-    if judgement and session.gate:
+    if session.gate and session.finished_with is not None:
         terminalreporter.section("LLM gate")
         for line in session.gate.lines(judgement):
             terminalreporter.write_line(line)

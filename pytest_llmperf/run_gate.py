@@ -27,7 +27,8 @@ class RunGate:
     find_storage: Callable[[], Path]
     accepted_file: Path
     _judgement: Judgement | None = field(default=None)
-    _problem: str = ""
+    problem: str = ""
+    """Why there is no verdict."""
 
     @property
     def storage(self) -> Path:
@@ -54,7 +55,7 @@ class RunGate:
 
     def judge(self, run: Mapping[str, Any]) -> Judgement | None:
         """The verdict on a run in its stored form; None when it measured nothing."""
-        if self._judgement is not None:
+        if self._judgement is not None or self.problem:
             return self._judgement
         from .gate import history
         from .gate.limits import LimitSettings
@@ -62,20 +63,25 @@ class RunGate:
         try:
             own = stored.parse_run(run, Path("this run"))
         except stored.StoredError as error:
-            self._problem = str(error)
+            self.problem = str(error)
             return None
         baseline, problems = stored.read_runs(stored.stored_files(self.storage))
         if self.settings.branch:
             baseline = [found for found in baseline if found.branch == self.settings.branch]
         changes = accepted.read(self.accepted_file)
-        judgement = history.judge(
-            baseline,
-            [own],
-            LimitSettings(),  # Marker and ini file are in the run's records.
-            anchors=accepted.anchors(changes),
-            names=(self.baseline_name, "this run"),
-            problems=problems,
-        )
+        try:
+            judgement = history.judge(
+                baseline,
+                [own],
+                LimitSettings(),  # Marker and ini file are in the run's records.
+                anchors=accepted.anchors(changes),
+                names=(self.baseline_name, "this run"),
+                problems=problems,
+            )
+        except Exception as error:
+            # This runs while pytest-benchmark saves: whatever is wrong here must not cost the run.
+            self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
+            return None
         if self.settings.accept:
             judgement = self._accept(judgement, own)
         self._judgement = judgement
@@ -103,16 +109,21 @@ class RunGate:
                 ],
             }
 
-    def exit_status(self, judgement: Judgement) -> int:
+    def exit_status(self, judgement: Judgement | None) -> int:
         """What the run's exit status becomes when its tests have passed."""
+        if judgement is None:
+            unjudged = self.problem or self.settings.strict
+            return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
             return int(pytest.ExitCode.OK)
         broken = not judgement.cells
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
-    def lines(self, judgement: Judgement) -> Sequence[str]:
+    def lines(self, judgement: Judgement | None) -> Sequence[str]:
         """The verdict for the terminal."""
+        if judgement is None:
+            return [self.problem or "nothing was measured, so nothing was judged"]
         from .report.verdicts import text
 
         lines = text(judgement).splitlines()

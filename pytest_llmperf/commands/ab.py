@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -109,7 +110,13 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     from ..gate.sides import Side, has_uncommitted_changes, with_commit
 
     if options.resume:
-        return options.resume, plans.load(options.resume)
+        plan = plans.load(options.resume)
+        if options.pytest_args and tuple(options.pytest_args) != plan.pytest_args:
+            raise ValueError("--resume goes on with the pytest arguments that it began with")
+        given = LimitSettings(
+            options.min_effect or plan.limits.min_effect, options.must_see or plan.limits.must_see
+        )
+        return options.resume, replace(plan, limits=given)
     repository = Path.cwd()
     arguments = {
         name: tuple(shlex.split(getattr(options, f"{name}_args"))) for name in ("base", "head")

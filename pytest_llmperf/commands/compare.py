@@ -50,14 +50,13 @@ def run(options: argparse.Namespace) -> int:
             stored.find_files(n, options.storage) for n in (options.baseline, options.candidate)
         ]
         anchors = accepted.anchors(accepted.read(options.accepted or Path(accepted.FILE)))
-        candidate, problems = stored.read_runs(files[1])
-        baseline, more = stored.read_runs(file for file in files[0] if file not in files[1])
+        candidate, of_candidate = stored.read_runs(files[1])
+        baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
     except (stored.StoredError, accepted.AcceptedError) as error:
         return complain("compare", str(error))
-    problems = more + problems
-    for name, found, paths in (
-        (options.baseline, baseline, files[0]),
-        (options.candidate, candidate, files[1]),
+    for name, found, paths, problems in (
+        (options.baseline, baseline, files[0], of_baseline),
+        (options.candidate, candidate, files[1], of_candidate),
     ):
         if not found:
             return complain("compare", problems[0] if problems else f"{name}: {_nothing(paths)}")
@@ -67,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         LimitSettings(options.min_effect, options.must_see),
         anchors=anchors,
         names=(options.baseline, options.candidate),
-        problems=problems,
+        problems=of_baseline + of_candidate,
     )
     deliver(judgement, options.json, options.markdown, options.all)
     if not judgement.cells:

@@ -41,10 +41,13 @@ def read(path: Path) -> tuple[Accepted, ...]:
         data = json.loads(path.read_text("utf-8"))
         if data["schema"] > SCHEMA:
             raise AcceptedError(f"{path}: schema {data['schema']} is newer than this release knows")
-        return tuple(Accepted(**entry) for entry in data["accepted"])
+        found = tuple(Accepted(**entry) for entry in data["accepted"])
+        if any(not isinstance(value, str) for entry in found for value in asdict(entry).values()):
+            raise TypeError("an entry holds something else than text")
+        return found
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AcceptedError(
             f"{path}: cannot be read as a list of accepted changes ({error})"
         ) from None

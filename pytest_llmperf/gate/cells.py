@@ -56,5 +56,12 @@ def badness(observation: Observation) -> float | None:
     return value if observation.better == "lower" else -value
 
 
+def worse_by(better: str, before: float, after: float) -> float | None:
+    """Candidate over baseline - 1, turned so that plus is worse; None where there is no ratio."""
+    if before <= 0 or after <= 0:
+        return None
+    return (after / before if better == "lower" else before / after) - 1
+
+
 def median(observations: Sequence[Observation]) -> float:
     return statistics.median(o.value for o in observations)

@@ -21,26 +21,28 @@ _HARMFUL_THROTTLING = (
 
 def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
     """Why a pair says nothing: its GPU was forced to slow down on either side."""
-    for test in (a, b):
-        found = [r for r in _conditions(test).get("throttling", ()) if r in _HARMFUL_THROTTLING]
-        if found:
-            return f"the GPU was throttled ({found[0].replace('_', ' ')})"
-    return None
+    return problem(a) or problem(b)
+
+
+def problem(test: TestRecord) -> str | None:
+    """Why a measurement says nothing: its GPU was forced to slow down."""
+    found = [r for r in _conditions(test).get("throttling") or () if r in _HARMFUL_THROTTLING]
+    return f"the GPU was throttled ({found[0].replace('_', ' ')})" if found else None
 
 
 def disturbances(test: TestRecord) -> list[str]:
     """Phrases for what makes numbers noisy, without forbidding them."""
     state = _conditions(test)
     found = []
-    if state.get("swapped_mib", 0) > 1:
+    if (state.get("swapped_mib") or 0) > 1:
         found.append("the machine was swapping")
-    if state.get("steal_share", 0) > STEAL_SHARE:
+    if (state.get("steal_share") or 0) > STEAL_SHARE:
         found.append("the hypervisor took CPU time away")
-    if state.get("other_cores", 0) > OTHERS_SHARE:
+    if (state.get("other_cores") or 0) > OTHERS_SHARE:
         found.append("other processes used the CPU")
     if state.get("other_gpu_processes", 0):
         found.append("other processes used the GPU")
-    throttling = [r for r in state.get("throttling", ()) if r not in ("gpu_idle", "none")]
+    throttling = [r for r in state.get("throttling") or () if r not in ("gpu_idle", "none")]
     found += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]
     return found
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import exact, rule, timing
-from .cells import Key, all_tests, badness
+from .cells import Key, all_tests, badness, worse_by
 from .comparable import differences, soft_differences
-from .conditions import disturbances
+from .conditions import disturbances, problem
 from .limits import LimitSettings
 from .stored import QUALITY, Observation, StoredRun, TestRecord
 from .verdict import CellVerdict, Judgement, Verdict
@@ -96,7 +96,7 @@ def _usable(past: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun
         other = run.tests.get(test.nodeid)
         if other is None:
             continue
-        found = differences(other, test)
+        found = differences(other, test) or [p for p in (problem(other), problem(test)) if p]
         if found:
             reasons.append("; ".join(found))
         else:
@@ -176,14 +176,13 @@ def _described(cell: _Cell, answer: Verdict, reason: str = "") -> CellVerdict:
     """A verdict with medians and their ratio, and no interval."""
     after = _median(cell.candidate)
     before = _median(cell.baseline) if cell.jobs else None
-    sign = 1 if cell.candidate[0].better == "lower" else -1
     return CellVerdict(
         *cell.key,
         answer,
         unit=cell.candidate[0].unit,
         baseline=before,
         candidate=after,
-        effect=sign * (after / before - 1) if before else None,
+        effect=worse_by(cell.candidate[0].better, before, after) if before else None,
         n=len(cell.jobs),
         reason=reason,
     )

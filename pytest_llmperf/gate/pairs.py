@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import exact, quality, rule, timing
-from .cells import Key, MatchedTest, all_tests, badness, match, median
+from .cells import Key, MatchedTest, all_tests, badness, match, median, worse_by
 from .comparable import differences, soft_differences
 from .conditions import disturbances, pair_problem
 from .limits import LimitSettings
@@ -35,7 +36,8 @@ class _Cell:
 
     test: MatchedTest
     metric: str
-    observations: tuple[tuple[Observation, Observation], ...]
+    observations: tuple[tuple[int, Observation, Observation], ...]
+    """With the number of their pair."""
     is_timing: bool
 
     @property
@@ -44,17 +46,18 @@ class _Cell:
 
     @property
     def baseline(self) -> list[Observation]:
-        return [a for a, _ in self.observations]
+        return [a for _, a, _ in self.observations]
 
     @property
     def candidate(self) -> list[Observation]:
-        return [b for _, b in self.observations]
+        return [b for _, _, b in self.observations]
 
-    def log_ratios(self) -> list[float]:
+    def log_ratios(self, last: int) -> list[float]:
+        """Of the pairs up to a number."""
         found = []
-        for a, b in self.observations:
+        for number, a, b in self.observations:
             before, after = badness(a), badness(b)
-            if before is not None and after is not None:
+            if number <= last and before is not None and after is not None:
                 found.append(after - before)
         return found
 
@@ -71,7 +74,7 @@ class _Suite:
 def suspects(pairs: Sequence[Pair]) -> set[Key]:
     """Cells that look worse after the first pairs, by a lenient rule; their tests deserve more."""
     cells, _ = _collect(pairs)
-    effects = _effects(cells, len(pairs))
+    effects = _effects(cells, first=sys.maxsize)
     return {
         key
         for key, effect in effects.items()
@@ -91,14 +94,14 @@ def judge(
     """Judge every cell that both sides measured.
 
     Args:
-        first: pairs that all tests had; later ones were for the tests of suspect cells.
+        first: pairs up to this number were of all tests; later ones of those with suspect cells.
         in_two_stages: then cells that were not suspect after the first pairs cannot regress by later
             ones (their p is 1), which is what keeps the error rate.
         failures: what could not be measured, for the report.
     """
     cells, incomparable = _collect(pairs)
     effects = _effects(cells, first)
-    in_race = suspects(pairs[:first]) if in_two_stages else set(effects)
+    in_race = suspects([p for p in pairs if p.number <= first]) if in_two_stages else set(effects)
     suite = _Suite(
         len(effects),
         rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
@@ -158,13 +161,18 @@ def _collect(pairs: Sequence[Pair]) -> tuple[list[_Cell], list[CellVerdict]]:
                 )
                 continue
             observations = tuple(
-                (a.metrics[metric], b.metrics[metric])
-                for _, a, b in kept
+                (p.number, a.metrics[metric], b.metrics[metric])
+                for p, a, b in kept
                 if metric in a.metrics and metric in b.metrics
             )
-            cells.append(
-                _Cell(test, metric, observations, _is_timing([a for a, _ in observations]))
-            )
+            if not observations:
+                reason = "no pair has it on both sides"
+                incomparable.append(
+                    CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
+                )
+                continue
+            is_timing = _is_timing([a for _, a, _ in observations])
+            cells.append(_Cell(test, metric, observations, is_timing))
     return cells, incomparable
 
 
@@ -177,8 +185,11 @@ def _is_timing(baseline: Sequence[Observation]) -> bool:
 
 def _effects(cells: Sequence[_Cell], first: int) -> dict[Key, rule.Effect]:
     timing = {cell.key: cell for cell in cells if cell.is_timing}
-    ratios = {key: cell.log_ratios() for key, cell in timing.items()}
-    return rule.paired(ratios, {key: rule.Place(*key) for key in timing}, first)
+    return rule.paired(
+        {key: cell.log_ratios(sys.maxsize) for key, cell in timing.items()},
+        {key: cell.log_ratios(first) for key, cell in timing.items()},
+        {key: rule.Place(*key) for key in timing},
+    )
 
 
 def _judge_timing(
@@ -212,10 +223,9 @@ def _judge_timing(
 def _judge_other(cell: _Cell) -> CellVerdict:
     """Exact and quality metrics: a tolerance, or a paired bootstrap over documents."""
     before, after = median(cell.baseline), median(cell.candidate)
-    sign = 1 if cell.baseline[0].better == "lower" else -1
     low = high = None
     reason = ""
-    effect = sign * (after / before - 1) if before else 0.0
+    effect = worse_by(cell.baseline[0].better, before, after)
     if cell.baseline[0].kind == QUALITY:
         found = quality.compare(cell.baseline[-1].samples, cell.candidate[-1].samples)
         if found is None:

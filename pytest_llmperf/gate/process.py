@@ -78,7 +78,8 @@ def outcome(log: Path, exit_code: int) -> Outcome:
     matches = [m for line in lines if (m := _OUTCOME.match(line))]
     failed = [m["test"] for m in matches if m["outcome"] in ("FAILED", "ERROR")]
     said = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in said if line.startswith("ERROR")]
+    # pytest's own parser puts its usage before what is wrong.
+    errors = [line for line in said if line.startswith("ERROR") or ": error: " in line]
     return Outcome(exit_code, tuple(dict.fromkeys(failed)), (errors or said or ["no output"])[-1])
 
 

@@ -63,23 +63,25 @@ class Place:
 
 
 def paired(
-    differences: Mapping[K, Sequence[float]], places: Mapping[K, Place], first: int
+    differences: Mapping[K, Sequence[float]],
+    first: Mapping[K, Sequence[float]],
+    places: Mapping[K, Place],
 ) -> dict[K, Effect]:
     """Effects of interleaved pairs.
 
     Args:
         differences: per cell, the log-ratio of each pair, in order; cells with fewer than two pairs
             get no effect.
+        first: those of the pairs that all tests had; the typical variance comes from these alone, so
+            that cells that were measured again because they looked bad do not shape it.
         places: test and metric of each cell.
-        first: pairs that every cell has; the typical variance comes from these alone, so that cells
-            that were measured again because they looked bad do not shape it.
     """
     usable = {cell: values for cell, values in differences.items() if len(values) > 1}
-    typical = _typical({cell: v[:first] for cell, v in usable.items()}, places)
+    typical = _typical({cell: v for cell, v in first.items() if len(v) > 1}, places)
     found = {}
     for cell, values in usable.items():
         k = len(values) - 1
-        variance, prior = typical[places[cell].metric]
+        variance, prior = typical.get(places[cell].metric, (0.0, 0.0))
         deviation = _shrunk(float(np.var(values, ddof=1)), k, variance, prior)
         error = max(deviation / math.sqrt(len(values)), PAIRED_FLOOR)
         found[cell] = Effect(float(np.mean(values)), error, prior + k, len(values), deviation)

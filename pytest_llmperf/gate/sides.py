@@ -97,15 +97,21 @@ def prepared(
     try:
         found = []
         for side in sides:
-            tree = Path(side.folder or repository)
+            tree = folder = Path(side.folder or repository)
             if side.commit:
                 tree = place / side.name
+                # Where the user stands in the repository is where the arguments are meant to be read.
+                folder = tree / _git(repository, "rev-parse", "--show-prefix")
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
                 trees.append(tree)
             environment = _environment(tree if side.commit or side.folder else None, job)
             if setup:
                 _set_up(setup, side, tree, environment, logs)
-            found.append(PreparedSide(side, tree, _interpreter(side, tree), environment))
+            if not folder.is_dir():
+                raise SideError(
+                    f"{side.name} ({side.label}) has no folder {folder.relative_to(tree)}"
+                )
+            found.append(PreparedSide(side, folder, _interpreter(side, tree), environment))
         yield found[0], found[1]
     finally:
         for tree in trees:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ except ImportError:
     from json import loads as _loads  # type: ignore[assignment]
 
 QUALITY = "quality"
+_KINDS = ("timing", "exact", QUALITY)
 
 
 class StoredError(Exception):
@@ -132,26 +134,29 @@ def _run(data: Mapping[str, Any], entries: Sequence[Any], path: Path) -> StoredR
     if not records:
         raise StoredError(f"{path}: holds no measurement of pytest-llmperf")
     run = records[0]["run"]
-    commit = data.get("commit_info") or {}
-    gate = data.get("llmperf_gate") or {}
+    commit = _mapping(data.get("commit_info") or {})
+    gate = _mapping(data.get("llmperf_gate") or {})
+    run_id = _text(run["run_id"])
     return StoredRun(
         path=path,
-        run_id=run["run_id"],
-        job_id=run.get("job_id") or run["run_id"],
-        started_at=run["started_at"],
-        commit=run["commit"] or "",
-        branch=commit.get("branch") or "",
+        run_id=run_id,
+        job_id=_text(run.get("job_id") or run_id),
+        started_at=_text(run["started_at"]),
+        commit=_text(run["commit"] or ""),
+        branch=_text(commit.get("branch") or ""),
         dirty=bool(run["dirty"]),
         tests={
-            record["nodeid"]: _test(record, chosen.get(record["fullname"], ()))
+            _text(record["nodeid"]): _test(record, chosen.get(record["fullname"], ()))
             for record in records
         },
-        rejected=frozenset((c["nodeid"], c["metric"]) for c in gate.get("regressions", ())),
+        rejected=frozenset(
+            (_text(cell["nodeid"]), _text(cell["metric"])) for cell in gate.get("regressions", ())
+        ),
     )
 
 
 def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
-    metrics = record["metrics"]
+    metrics = _mapping(record["metrics"])
     judged = [key for key in metrics if key in chosen or metrics[key]["kind"] == QUALITY]
     model, backend = record["model"], record["backend"]
     mode = record["quantization"]["mode"]
@@ -162,30 +167,78 @@ def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
         "load format": model["load_format"],
         "engine": backend["name"],
         "quantization": mode,
-        **{f"{backend['name']}.{key}": value for key, value in backend["args"].items()},
+        **{f"{backend['name']}.{key}": value for key, value in _mapping(backend["args"]).items()},
     }
     return TestRecord(
         nodeid=record["nodeid"],
-        cell=record.get("cell", f"{model['name']}-{backend['name']}-{mode}"),
+        cell=_text(record.get("cell", f"{model['name']}-{backend['name']}-{mode}")),
         subject=subject,
-        workload=record["workload"],
-        environment=record["environment"],
+        workload=_mapping(record["workload"]),
+        environment=_environment(record["environment"]),
         metrics={key: _observation(metrics[key]) for key in judged},
-        limits=record.get("gate", {}),
+        limits=_limits(record.get("gate", {})),
     )
 
 
 def _observation(metric: Mapping[str, Any]) -> Observation:
-    value = float(metric["p50"])
+    value = _number(metric["p50"])
+    if metric["better"] not in ("lower", "higher") or metric["kind"] not in _KINDS:
+        raise ValueError(f"better {metric['better']!r}, kind {metric['kind']!r}")
+    quality = metric["kind"] == QUALITY
     return Observation(
         value=value,
-        n=metric["n"],
-        unit=metric["unit"],
+        n=int(_number(metric["n"])),
+        unit=_text(metric["unit"]),
         better=metric["better"],
         kind=metric["kind"],
-        spread=(metric["p90"] - value) / value if value else 0.0,
-        samples=tuple(metric["samples"]) if metric["kind"] == QUALITY else (),
+        spread=(_number(metric["p90"]) - value) / value if value else 0.0,
+        samples=tuple(_number(sample) for sample in metric["samples"]) if quality else (),
     )
+
+
+def _environment(value: Any) -> Mapping[str, Any]:
+    """Checked as deep as the gate looks into it."""
+    found = _mapping(value)
+    for key in ("gpus", "accelerators"):
+        cards = found.get(key) or []
+        if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+            raise TypeError(f"{key} is no list of devices")
+    _mapping(found.get("packages") or {})
+    conditions = _mapping(found.get("conditions") or {})
+    for name in ("swapped_mib", "steal_share", "other_cores", "other_gpu_processes"):
+        _number(conditions.get(name) or 0)
+    throttling = conditions.get("throttling") or []
+    if not isinstance(throttling, list) or not all(isinstance(r, str) for r in throttling):
+        raise TypeError("throttling is no list of reasons")
+    return found
+
+
+def _limits(value: Any) -> Mapping[str, Any]:
+    """Numbers, or numbers by metric."""
+    found = _mapping(value)
+    for limit in found.values():
+        for number in limit.values() if isinstance(limit, dict) else (limit,):
+            if not 0 < _number(number) < 1:
+                raise ValueError(f"{number!r} is no share between 0 and 1")
+    return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[StoredRun], list[str]]:

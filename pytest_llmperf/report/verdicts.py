@@ -13,6 +13,7 @@ from ..gate.verdict import CellVerdict, Judgement, Verdict, worst_first
 
 _HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", "90 % interval", "n"]
 _MOST_LINES = 20
+_MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
 MARK = "<!-- pytest-llmperf verdict -->"
 """First line of the markdown: by it a workflow finds its own comment again."""
 
@@ -40,15 +41,19 @@ def markdown(judgement: Judgement) -> str:
     for cell in worst_first(changed):
         lines.append(f"- **{cell.verdict.value}**: `{cell.nodeid}` {cell.metric} {_sentence(cell)}")
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
-    lines += _folded(f"{len(undecided)} undecided", [f"- {line}" for line in _reasons(undecided)])
+    reasons = _limited([f"- {line}" for line in _reasons(undecided)])
+    lines += _folded(f"{len(undecided)} undecided", reasons)
     lines += _folded("Everything else that has to be said", _rest(judgement, prefix="- "))
+    rows = worst_first(judgement.cells)
     table = tabulate(
-        [_row(c) for c in worst_first(judgement.cells)],
+        [[text.replace("|", "\\|") for text in _row(c)] for c in rows[:_MOST_ROWS]],
         _HEADERS,
         tablefmt="github",
         disable_numparse=True,
     )
-    lines += _folded(f"All {len(judgement.cells)} cells", [table, "", "Change: + is worse."])
+    lines += _folded(
+        f"All {len(judgement.cells)} cells", [table, *_left_out(rows), "", "Change: + is worse."]
+    )
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -136,6 +141,11 @@ def _rest(judgement: Judgement, prefix: str) -> list[str]:
     lines += _limited([f"gone: {nodeid} is in the baseline alone" for nodeid in judgement.gone])
     lines += _limited([f"note: {line}" for line in judgement.notes])
     return [prefix + line for line in lines]
+
+
+def _left_out(rows: Sequence[CellVerdict]) -> list[str]:
+    rest = len(rows) - _MOST_ROWS
+    return ["", f"... and {rest} more, in verdict.json"] if rest > 0 else []
 
 
 def _limited(lines: Sequence[str]) -> list[str]:

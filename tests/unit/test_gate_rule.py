@@ -19,6 +19,11 @@ THREE = {
 PLACES = {cell: Place(f"test_{cell}", "ttft") for cell in THREE}
 
 
+def paired(differences, places, first):
+    """Every cell has its first pairs, so they are the beginning of its list."""
+    return rule.paired(differences, {cell: v[:first] for cell, v in differences.items()}, places)
+
+
 def expected_error(values, all_values, prior, floor=0.0015):
     """Standard error of a paired estimate, term by term as docs and research have it."""
     k = len(values) - 1
@@ -31,7 +36,7 @@ def expected_error(values, all_values, prior, floor=0.0015):
 def test_a_paired_effect_is_the_one_that_was_computed_by_hand():
     # chi2's median at 2 degrees of freedom is 2 ln 2, so s0^2 = 4e-4 / ln 2 = 5.7708e-4;
     # a: s~^2 = (3 * 5.7708e-4 + 2 * 1e-4) / 5 = 3.8625e-4, and se = sqrt(s~^2 / 3).
-    effect = rule.paired(THREE, PLACES, first=3)["a"]
+    effect = paired(THREE, PLACES, first=3)["a"]
     assert effect.estimate == pytest.approx(0.06)
     assert effect.df == 5
     assert effect.n == 3
@@ -42,7 +47,7 @@ def test_a_paired_effect_is_the_one_that_was_computed_by_hand():
 
 @pytest.mark.parametrize("cell", ["a", "b", "c"])
 def test_paired_effects_are_those_of_an_independent_computation(cell):
-    effect = rule.paired(THREE, PLACES, first=3)[cell]
+    effect = paired(THREE, PLACES, first=3)[cell]
     error = expected_error(THREE[cell], THREE.values(), prior=3)
     mean = statistics.fmean(THREE[cell])
     assert effect.error == pytest.approx(error)
@@ -55,7 +60,7 @@ def test_paired_effects_are_those_of_an_independent_computation(cell):
 def test_a_suite_of_one_test_borrows_no_variance():
     cells = {"ttft": THREE["a"], "tpot": THREE["c"]}
     places = {metric: Place("test_x", metric) for metric in cells}
-    effect = rule.paired(cells, places, first=3)["ttft"]
+    effect = paired(cells, places, first=3)["ttft"]
     assert effect.df == 2
     assert effect.error == pytest.approx(math.sqrt(1e-4 / 3))
     plain = stats.ttest_1samp(THREE["a"], 0.0, alternative="greater")
@@ -64,7 +69,7 @@ def test_a_suite_of_one_test_borrows_no_variance():
 
 def test_the_typical_variance_is_worth_no_more_than_the_other_tests():
     cells = {"a": THREE["a"], "b": THREE["b"]}
-    effect = rule.paired(cells, PLACES, first=3)["a"]
+    effect = paired(cells, PLACES, first=3)["a"]
     # One other test with three pairs: two degrees of freedom.
     assert effect.df == 2 + 2
     assert effect.error == pytest.approx(expected_error(cells["a"], cells.values(), prior=2))
@@ -73,8 +78,8 @@ def test_the_typical_variance_is_worth_no_more_than_the_other_tests():
 def test_metrics_share_no_variance():
     noisy = {f"noisy {cell}": [10 * v for v in values] for cell, values in THREE.items()}
     places = {cell: Place(cell.removeprefix("noisy "), cell.startswith("noisy")) for cell in noisy}
-    both = rule.paired({**THREE, **noisy}, {**PLACES, **places}, first=3)
-    alone = rule.paired(THREE, PLACES, first=3)
+    both = paired({**THREE, **noisy}, {**PLACES, **places}, first=3)
+    alone = paired(THREE, PLACES, first=3)
     assert {cell: both[cell] for cell in THREE} == alone
     for cell in THREE:
         assert both[f"noisy {cell}"].error == pytest.approx(10 * alone[cell].error)
@@ -83,8 +88,8 @@ def test_metrics_share_no_variance():
 
 def test_the_typical_variance_comes_from_the_first_pairs_alone():
     longer = {**THREE, "a": [*THREE["a"], 0.3, -0.2, 0.25, -0.3, 0.2]}
-    effects = rule.paired(longer, PLACES, first=3)
-    assert effects["b"] == rule.paired(THREE, PLACES, first=3)["b"]
+    effects = paired(longer, PLACES, first=3)
+    assert effects["b"] == paired(THREE, PLACES, first=3)["b"]
     typical = 4e-4 / math.log(2)
     shrunk = (3 * typical + 7 * statistics.variance(longer["a"])) / 10
     assert effects["a"].df == 10
@@ -93,17 +98,17 @@ def test_the_typical_variance_comes_from_the_first_pairs_alone():
 
 def test_a_paired_error_has_a_floor():
     same = {cell: [0.02, 0.02, 0.02] for cell in THREE}
-    effect = rule.paired(same, PLACES, first=3)["a"]
+    effect = paired(same, PLACES, first=3)["a"]
     assert effect.error == 0.0015
     assert effect.p_worse == pytest.approx(stats.t.sf(0.02 / 0.0015, 5))
 
 
 def test_a_cell_with_one_pair_has_no_effect():
-    assert set(rule.paired({**THREE, "b": [0.5]}, PLACES, first=3)) == {"a", "c"}
+    assert set(paired({**THREE, "b": [0.5]}, PLACES, first=3)) == {"a", "c"}
 
 
 def test_no_cells_give_no_effects():
-    assert rule.paired({}, {}, first=3) == {}
+    assert paired({}, {}, first=3) == {}
     assert rule.against_history({}, {}, {}) == {}
     assert rule.significant({}) == set()
 
@@ -216,7 +221,7 @@ def clean_suites(pairs, seed):
 
 
 def test_clean_suites_of_pairs_are_red_in_5_of_100_cases_at_most():
-    found = [bool(red(rule.paired(suite, AT, first=5))) for suite in clean_suites(5, seed=1)]
+    found = [bool(red(paired(suite, AT, first=5))) for suite in clean_suites(5, seed=1)]
     assert statistics.fmean(found) <= 0.05
 
 
@@ -224,10 +229,10 @@ def test_a_regression_of_the_printed_size_is_found_in_about_80_of_100_cases():
     found = []
     for suite in clean_suites(5, seed=2):
         slowed = CELLS[0]
-        effect = rule.paired(suite, AT, first=5)[slowed]
+        effect = paired(suite, AT, first=5)[slowed]
         size = math.log1p(rule.detectable(effect, len(CELLS), min_effect=0.03))
         changed = {**suite, slowed: [value + size for value in suite[slowed]]}
-        found.append(slowed in red(rule.paired(changed, AT, first=5)))
+        found.append(slowed in red(paired(changed, AT, first=5)))
     assert 0.7 <= statistics.fmean(found) <= 0.9
 
 
@@ -238,7 +243,7 @@ def test_clean_suites_of_one_test_are_red_in_5_of_100_cases_at_most():
     found = []
     for _ in range(1000):
         values = random.standard_normal((4, 3)) * 0.05 + random.standard_normal(3) * 0.15
-        effects = rule.paired(dict(zip(cells, values.tolist(), strict=True)), AT, first=3)
+        effects = paired(dict(zip(cells, values.tolist(), strict=True)), AT, first=3)
         assert effects[cells[0]].df == 2
         found.append(bool(red(effects)))
     standard_error = math.sqrt(0.05 * 0.95 / 1000)
