@@ -40,6 +40,10 @@ from pytest_llmperf.options import default_cache_dir
 from pytest_llmperf.workload import Request, Workload
 
 INPUT_LEN = 32
+AGAINST = {
+    "transformers": "transformers: a plain synchronized generate",
+    "vllm": "vLLM: vllm bench latency",
+}
 TEST = """
 def test_e2e(llm, llm_benchmark):
     llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size={batch_size})
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the seconds of each call")
     cores = parser.add_mutually_exclusive_group()
     cores.add_argument("--separate-core", action="store_true", help="theirs as by default (vllm)")
     cores.add_argument("--same-engine", action="store_true", help="one engine for both (vllm)")
@@ -88,6 +93,9 @@ def main() -> None:
     if options.same_engine:
         pairs = one_vllm_pairs
     ours, theirs = pairs(spec, options)
+    if options.json:
+        data = {"against": AGAINST[options.engine], "ours": ours, "theirs": theirs}
+        options.json.write_text(json.dumps(data) + "\n")
     report(options.engine, ours, theirs)
 
 

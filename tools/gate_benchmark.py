@@ -98,9 +98,8 @@ def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
 
 
 def collect(file: Path, runs: Sequence[Path]) -> None:
-    """A recording of stored runs, in the order in which they ran."""
+    """A recording of stored runs, in the order in which they are given."""
     read = [read_process(run) for run in runs]
-    read.sort(key=lambda pair: pair[0]["started_at"])
     save(file, [process for process, _ in read], read[-1][1])
     print(f"{len(read)} processes: {file}")
 

@@ -1,6 +1,7 @@
 """Writes the tables of docs/gpu.md from the stored runs in docs/data/.
 
     python tools/gpu_tables.py
+    python tools/gpu_tables.py keep NAME RUN.json      # add a stored run to docs/data/
 
 The stored runs are pytest-benchmark files as the suite wrote them, their primary entries only and
 without the samples of itl (one a token).
@@ -9,10 +10,15 @@ without the samples of itl (one a token).
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
+from gate_benchmark import load, variation
+from scipy import stats
 from tabulate import tabulate
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -25,6 +31,9 @@ ARTICLE = {
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["keep"]:
+        keep(sys.argv[2], Path(sys.argv[3]))
+        return
     latency = records("h100-phi-2-latency") + records("h100-mistral-7b-latency")
     throughput = records("h100-phi-2-throughput")
     tables = {
@@ -33,6 +42,15 @@ def main() -> None:
         "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
         "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
         "batch": batches(throughput),
+        "scaling": scaling(
+            [
+                record
+                for name in ("transformers-1", "transformers-2", "vllm-1")
+                for record in records(f"h200-mistral-7b-{name}")
+            ]
+        ),
+        "paired": paired(("vllm", "transformers")),
+        "noise": noise(DOCS / "data" / "h200-phi-2-vllm-noise.json"),
     }
     page = DOCS / "gpu.md"
     text = page.read_text("utf-8")
@@ -42,6 +60,17 @@ def main() -> None:
         if found != 1:
             raise SystemExit(f"{page}: no place for the table {name!r}")
     page.write_text(text, encoding="utf-8")
+
+
+def keep(name: str, run: Path) -> None:
+    data = json.loads(run.read_text("utf-8"))
+    entries = data["benchmarks"]
+    data["benchmarks"] = [e for e in entries if "metrics" in e["extra_info"].get("llmperf", {})]
+    for entry in data["benchmarks"]:
+        entry["stats"].pop("data", None)
+        for metric in entry["extra_info"]["llmperf"]["metrics"].values():
+            metric["samples"] = [float(f"{sample:.6g}") for sample in metric["samples"]]
+    (DOCS / "data" / f"{name}.json").write_text(json.dumps(data) + "\n", encoding="utf-8")
 
 
 def records(name: str) -> list[dict[str, Any]]:
@@ -143,6 +172,52 @@ def batches(found: list[dict[str, Any]]) -> str:
     headers = ["batch", "transformers tokens/s", "vLLM tokens/s", "ratio"]
     headers += ["transformers tpot ms", "vLLM tpot ms"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def scaling(found: list[dict[str, Any]]) -> str:
+    rows = []
+    for record in found:
+        pool = record["metrics"].get("kv_cache_memory", {}).get("p50", 0)
+        rows.append(
+            [
+                re.search(r"\[mistral-7b-(.*)-out", record["nodeid"])[1],
+                record["workload"]["batch_size"],
+                f"{p50(record, 'ttft') * 1e3:.1f}",
+                f"{p50(record, 'tpot') * 1e3:.2f}",
+                f"{p50(record, 'output_throughput'):,.0f}",
+                spread(record, "output_throughput"),
+                f"{p50(record, 'peak_memory') - pool:,.0f}",
+            ]
+        )
+    headers = ["cell", "batch", "ttft ms", "tpot ms", "tokens/s", "+-", "peak less pool MiB"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def paired(engines: tuple[str, ...]) -> str:
+    """From tools/compare_with_engines.py --json: ours over theirs, Student's t over log-ratios."""
+    rows = []
+    for engine in engines:
+        data = json.loads((DOCS / "data" / f"h200-paired-{engine}.json").read_text("utf-8"))
+        logs = [math.log(a / b) for a, b in zip(data["ours"], data["theirs"], strict=True)]
+        half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+        mean = statistics.fmean(logs)
+        rows.append(
+            [
+                data["against"],
+                f"{statistics.median(data['ours']):.4f}",
+                f"{statistics.median(data['theirs']):.4f}",
+                f"{math.exp(mean):.3f}",
+                f"{math.exp(mean - half):.3f} to {math.exp(mean + half):.3f}",
+                len(logs),
+            ]
+        )
+    headers = ["against", "e2e s, ours", "theirs", "paired ratio", "95 % interval", "pairs"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def noise(path: Path) -> str:
+    headers = ["metric", "within a process", "between processes", "neighbours"]
+    return str(tabulate(variation(load(path)), headers, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":
