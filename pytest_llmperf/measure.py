@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from .workload import Request, Workload
 
 Progress = Callable[[str, int, int], None]
 """Called before a round with its phase (``warm-up`` or ``round``), its number from 1, and how many."""
+
+
+_PROBES = 3
+_CACHED = 1.5
+"""How much longer a new prompt has to take: three stalls in a row do not happen, a cache does."""
 
 
 class InvalidMeasurement(Exception):
@@ -58,7 +64,7 @@ def measure(
     """Run a workload: warm-up rounds unmeasured, then the rounds, each checked.
 
     Raises:
-        InvalidMeasurement: a request came back with other tokens than it had to.
+        InvalidMeasurement: a request came back with other tokens than it had to, or from a cache.
     """
     encode = encoder(backend, info)
     canary_before = canary.run(info.device)
@@ -79,9 +85,40 @@ def measure(
     # Before the canary, whose memory is not the engine's.
     peak_memory = backend.peak_memory()
     canary_after = canary.run(info.device)
+    if workload.prompt is not None:
+        check_no_hidden_cache(backend, info, workload, rounds)
     return Measurement(
         tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after)
     )
+
+
+def check_no_hidden_cache(
+    backend: Backend, info: EngineInfo, workload: Workload, rounds: Sequence[RoundTrace]
+) -> None:
+    """Raise InvalidMeasurement when prompts that the engine has never seen take much longer.
+
+    A prompt that every round repeats is answered by a prefix cache, if there is one, and not every
+    engine says so. Random prompts of the same length cannot be.
+    """
+    repeated = rounds[0].requests
+    fresh = Workload(
+        output_len=1, input_len=repeated[0].input_tokens, batch_size=workload.batch_size
+    )
+    probes = [
+        _mean_ttft(backend.generate(fresh.requests(i, backend.encode, info.vocabulary)))
+        for i in range(_PROBES)
+    ]
+    slowest = max(_mean_ttft(r.requests) for r in rounds)
+    if min(probes) > _CACHED * slowest:
+        raise InvalidMeasurement(
+            f"ttft is at most {slowest * 1e3:.1f} ms for the test's prompt and at least "
+            f"{min(probes) * 1e3:.1f} ms for prompts of the same length that are new: a prefix cache "
+            "answers"
+        )
+
+
+def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
+    return statistics.fmean(trace.first - trace.submitted for trace in traces)
 
 
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:

@@ -31,7 +31,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pytest_llmperf.gate import history, pairs
-from pytest_llmperf.gate.limits import LimitSettings
+from pytest_llmperf.gate.limits import MUST_SEE, LimitSettings
 from pytest_llmperf.gate.stored import Observation, StoredRun, TestRecord
 from pytest_llmperf.gate.verdict import Judgement, Verdict
 from pytest_llmperf.metrics import METRICS, Metric
@@ -205,13 +205,14 @@ def evaluate(file: Path, suites: int) -> None:
         print(f"too few for the rules: they need {LEAST_PROCESSES} processes")
         return
     rows = []
-    for name, count, rule in (
-        ("ab, 3 + 5 pairs", suites, ab_rule),
-        (f"history, {HISTORY_JOBS} jobs, {RESTARTS} restarts", suites, history_rule),
-        ("stock mean:5%, one run against one", suites, stock_rule),
+    for name, rule in (
+        ("ab, 3 + 5 pairs", ab_rule),
+        (f"history, {HISTORY_JOBS} jobs, {RESTARTS} restarts", history_rule),
+        ("stock mean:5%, one run against one", stock_rule),
     ):
-        rows.append([name, *figures(recording, rule, count)])
+        rows.append([name, *figures(recording, rule, suites)])
     headers = ["rule", "clean suites red", *(f"{e:.0%} found" for e in EFFECTS)]
+    headers += ["must-see passed", "found at its detectable size"]
     print()
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
@@ -237,21 +238,49 @@ def variation(recording: Recording) -> list[list[str]]:
     return found
 
 
-Rule = Callable[[Recording, random.Random, Cell | None, float], set[Cell]]
-"""Recording, source of chance, the slowed cell (None: nothing), its slowdown -> regressed cells."""
+@dataclass(frozen=True)
+class Answer:
+    """What a rule says of one comparison."""
+
+    regressed: set[Cell]
+    passed: set[Cell]
+    detectable: dict[Cell, float]
+    """What it says that it could have seen; empty for a rule that does not say."""
+
+
+Rule = Callable[[Recording, random.Random, Cell | None, float], Answer]
+"""Recording, source of chance, the slowed cell (None: nothing), its slowdown."""
 
 
 def figures(recording: Recording, rule: Rule, suites: int) -> list[str]:
     source = random.Random(1)
-    red = sum(bool(rule(recording, source, None, 0.0)) for _ in range(suites))
+    red = sum(bool(rule(recording, source, None, 0.0).regressed) for _ in range(suites))
     found = [with_error(red, suites)]
+    must_see = MUST_SEE["history" if rule is history_rule else "pairs"]
+    passed = 0
     for effect in EFFECTS:
         hits = 0
         for _ in range(suites):
             cell = source.choice(recording.cells)
-            hits += cell in rule(recording, source, cell, effect)
+            answer = rule(recording, source, cell, effect)
+            hits += cell in answer.regressed
+            passed += effect == must_see and cell in answer.passed
         found.append(with_error(hits, suites))
-    return found
+    if rule is stock_rule:
+        return [*found, "", ""]
+    return [*found, with_error(passed, suites), at_detectable(recording, rule, suites)]
+
+
+def at_detectable(recording: Recording, rule: Rule, suites: int) -> str:
+    """Slowed by just what a clean comparison of the same processes says that it could have seen."""
+    hits = total = 0
+    for seed in range(suites):
+        cell = random.Random(seed).choice(recording.cells)
+        size = rule(recording, random.Random(seed), None, 0.0).detectable.get(cell)
+        if size is not None and size < 1:
+            total += 1
+            hits += cell in rule(recording, random.Random(seed), cell, size).regressed
+    return with_error(hits, total) if total else ""
 
 
 def with_error(count: int, total: int) -> str:
@@ -261,7 +290,7 @@ def with_error(count: int, total: int) -> str:
 
 def ab_rule(
     recording: Recording, source: random.Random, slowed: Cell | None, effect: float
-) -> set[Cell]:
+) -> Answer:
     """The gate of record, as ``pytest-llmperf ab`` goes about it."""
     starts = range(0, len(recording.runs) - 1, 2)
     chosen = source.sample(starts, pairs.FIRST_PAIRS + pairs.MORE_PAIRS)
@@ -277,12 +306,12 @@ def ab_rule(
         for p in dealt[pairs.FIRST_PAIRS :]
         if tests
     ]
-    return regressed(pairs.judge(first + more, LimitSettings()))
+    return answer_of(pairs.judge(first + more, LimitSettings()))
 
 
 def history_rule(
     recording: Recording, source: random.Random, slowed: Cell | None, effect: float
-) -> set[Cell]:
+) -> Answer:
     """A new job against past jobs; a job is some neighbouring processes."""
     jobs = [
         [replace(run, job_id=f"job{start}") for run in recording.runs[start : start + RESTARTS]]
@@ -291,12 +320,12 @@ def history_rule(
     chosen = source.sample(jobs, HISTORY_JOBS + 1)
     past = [run for job in chosen[:-1] for run in job]
     new = [slow(run, slowed, effect) for run in chosen[-1]]
-    return regressed(history.judge(past, new, LimitSettings()))
+    return answer_of(history.judge(past, new, LimitSettings()))
 
 
 def stock_rule(
     recording: Recording, source: random.Random, slowed: Cell | None, effect: float
-) -> set[Cell]:
+) -> Answer:
     """Mean over the rounds of one process against another's, as pytest-benchmark compares them."""
     a, b = source.sample(recording.samples, 2)
     found = set()
@@ -305,7 +334,7 @@ def stock_rule(
         after *= 1 + effect if cell == slowed else 1
         if after > before * (1 + STOCK_LIMIT):
             found.add(cell)
-    return found
+    return Answer(found, set(recording.cells) - found, {})
 
 
 def lower_mean(cell: Cell, values: Sequence[float]) -> float:
@@ -329,13 +358,18 @@ def only(run: StoredRun, tests: set[str]) -> StoredRun:
     return replace(run, tests={name: test for name, test in run.tests.items() if name in tests})
 
 
-def regressed(judgement: Judgement) -> set[Cell]:
+def answer_of(judgement: Judgement) -> Answer:
     """Timing cells alone: an exact one has no noise to resample."""
-    return {
-        (cell.nodeid, cell.metric)
-        for cell in judgement.of(Verdict.REGRESSION)
-        if METRICS[cell.metric].kind == "timing"
+    timing = [cell for cell in judgement.cells if METRICS[cell.metric].kind == "timing"]
+    by_verdict = {
+        verdict: {(c.nodeid, c.metric) for c in timing if c.verdict is verdict}
+        for verdict in Verdict
     }
+    return Answer(
+        by_verdict[Verdict.REGRESSION],
+        by_verdict[Verdict.PASS],
+        {(c.nodeid, c.metric): c.detectable for c in timing if c.detectable is not None},
+    )
 
 
 if __name__ == "__main__":

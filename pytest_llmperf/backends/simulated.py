@@ -48,6 +48,8 @@ class Program:
     stop_at: int = -1
     """Output tokens after which a request ends early."""
     cached_tokens: int = 0
+    hidden_cache: int = 0
+    """1: a prompt that was seen before has a tenth of its ttft, and nobody says so."""
     chunk: int = 1
     """Tokens that arrive together; above 1, token boundaries are unknown."""
 
@@ -81,6 +83,7 @@ class SimulatedBackend(Backend):
         self._program = program = Program.from_args(spec.args)
         _ask_for_exact_timers()
         self._served = 0
+        self._seen: set[tuple[int, ...]] = set()
         # A seed alone would give every process the same luck: where processes are to differ, the pid
         # tells them apart.
         who = f"/{os.getpid()}" if program.run_jitter else ""
@@ -109,6 +112,10 @@ class SimulatedBackend(Backend):
         factor = self._factor * _log_normal(self._round_random, program.jitter)
         longest = max(len(request.prompt_ids) for request in requests)
         first = (program.ttft + program.ttft_per_input_token * longest) * factor
+        prompts = {request.prompt_ids for request in requests}
+        if program.hidden_cache and prompts <= self._seen:
+            first /= 10
+        self._seen |= prompts
         step = program.tpot * (1 + program.batch_penalty * (len(requests) - 1)) * factor
         lengths = [self._length(request) for request in requests]
         times: list[list[float]] = [[] for _ in requests]

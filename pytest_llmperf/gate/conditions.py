@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .stored import TestRecord
 
 STEAL_SHARE = 0.02
 """Of the cores' time, taken by the hypervisor for other guests."""
+CANARY_SHIFT = 0.03
 OTHERS_SHARE = 0.25
 """Of one core, used by processes that are not the engine's or pytest's."""
 _HARMFUL_THROTTLING = (
@@ -45,6 +47,30 @@ def disturbances(test: TestRecord) -> list[str]:
     throttling = [r for r in state.get("throttling") or () if r not in ("gpu_idle", "none")]
     found += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]
     return found
+
+
+def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]) -> list[str]:
+    """Phrases for a reference work that took another time on the candidate's side.
+
+    It is the machine that changed then, and not the engine alone.
+    """
+    found = []
+    sides = [_canaries(baseline), _canaries(candidate)]
+    for key in sides[0].keys() & sides[1].keys():
+        before, after = (statistics.median(side[key]) for side in sides)
+        shift = after / before - 1 if before > 0 else 0.0
+        if abs(shift) > CANARY_SHIFT:
+            work = "arithmetic" if key == "compute_s" else "memory"
+            found.append(f"the machine's own {work} took {shift:+.0%} of time (canary)")
+    return sorted(found)
+
+
+def _canaries(tests: Iterable[TestRecord]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for test in tests:
+        for key, seconds in (test.environment.get("canary") or {}).items():
+            found.setdefault(key, []).extend(seconds)
+    return {key: seconds for key, seconds in found.items() if seconds}
 
 
 def _conditions(test: TestRecord) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from . import exact, rule, timing
 from .cells import Key, all_tests, badness, worse_by
 from .comparable import differences, soft_differences
-from .conditions import disturbances, problem
+from .conditions import canary_shift, disturbances, problem
 from .limits import LimitSettings
 from .stored import QUALITY, Observation, StoredRun, TestRecord
 from .verdict import CellVerdict, Judgement, Verdict
@@ -62,11 +62,13 @@ def judge(
     cells: list[_Cell] = []
     verdicts: list[CellVerdict] = []
     left_out: Counter[str] = Counter()
+    of_baseline: list[TestRecord] = []
     for nodeid, test in tests.items():
         if nodeid not in known:
             continue
         usable, reasons = _usable(past, test)
         left_out.update(reasons)
+        of_baseline += [run.tests[nodeid] for run in usable[-WINDOW:]]
         new = [run.tests[nodeid] for run in candidate if nodeid in run.tests]
         for metric in test.metrics:
             cell = _cell(test, metric, new, usable, (anchors or {}).get((nodeid, metric), ""))
@@ -84,7 +86,7 @@ def judge(
         new=tuple(sorted(set(tests) - set(known))),
         gone=tuple(sorted(set(past[-1].tests) - set(tests))) if past else (),
         failures=tuple(problems),
-        notes=tuple(_notes(tests, known, left_out)),
+        notes=tuple(_notes(tests, known, left_out, of_baseline)),
         settings={"window": WINDOW, "least_jobs": LEAST_JOBS, "runs": len(past)},
     )
 
@@ -200,13 +202,17 @@ def _median(observations: Sequence[Observation]) -> float:
 
 
 def _notes(
-    tests: Mapping[str, TestRecord], known: Mapping[str, TestRecord], left_out: Counter[str]
+    tests: Mapping[str, TestRecord],
+    known: Mapping[str, TestRecord],
+    left_out: Counter[str],
+    baseline: Sequence[TestRecord],
 ) -> list[str]:
     lines = [
         f"left out of the baseline, {n} {'measurement' if n == 1 else 'measurements'}: {reason}"
         for reason, n in left_out.most_common(5)
     ]
     phrases = [phrase for test in tests.values() for phrase in disturbances(test)]
+    phrases += canary_shift(baseline, tests.values())
     other = [
         phrase
         for nodeid, test in tests.items()

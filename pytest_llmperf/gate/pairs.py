@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from . import exact, quality, rule, timing
 from .cells import Key, MatchedTest, all_tests, badness, match, median, worse_by
 from .comparable import differences, soft_differences
-from .conditions import disturbances, pair_problem
+from .conditions import canary_shift, disturbances, pair_problem
 from .limits import LimitSettings
 from .stored import QUALITY, Observation, StoredRun, TestRecord
 from .verdict import CellVerdict, Judgement, Verdict
@@ -265,6 +265,11 @@ def _notes(
         for test in matched
         if test.candidate_id != test.baseline_id
     ]
+    shift = canary_shift(
+        [test for pair in pairs for test in pair.baseline.tests.values()],
+        [test for pair in pairs for test in pair.candidate.tests.values()],
+    )
+    lines += [f"{names[1]}: {phrase}" for phrase in shift]
     other: list[str] = []
     for pair in pairs:
         for test in matched:

@@ -204,6 +204,11 @@ def _environment(value: Any) -> Mapping[str, Any]:
         if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
             raise TypeError(f"{key} is no list of devices")
     _mapping(found.get("packages") or {})
+    for seconds in _mapping(found.get("canary") or {}).values():
+        if not isinstance(seconds, list):
+            raise TypeError("canary is no list of seconds")
+        for value in seconds:
+            _number(value)
     conditions = _mapping(found.get("conditions") or {})
     for name in ("swapped_mib", "steal_share", "other_cores", "other_gpu_processes"):
         _number(conditions.get(name) or 0)

@@ -120,3 +120,34 @@ def test_a_failed_budget_fails_the_test_and_is_stored_all_the_same(pytester, llm
     """)
     llm_pytest("--benchmark-autosave", ttft=0.05).assert_outcomes(failed=1)
     assert list(records()) == [f"test_x[{CELL}]"]
+
+
+def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, records):
+    pytester.makepyfile(
+        """
+        def test_same_prompt(llm, llm_benchmark):
+            llm_benchmark(llm, prompt="the same words", output_len=4)
+
+        def test_new_prompts(llm, llm_benchmark):
+            llm_benchmark(llm, input_len=14, output_len=4)
+        """
+    )
+    run = llm_pytest("--benchmark-autosave", hidden_cache=1)
+    run.assert_outcomes(passed=1, failed=1)
+    run.stdout.re_match_lines(
+        [
+            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: a prefix cache answers"
+        ]
+    )
+    assert list(records()) == [f"test_new_prompts[{CELL}]"]
+
+
+def test_the_same_prompt_without_a_cache_is_measured(pytester, llm_pytest, records):
+    pytester.makepyfile(
+        """
+        def test_same_prompt(llm, llm_benchmark):
+            llm_benchmark(llm, prompt="the same words", output_len=4)
+        """
+    )
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
+    assert list(records()) == [f"test_same_prompt[{CELL}]"]

@@ -418,6 +418,17 @@ def test_what_disturbed_a_side_is_a_note_with_its_number_of_runs(stored_test, pa
     }
 
 
+def test_a_machine_that_was_slower_itself_is_a_note(stored_test, pairs):
+    def canary(seconds):
+        return {"canary": {"compute_s": [0.010, 0.010], "copy_s": [seconds, seconds]}}
+
+    base = [[stored_test(ttft=0.1, environment=canary(0.020))] for _ in range(3)]
+    head = [[stored_test(ttft=0.1, environment=canary(0.021))] for _ in range(3)]
+    assert paired.judge(pairs(base, head), LimitSettings()).notes == (
+        "head: the machine's own memory took +5% of time (canary)",
+    )
+
+
 def test_values_that_are_not_positive_have_no_verdict(one_metric):
     cell = one_metric("ttft", [0.0, 0.0, 0.1], [0.1, 0.1, 0.1])
     assert cell.verdict is Verdict.NOT_COMPARABLE

@@ -165,7 +165,21 @@ def test_no_random_prompt_is_seen_twice():
 def test_a_text_prompt_is_tokenized_by_the_engine():
     backend = FakeBackend()
     measure(backend, INFO, Workload(2, prompt="ab", batch_size=2, rounds=1, warmup=0), silent)
-    assert backend.seen == [[(97, 98), (97, 98)]]
+    assert backend.seen[0] == [(97, 98), (97, 98)]
+
+
+def test_a_repeated_prompt_is_compared_with_new_ones_of_its_length():
+    backend = FakeBackend()
+    measure(backend, INFO, Workload(2, prompt="abc", batch_size=2, rounds=1, warmup=0), silent)
+    fresh = [ids for prompts in backend.seen[1:] for ids in prompts]
+    assert len(fresh) == len(set(fresh)) == 6
+    assert {len(ids) for ids in fresh} == {3}
+
+
+def test_random_prompts_need_no_comparison():
+    backend = FakeBackend()
+    measure(backend, INFO, Workload(2, input_len=3, rounds=2, warmup=0), silent)
+    assert len(backend.seen) == 2
 
 
 def test_without_a_tokenizer_a_word_is_one_stable_token():
