@@ -40,7 +40,6 @@ SUITE = Path(__file__).resolve().parent / "gate_suite.py"
 EFFECTS = (0.03, 0.05, 0.10)
 STOCK_LIMIT = 0.05
 HISTORY_JOBS, RESTARTS = 10, 3
-LEAST_PROCESSES = (HISTORY_JOBS + 1) * RESTARTS
 Cell = tuple[str, str]
 
 
@@ -201,16 +200,14 @@ def evaluate(file: Path, suites: int) -> None:
     print(
         tabulate(variation(recording), ["metric", "within", "between", "pairs"], tablefmt="github")
     )
-    if len(recording.runs) < LEAST_PROCESSES:
-        print(f"too few for the rules: they need {LEAST_PROCESSES} processes")
-        return
     rows = []
     for name, rule in (
         ("ab, 3 + 5 pairs", ab_rule),
         (f"history, {HISTORY_JOBS} jobs, {RESTARTS} restarts", history_rule),
         ("stock mean:5%, one run against one", stock_rule),
     ):
-        rows.append([name, *figures(recording, rule, suites)])
+        if len(recording.runs) >= LEAST_PROCESSES[rule]:
+            rows.append([name, *figures(recording, rule, suites)])
     headers = ["rule", "clean suites red", *(f"{e:.0%} found" for e in EFFECTS)]
     headers += ["must-see passed", "found at its detectable size"]
     print()
@@ -370,6 +367,13 @@ def answer_of(judgement: Judgement) -> Answer:
         by_verdict[Verdict.PASS],
         {(c.nodeid, c.metric): c.detectable for c in timing if c.detectable is not None},
     )
+
+
+LEAST_PROCESSES = {
+    ab_rule: 2 * (pairs.FIRST_PAIRS + pairs.MORE_PAIRS),
+    history_rule: (HISTORY_JOBS + 1) * RESTARTS,
+    stock_rule: 2,
+}
 
 
 if __name__ == "__main__":

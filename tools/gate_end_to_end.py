@@ -161,6 +161,7 @@ def step_times(engine: str) -> dict[str, float]:
             [*command, f"--benchmark-json={out}"],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             check=True,
         )
         entries = json.loads(out.read_text())["benchmarks"]
