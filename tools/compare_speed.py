@@ -49,7 +49,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
     print(first)
     print(
-        f"{options.runs} runs, {size / 2**20:.0f} MiB: {seconds:.2f} s, {used.ru_maxrss / 1024:.0f} MiB, "
+        f"{options.runs} runs, {size / 2**20:.0f} MiB: {seconds:.2f} s, {used.ru_maxrss // 1024} MiB, "
         f"exit code {os.waitstatus_to_exitcode(status)}"
     )
 
