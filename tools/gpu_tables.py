@@ -36,19 +36,19 @@ def main() -> None:
         return
     latency = records("h100-phi-2-latency") + records("h100-mistral-7b-latency")
     throughput = records("h100-phi-2-throughput")
+    two_gpus = [
+        record
+        for name in ("transformers-1", "transformers-2", "vllm-1")
+        for record in records(f"h200-mistral-7b-{name}")
+    ]
     tables = {
         "device": device_line(latency + throughput),
         "article": article(latency),
         "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
         "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
         "batch": batches(throughput),
-        "scaling": scaling(
-            [
-                record
-                for name in ("transformers-1", "transformers-2", "vllm-1")
-                for record in records(f"h200-mistral-7b-{name}")
-            ]
-        ),
+        "device-h200": device_line(two_gpus),
+        "scaling": scaling(two_gpus),
         "paired": paired(("vllm", "transformers")),
         "noise": noise(DOCS / "data" / "h200-phi-2-vllm-noise.json"),
     }
