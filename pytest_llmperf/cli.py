@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from . import __version__
@@ -33,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A folder that cannot be written, a program that is not there: not the 1 of a regression.
         print(f"pytest-llmperf {options.command}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except Exception:
+        # A mistake of ours; Python's own exit code for it means a regression here.
+        traceback.print_exc()
         return USAGE_ERROR
     return code
 

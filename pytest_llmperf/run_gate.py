@@ -27,6 +27,8 @@ class RunGate:
     find_storage: Callable[[], Path]
     accepted_file: Path
     _judgement: Judgement | None = field(default=None)
+    expects_tests: bool = False
+    """Whether the run has collected tests that were to be measured."""
     problem: str = ""
     """Why there is no verdict."""
 
@@ -41,8 +43,13 @@ class RunGate:
                 "--llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
             )
 
-    def check_baseline(self) -> None:
-        """Raise pytest.UsageError where there is nothing to judge by."""
+    def check_baseline(self, will_save: bool) -> None:
+        """Raise pytest.UsageError where there is nothing to judge by, or no run to accept."""
+        self.expects_tests = True
+        if self.settings.accept and not will_save:
+            raise pytest.UsageError(
+                "--llm-accept: the run has to be stored to be the new level (--benchmark-autosave)"
+            )
         if not self.storage.is_dir() or not stored.stored_files(self.storage):
             raise pytest.UsageError(
                 f"--llm-gate: no stored run in {self.storage}; save some first "
@@ -78,12 +85,12 @@ class RunGate:
                 names=(self.baseline_name, "this run"),
                 problems=problems,
             )
+            if self.settings.accept:
+                judgement = self._accept(judgement, own)
         except Exception as error:
             # This runs while pytest-benchmark saves: whatever is wrong here must not cost the run.
             self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
             return None
-        if self.settings.accept:
-            judgement = self._accept(judgement, own)
         self._judgement = judgement
         return judgement
 
@@ -112,7 +119,8 @@ class RunGate:
     def exit_status(self, judgement: Judgement | None) -> int:
         """What the run's exit status becomes when its tests have passed."""
         if judgement is None:
-            unjudged = self.problem or self.settings.strict
+            # Every test skipped is how a broken engine looks: not green.
+            unjudged = self.problem or self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
@@ -132,12 +140,15 @@ class RunGate:
         return lines
 
     def _accept(self, judgement: Judgement, own: stored.StoredRun) -> Judgement:
-        """Move the level of every regressed cell, and take the regressions out of the verdict."""
+        """Move the level of every cell that changed, and take regressions out of the verdict.
+
+        An improvement moves it, too: judged by both levels together, its loss would go unseen.
+        """
         from dataclasses import replace
 
         from .gate.verdict import Verdict
 
-        regressed = judgement.of(Verdict.REGRESSION)
+        regressed = judgement.of(Verdict.REGRESSION) + judgement.of(Verdict.IMPROVEMENT)
         if not regressed or self.settings.accept is None:
             return judgement
         accepted.add(

@@ -123,7 +123,7 @@ def read_process(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         name = ours["nodeid"].rpartition("::")[2]
         tests[name] = {
             key: [float(f"{s:.5g}") for s in ours["metrics"][key]["samples"]]
-            for key in chosen[name]
+            for key in chosen.get(name, ["load_time"])
         }
     last = records[-1]
     environment = {
@@ -136,7 +136,16 @@ def read_process(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         }
         for ours in records
     }
-    process = {"started_at": last["run"]["started_at"], "tests": tests, "conditions": conditions}
+    sizes = {
+        ours["nodeid"].rpartition("::")[2]: ours["workload"].get("batch_size", 1)
+        for ours in records
+    }
+    process = {
+        "started_at": last["run"]["started_at"],
+        "tests": tests,
+        "batch_sizes": sizes,
+        "conditions": conditions,
+    }
     return process, environment
 
 
@@ -169,7 +178,10 @@ def load(file: Path) -> Recording:
                     0.0,
                 )
                 own[name, key] = values
-            tests[name] = TestRecord(name, "cell", {}, {}, {}, observations, {})
+            workload = {"batch_size": process.get("batch_sizes", {}).get(name, 1)}
+            conditions = (process["conditions"].get(name) or {}).get("conditions") or {}
+            environment = {"conditions": conditions}
+            tests[name] = TestRecord(name, name, {}, workload, environment, observations, {})
         runs.append(
             StoredRun(
                 Path(str(number)),
@@ -281,6 +293,7 @@ def at_detectable(recording: Recording, rule: Rule, suites: int) -> str:
 
 
 def with_error(count: int, total: int) -> str:
+    """With the error of dealing; that of the recording, which is one afternoon, is larger."""
     share = count / total
     return f"{share:.1%} +- {math.sqrt(share * (1 - share) / total):.1%}"
 

@@ -11,9 +11,7 @@ from typing import Any
 
 DONE = 0
 USAGE_ERROR = 3
-MISSING_EXTRA = (
-    "judging needs numpy and scipy: pip install 'pytest-llmperf[gate]' (recording needs neither)"
-)
+MISSING_EXTRA = "judging needs numpy, scipy and tqdm: pip install 'pytest-llmperf[gate]'"
 
 Subcommands = Any
 """argparse's subparsers object, whose type has no public name."""
@@ -29,7 +27,7 @@ def missing_extra() -> bool:
     """Whether the numerical libraries of the gate are absent."""
     import importlib.util
 
-    return any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy"))
+    return any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy", "tqdm"))
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:

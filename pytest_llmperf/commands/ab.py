@@ -110,6 +110,18 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     from ..gate.sides import Side, has_uncommitted_changes, with_commit
 
     if options.resume:
+        fresh = (
+            "base",
+            "head",
+            "base_python",
+            "head_python",
+            "base_args",
+            "head_args",
+            "setup",
+            "out",
+        )
+        if any(getattr(options, name) for name in fresh):
+            raise ValueError("--resume goes on as planned: it takes limits and reports alone")
         plan = plans.load(options.resume)
         if options.pytest_args and tuple(options.pytest_args) != plan.pytest_args:
             raise ValueError("--resume goes on with the pytest arguments that it began with")
@@ -133,15 +145,15 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
                 "note: uncommitted changes are not measured (--head . measures the folder as it is)",
                 file=sys.stderr,
             )
-    now = datetime.datetime.now(datetime.UTC)
-    folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
-    if (folder / plans.FILE).exists():
-        raise ValueError(f"{folder} holds a comparison already: --resume it, or take another --out")
     if not (options.base or base.python or head.python or base.args or head.args):
         raise ValueError(
             "nothing differs between the sides: give --base, --base-python/--head-python or "
             "--base-args/--head-args"
         )
+    now = datetime.datetime.now(datetime.UTC)
+    folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
+    if (folder / plans.FILE).exists():
+        raise ValueError(f"{folder} holds a comparison already: --resume it, or take another --out")
     plan = plans.Plan(
         job=f"ab-{uuid.uuid4().hex[:12]}",
         base=base,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -44,8 +46,10 @@ class Comparison:
     folder: Path
     display: Display
     failures: list[str] = field(default_factory=list)
-    failed_tests: set[str] = field(default_factory=set)
-    """Tests that failed on head."""
+    lost: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"base": Counter(), "head": Counter()}
+    )
+    """By side, tests that failed or were skipped, and in how many of the first runs."""
     _durations: list[float] = field(default_factory=list)
     _runs_left: int = 0
 
@@ -63,7 +67,7 @@ class Comparison:
             self._measure(first, both, (None, None))
             found = self._pairs(first)
             self._check(found)
-            suspect = paired.suspects(found) if plan.more_pairs else set()
+            suspect = paired.suspects(found, plan.limits) if plan.more_pairs else set()
             if suspect:
                 tests = {nodeid for nodeid, _ in suspect}
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
@@ -92,8 +96,8 @@ class Comparison:
         out = run_file(self.folder, number, side.side.name)
         log = out.with_suffix(".log")
         if _is_measured(out):  # By the comparison that this one goes on with.
-            earlier = outcome(log, _TESTS_FAILED) if log.exists() else None
-            if earlier and earlier.failed:
+            if log.exists():
+                earlier = outcome(log, side.folder)
                 self._note(number, name, side.side.name, earlier, log)
         else:
             known = sum(self._durations) / len(self._durations) if self._durations else None
@@ -101,6 +105,8 @@ class Comparison:
             self.display.begin(name, self._runs_left, left)
             part = out.with_suffix(".part")
             arguments = [*self.plan.pytest_args, f"--benchmark-json={part.resolve()}"]
+            # Not into the user's history, whatever the ini file says.
+            arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
             arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
             start = time.monotonic()
             ended = run_pytest(side, arguments, log, self.display.test)
@@ -108,20 +114,22 @@ class Comparison:
             self._note(number, name, side.side.name, ended, log)
             if _is_measured(part):
                 part.replace(out)
+            with suppress(OSError):  # A run that was killed has left its journal there.
+                (self.folder / "storage").rmdir()
         self._runs_left -= 1
 
     def _note(self, number: int, name: str, side: str, ended: Outcome, log: Path) -> None:
-        if ended.exit_code == 0:
+        if number <= self.plan.first_pairs:
+            self.lost[side].update((*ended.failed, *ended.skipped))
+        if ended.exit_code in (None, 0) and not ended.failed:
             return
-        if side == "head":
-            self.failed_tests |= set(ended.failed)
-        if ended.exit_code == _TESTS_FAILED and ended.failed:
-            found = [f"{name}: {test} failed; log: {log}" for test in ended.failed]
+        if ended.exit_code in (None, _TESTS_FAILED) and ended.failed:
+            found = [f"{name}: {test} failed; log: {log.name}" for test in ended.failed]
         else:
-            found = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log}"]
+            found = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log.name}"]
             if number == 1:
                 # The same command would fail every time: say so now, not an hour later.
-                raise ABError(found[0])
+                raise ABError(f"{found[0]} in {self.folder}")
         self.failures += found
         for line in found:
             self.display.say(f"failed: {line}")
@@ -171,9 +179,18 @@ class Comparison:
             failures=self.failures,
             names=self.plan.names,
         )
-        broken = [test for test in judgement.gone if test in self.failed_tests]
+        broken = self._broken()
         gone = [test for test in judgement.gone if test not in broken]
         return replace(judgement, broken=tuple(broken), gone=tuple(gone))
+
+    def _broken(self) -> list[str]:
+        """Tests that head never passes and base does, whether they measure anything or not."""
+        every = self.plan.first_pairs
+        return sorted(
+            test
+            for test, times in self.lost["head"].items()
+            if times >= every and self.lost["base"][test] < every
+        )
 
 
 def _is_measured(path: Path) -> bool:

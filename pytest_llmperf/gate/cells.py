@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from .stored import Observation, StoredRun, TestRecord
 
+PER_ENGINE = ("load_time", "model_memory", "kv_cache_memory")
+"""Metrics that every test of an engine repeats: one of them is a cell, the others its copies."""
 Key = tuple[str, str]
 """(candidate's test id, metric)."""
 
@@ -27,19 +29,29 @@ def match(
     """Pair up the tests of two sides: by id, and where only the cell differs, without it.
 
     A comparison of two quantizations or two engines has other cells on its sides, so other ids. Tests
-    that are left over on both sides pair up when, without the cell, their ids are alike and unique.
+    that are left over on both sides pair up when their ids are alike and unique without the mode, else
+    without the engine, the model, or the whole cell.
     """
-    same = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
-    left = _unique_without_cell(t for t in baseline.values() if t.nodeid not in candidate)
-    right = _unique_without_cell(t for t in candidate.values() if t.nodeid not in baseline)
-    other = [MatchedTest(left[key], right[key]) for key in right if key in left]
-    return same + other
+    found = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
+    for but in (("quantization",), ("engine",), ("model",), ("quantization", "engine", "model")):
+        before = {m.baseline_id for m in found}
+        after = {m.candidate_id for m in found}
+        left = _unique((t for t in baseline.values() if t.nodeid not in before), but)
+        right = _unique((t for t in candidate.values() if t.nodeid not in after), but)
+        found += [MatchedTest(left[key], right[key]) for key in right if key in left]
+    return found
 
 
-def _unique_without_cell(tests: Iterable[TestRecord]) -> dict[str, str]:
+def _unique(tests: Iterable[TestRecord], but: Sequence[str]) -> dict[str, str]:
+    """Ids of tests by what remains of them without parts of their cell."""
     found: dict[str, list[str]] = {}
     for test in tests:
-        found.setdefault(test.nodeid.replace(test.cell, "*"), []).append(test.nodeid)
+        parts = (
+            "*" if name in but else str(test.subject.get(name))
+            for name in ("model", "engine", "quantization")
+        )
+        key = test.nodeid.replace(test.cell, "-".join(parts))
+        found.setdefault(key, []).append(test.nodeid)
     return {key: ids[0] for key, ids in found.items() if len(ids) == 1}
 
 

@@ -47,12 +47,15 @@ def hard(environment: Mapping[str, Any]) -> dict[str, Any]:
             ("clock_limit_mhz", "clock limit"),
         ):
             found[f"{label} {name}"] = card.get(key)
+        if environment.get("gpus"):
+            # The driver was asked: no limit is an answer there, not a gap.
+            found[f"{label} clock limit"] = card.get("clock_limit_mhz") or "unlimited"
     return found
 
 
 def soft(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What may differ and is worth knowing: versions, drivers, the host."""
-    found = {key: environment.get(key) for key in ("os", "python", "host", "governor")}
+    """What may differ and is worth knowing: versions and drivers."""
+    found = {key: environment.get(key) for key in ("os", "python", "governor")}
     for card in environment.get("accelerators") or []:
         found |= {"driver": card.get("driver"), "CUDA": card.get("cuda")}
     return found | dict(environment.get("packages") or {})
@@ -61,6 +64,8 @@ def soft(environment: Mapping[str, Any]) -> dict[str, Any]:
 def soft_differences(a: TestRecord, b: TestRecord) -> list[str]:
     """Phrases for what differs without making the numbers incomparable."""
     environments = _changed(soft(a.environment), soft(b.environment), known_only=True)
+    if _unlike(a.environment, b.environment, "host"):
+        environments.append("another host")  # Reports are published: no names.
     return _changed(a.subject, b.subject) + environments
 
 

@@ -60,16 +60,17 @@ def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]
         before, after = (statistics.median(side[key]) for side in sides)
         shift = after / before - 1 if before > 0 else 0.0
         if abs(shift) > CANARY_SHIFT:
-            work = "arithmetic" if key == "compute_s" else "memory"
+            work = "arithmetic" if key[1] == "compute_s" else "memory"
             found.append(f"the machine's own {work} took {shift:+.0%} of time (canary)")
-    return sorted(found)
+    return sorted(set(found))
 
 
-def _canaries(tests: Iterable[TestRecord]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+def _canaries(tests: Iterable[TestRecord]) -> dict[tuple[Any, str], list[float]]:
+    """By engine, whose process does the work on the device that it uses."""
+    found: dict[tuple[Any, str], list[float]] = {}
     for test in tests:
         for key, seconds in (test.environment.get("canary") or {}).items():
-            found.setdefault(key, []).extend(seconds)
+            found.setdefault((test.subject.get("engine"), key), []).extend(seconds)
     return {key: seconds for key, seconds in found.items() if seconds}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import exact, rule, timing
-from .cells import Key, all_tests, badness, worse_by
+from .cells import PER_ENGINE, Key, all_tests, badness, worse_by
 from .comparable import differences, soft_differences
 from .conditions import canary_shift, disturbances, problem
 from .limits import LimitSettings
@@ -26,6 +26,8 @@ class _Cell:
     key: Key
     candidate: tuple[Observation, ...]
     jobs: tuple[tuple[Observation, ...], ...]
+    first: tuple[tuple[Observation, ...], ...] = ()
+    """The first jobs of its level, where the newest are others: a slow creep shows against these."""
 
     @property
     def baseline(self) -> list[Observation]:
@@ -63,20 +65,31 @@ def judge(
     verdicts: list[CellVerdict] = []
     left_out: Counter[str] = Counter()
     of_baseline: list[TestRecord] = []
+    seen: set[tuple[str, str]] = set()
     for nodeid, test in tests.items():
         if nodeid not in known:
             continue
         usable, reasons = _usable(past, test)
         left_out.update(reasons)
         of_baseline += [run.tests[nodeid] for run in usable[-WINDOW:]]
-        new = [run.tests[nodeid] for run in candidate if nodeid in run.tests]
-        for metric in test.metrics:
-            cell = _cell(test, metric, new, usable, (anchors or {}).get((nodeid, metric), ""))
-            if not usable:
-                reason = "; ".join(dict.fromkeys(reasons))
+        new, strange = _usable(candidate, test)
+        left_out.update(strange)
+        own_tests = [run.tests[nodeid] for run in new]
+        for metric in known[nodeid].metrics:
+            if metric not in test.metrics:
+                reason = "the new run no longer has it"
                 verdicts.append(CellVerdict(nodeid, metric, Verdict.NOT_COMPARABLE, reason=reason))
-            elif cell is not None:
-                cells.append(cell)
+        for metric in test.metrics:
+            if (metric, test.cell) in seen:
+                continue
+            if metric in PER_ENGINE:
+                seen.add((metric, test.cell))
+            if not usable or not own_tests:
+                reason = "; ".join(dict.fromkeys(reasons + strange))
+                verdicts.append(CellVerdict(nodeid, metric, Verdict.NOT_COMPARABLE, reason=reason))
+            else:
+                since = (anchors or {}).get((nodeid, metric), "")
+                cells.append(_cell(test, metric, own_tests, usable, since))
     verdicts += _judge(cells, tests, settings)
     return Judgement(
         mode="history",
@@ -112,7 +125,7 @@ def _cell(
     new: Sequence[TestRecord],
     usable: Sequence[StoredRun],
     since: str,
-) -> _Cell | None:
+) -> _Cell:
     """The cell with its newest jobs, and as many runs of each as the new job has: like means."""
     candidate = tuple(record.metrics[metric] for record in new if metric in record.metrics)
     key = (test.nodeid, metric)
@@ -121,9 +134,9 @@ def _cell(
         observed = run.tests[test.nodeid].metrics.get(metric)
         if observed is not None and key not in run.rejected and run.started_at >= since:
             jobs.setdefault(run.job_id, []).append(observed)
-    newest = list(jobs.values())[-WINDOW:]
-    trimmed = tuple(tuple(job[: len(candidate)]) for job in newest)
-    return _Cell(key, candidate, trimmed)
+    trimmed = [tuple(job[: len(candidate)]) for job in jobs.values()]
+    first = trimmed[:WINDOW] if len(trimmed) > WINDOW else []
+    return _Cell(key, candidate, tuple(trimmed[-WINDOW:]), tuple(first))
 
 
 def _judge(
@@ -131,32 +144,43 @@ def _judge(
 ) -> list[CellVerdict]:
     enough = [cell for cell in cells if len(cell.jobs) >= LEAST_JOBS]
     few = [cell for cell in cells if len(cell.jobs) < LEAST_JOBS]
-    noisy = [cell for cell in enough if cell.is_timing]
-    effects = rule.against_history(
-        {cell.key: value for cell in noisy if (value := _level(cell.candidate)) is not None},
-        {cell.key: [v for job in cell.jobs if (v := _level(job)) is not None] for cell in noisy},
-        {cell.key: rule.Place(*cell.key) for cell in noisy},
-    )
-    worse = rule.significant({key: effect.p_worse for key, effect in effects.items()})
-    better = rule.significant({key: effect.p_better for key, effect in effects.items()})
+    noisy = {cell.key: cell for cell in enough if cell.is_timing}
+    old = {key: replace(cell, jobs=cell.first) for key, cell in noisy.items() if cell.first}
+    recent, at_first = _effects(noisy), _effects(old)
+    # One family of tests: a cell may be worse than of late, or than its level was at first.
+    windows = {(key, 0): e for key, e in recent.items()} | {(k, 1): e for k, e in at_first.items()}
+    worse = rule.significant({at: effect.p_worse for at, effect in windows.items()})
+    better = rule.significant({key: effect.p_better for key, effect in recent.items()})
     found = [_too_few(cell) for cell in few]
     for cell in enough:
         test = tests[cell.key[0]]
-        if cell.key in effects:
+        if cell.key in recent:
             batch_size = test.workload.get("batch_size") or 1
+            limits = settings.of(cell.key[1], "history", batch_size, test.limits)
             judged = timing.Judged(
                 key=cell.key,
-                effect=effects[cell.key],
+                effect=recent[cell.key],
                 baseline=_median(cell.baseline),
                 candidate=_median(cell.candidate),
                 unit=cell.candidate[0].unit,
-                is_worse=cell.key in worse,
+                is_worse=(cell.key, 0) in worse,
                 is_better=cell.key in better,
-                cells=len(effects),
-                limits=settings.of(cell.key[1], "history", batch_size, test.limits),
+                cells=len(windows),
+                limits=limits,
                 observation="runs",
             )
-            found.append(timing.verdict(judged))
+            answer = timing.verdict(judged)
+            if (cell.key, 1) in worse and answer.verdict is not Verdict.REGRESSION:
+                crept = replace(
+                    judged,
+                    effect=at_first[cell.key],
+                    baseline=_median(old[cell.key].baseline),
+                    is_worse=True,
+                )
+                if timing.verdict(crept).verdict is Verdict.REGRESSION:
+                    reason = f"step by step, against the first {WINDOW} runs of its level"
+                    answer = replace(timing.verdict(crept), reason=reason)
+            found.append(answer)
         elif cell.candidate[0].kind == QUALITY:
             found.append(_described(cell, Verdict.INCONCLUSIVE, "quality is judged in pairs"))
         elif cell.is_timing:
@@ -164,6 +188,15 @@ def _judge(
         else:
             found.append(_described(cell, exact.judge(cell.baseline, cell.candidate)))
     return found
+
+
+def _effects(cells: Mapping[Key, _Cell]) -> dict[Key, rule.Effect]:
+    levels = {key: _level(cell.candidate) for key, cell in cells.items()}
+    return rule.against_history(
+        {key: level for key, level in levels.items() if level is not None},
+        {key: [v for job in c.jobs if (v := _level(job)) is not None] for key, c in cells.items()},
+        {key: rule.Place(*key) for key in cells},
+    )
 
 
 def _too_few(cell: _Cell) -> CellVerdict:

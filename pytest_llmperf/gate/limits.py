@@ -43,10 +43,10 @@ class LimitSettings:
         """
         concurrent = metric == "ttft" and batch_size > 1
         default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
-        return Limits(
-            _first(self.min_effect, _own(own, "min_effect", metric), default),
-            _first(self.must_see, _own(own, "must_see", metric), MUST_SEE[mode]),
-        )
+        min_effect = _first(self.min_effect, _own(own, "min_effect", metric), default)
+        must_see = _first(self.must_see, _own(own, "must_see", metric), MUST_SEE[mode])
+        # What is no regression cannot be one that has to be seen.
+        return Limits(min_effect, max(must_see, min_effect))
 
 
 def _own(own: Mapping[str, Any], name: str, metric: str) -> float | None:

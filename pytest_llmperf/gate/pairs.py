@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import exact, quality, rule, timing
-from .cells import Key, MatchedTest, all_tests, badness, match, median, worse_by
+from .cells import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
 from .comparable import differences, soft_differences
 from .conditions import canary_shift, disturbances, pair_problem
-from .limits import LimitSettings
+from .limits import Limits, LimitSettings
 from .stored import QUALITY, Observation, StoredRun, TestRecord
 from .verdict import CellVerdict, Judgement, Verdict
 
@@ -71,15 +71,19 @@ class _Suite:
     better: set[Key]
 
 
-def suspects(pairs: Sequence[Pair]) -> set[Key]:
+def suspects(pairs: Sequence[Pair], settings: LimitSettings) -> set[Key]:
     """Cells that look worse after the first pairs, by a lenient rule; their tests deserve more."""
-    cells, _ = _collect(pairs)
+    cells, _ = _collect(pairs, first=sys.maxsize)
     effects = _effects(cells, first=sys.maxsize)
-    return {
-        key
-        for key, effect in effects.items()
-        if effect.p_worse < SUSPECT_P and effect.estimate >= SUSPECT_EFFECT
-    }
+    head = all_tests([p.candidate for p in pairs])
+    found = set()
+    for key, effect in effects.items():
+        # Half of what would be a regression, where that is set below the usual.
+        limits = _limits(key, head[key[0]], settings)
+        least = min(SUSPECT_EFFECT, limits.min_effect / 2)
+        if effect.p_worse < SUSPECT_P and effect.estimate >= least:
+            found.add(key)
+    return found
 
 
 def judge(
@@ -99,9 +103,13 @@ def judge(
             ones (their p is 1), which is what keeps the error rate.
         failures: what could not be measured, for the report.
     """
-    cells, incomparable = _collect(pairs)
+    cells, incomparable = _collect(pairs, first)
     effects = _effects(cells, first)
-    in_race = suspects([p for p in pairs if p.number <= first]) if in_two_stages else set(effects)
+    in_race = (
+        suspects([p for p in pairs if p.number <= first], settings)
+        if in_two_stages
+        else set(effects)
+    )
     suite = _Suite(
         len(effects),
         rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
@@ -130,19 +138,30 @@ def judge(
     )
 
 
-def _collect(pairs: Sequence[Pair]) -> tuple[list[_Cell], list[CellVerdict]]:
+def _collect(pairs: Sequence[Pair], first: int) -> tuple[list[_Cell], list[CellVerdict]]:
     base, head = all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
     cells: list[_Cell] = []
     incomparable: list[CellVerdict] = []
+    seen: set[tuple[str, str]] = set()
     for test in match(base, head):
         both = [
             (p, p.baseline.tests[test.baseline_id], p.candidate.tests[test.candidate_id])
             for p in pairs
             if test.baseline_id in p.baseline.tests and test.candidate_id in p.candidate.tests
         ]
-        metrics = [
-            key for key in head[test.candidate_id].metrics if key in base[test.baseline_id].metrics
+        lost = [
+            key
+            for key in base[test.baseline_id].metrics
+            if key not in head[test.candidate_id].metrics
         ]
+        incomparable += [_incomparable(test, metric, "head no longer has it") for metric in lost]
+        metrics = [
+            key
+            for key in head[test.candidate_id].metrics
+            if key in base[test.baseline_id].metrics
+            and (key, base[test.baseline_id].cell) not in seen
+        ]
+        seen |= {(key, base[test.baseline_id].cell) for key in metrics if key in PER_ENGINE}
         reasons = [reason for _, a, b in both for reason in differences(a, b, same_engine=False)]
         kept = [(p, a, b) for p, a, b in both if not pair_problem(a, b)]
         if not reasons and len(kept) < 2:
@@ -156,9 +175,7 @@ def _collect(pairs: Sequence[Pair]) -> tuple[list[_Cell], list[CellVerdict]]:
         for metric in metrics:
             if reasons:
                 reason = "; ".join(dict.fromkeys(reasons))
-                incomparable.append(
-                    CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
-                )
+                incomparable.append(_incomparable(test, metric, reason))
                 continue
             observations = tuple(
                 (p.number, a.metrics[metric], b.metrics[metric])
@@ -167,13 +184,23 @@ def _collect(pairs: Sequence[Pair]) -> tuple[list[_Cell], list[CellVerdict]]:
             )
             if not observations:
                 reason = "no pair has it on both sides"
-                incomparable.append(
-                    CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
-                )
+                incomparable.append(_incomparable(test, metric, reason))
                 continue
-            is_timing = _is_timing([a for _, a, _ in observations])
+            # By the pairs that all tests had: later ones run fewer tests in a process, whose memory
+            # may differ for that alone.
+            of_first = [a for number, a, _ in observations if number <= first]
+            is_timing = _is_timing(of_first or [a for _, a, _ in observations])
             cells.append(_Cell(test, metric, observations, is_timing))
     return cells, incomparable
+
+
+def _incomparable(test: MatchedTest, metric: str, reason: str) -> CellVerdict:
+    return CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
+
+
+def _limits(key: Key, record: TestRecord, settings: LimitSettings) -> Limits:
+    batch_size = record.workload.get("batch_size") or 1
+    return settings.of(key[1], "pairs", batch_size, record.limits)
 
 
 def _is_timing(baseline: Sequence[Observation]) -> bool:
@@ -203,7 +230,6 @@ def _judge_timing(
         return CellVerdict(
             *cell.key, Verdict.NOT_COMPARABLE, reason="fewer than two pairs have a positive value"
         )
-    batch_size = record.workload.get("batch_size") or 1
     return timing.verdict(
         timing.Judged(
             key=cell.key,
@@ -214,7 +240,7 @@ def _judge_timing(
             is_worse=cell.key in suite.worse,
             is_better=cell.key in suite.better,
             cells=suite.cells,
-            limits=settings.of(cell.metric, "pairs", batch_size, record.limits),
+            limits=_limits(cell.key, record, settings),
             observation="pairs",
         )
     )

@@ -28,9 +28,11 @@ _STOP_TIMEOUT = 60.0
 class Outcome:
     """How a run ended."""
 
-    exit_code: int
+    exit_code: int | None
+    """None: of an earlier run, known by its log alone."""
     failed: tuple[str, ...]
     """Ids of tests that failed."""
+    skipped: tuple[str, ...]
     last_line: str
     """Of its output: what pytest says when it cannot run at all."""
 
@@ -45,6 +47,8 @@ def run_pytest(
     command = [side.python, "-m", "pytest", *arguments, *side.side.args]
     # Not -v, which a -q of the user or of the ini file would take back.
     command += ["--verbosity=1", "--color=no", "-o", "console_output_style=count"]
+    # What the ini file judges by stored runs has none in a fresh worktree.
+    command += ["-o", "llm_gate=", "-o", "llm_fail_if="]
     with log.open("w", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             command,
@@ -69,18 +73,31 @@ def run_pytest(
         except BaseException:
             _stop(process)
             raise
-    return outcome(log, exit_code)
+    return outcome(log, side.folder, exit_code)
 
 
-def outcome(log: Path, exit_code: int) -> Outcome:
-    """What a run's log says."""
+def outcome(log: Path, folder: Path, exit_code: int | None = None) -> Outcome:
+    """What a run's log says; ``folder`` is where it ran."""
     lines = log.read_text("utf-8", errors="replace").splitlines()
     matches = [m for line in lines if (m := _OUTCOME.match(line))]
-    failed = [m["test"] for m in matches if m["outcome"] in ("FAILED", "ERROR")]
+    # pytest shows tests as seen from where it was started, and calls them as seen from its root.
+    roots = [line.removeprefix("rootdir: ") for line in lines if line.startswith("rootdir: ")]
+    root = Path(roots[0]) if roots else folder
+
+    def those(*outcomes: str) -> tuple[str, ...]:
+        found = (_from_root(m["test"], folder, root) for m in matches if m["outcome"] in outcomes)
+        return tuple(dict.fromkeys(found))
+
     said = [line.strip() for line in lines if line.strip()]
     # pytest's own parser puts its usage before what is wrong.
     errors = [line for line in said if line.startswith("ERROR") or ": error: " in line]
-    return Outcome(exit_code, tuple(dict.fromkeys(failed)), (errors or said or ["no output"])[-1])
+    last = (errors or said or ["no output"])[-1]
+    return Outcome(exit_code, those("FAILED", "ERROR"), those("SKIPPED"), last)
+
+
+def _from_root(test: str, folder: Path, root: Path) -> str:
+    path, colons, rest = test.partition("::")
+    return Path(os.path.relpath(folder / path, root)).as_posix() + colons + rest
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -40,7 +40,8 @@ class Side:
     def label(self) -> str:
         """Short, for reports."""
         parts = [self.commit[:10]] if self.commit else []
-        parts += [self.python] if self.python else []
+        # Reports are published: of a path its end, which says the environment.
+        parts += ["/".join(Path(self.python).parts[-3:])] if self.python else []
         return " ".join([*parts, *self.args]) or "as it is"
 
     @classmethod
@@ -104,7 +105,10 @@ def prepared(
                 folder = tree / _git(repository, "rev-parse", "--show-prefix")
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
                 trees.append(tree)
-            environment = _environment(tree if side.commit or side.folder else None, job)
+            own = tree
+            if side.folder:
+                own = Path(_git(tree, "rev-parse", "--show-toplevel") or tree)
+            environment = _environment(own if side.commit or side.folder else None, job)
             if setup:
                 _set_up(setup, side, tree, environment, logs)
             if not folder.is_dir():

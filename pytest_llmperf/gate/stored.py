@@ -17,6 +17,7 @@ except ImportError:
     from json import loads as _loads  # type: ignore[assignment]
 
 QUALITY = "quality"
+_LOAD = "load_time"
 _KINDS = ("timing", "exact", QUALITY)
 
 
@@ -158,6 +159,8 @@ def _run(data: Mapping[str, Any], entries: Sequence[Any], path: Path) -> StoredR
 def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
     metrics = _mapping(record["metrics"])
     judged = [key for key in metrics if key in chosen or metrics[key]["kind"] == QUALITY]
+    if not judged and _LOAD in metrics:
+        judged = [_LOAD]  # A test of loading alone: its one entry is that time.
     model, backend = record["model"], record["backend"]
     mode = record["quantization"]["mode"]
     subject = {

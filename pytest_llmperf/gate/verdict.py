@@ -79,7 +79,7 @@ class Judgement:
         nothing = self.mode == "pairs" and len(incomparable) == len(self.cells)
         if self.broken or not self.cells or nothing:
             return BROKEN
-        undecided = self.of(Verdict.INCONCLUSIVE) or incomparable
+        undecided = self.of(Verdict.INCONCLUSIVE) or incomparable or self.gone
         return UNDECIDED if strict and undecided else PASSED
 
     def summary(self) -> str:

@@ -111,8 +111,10 @@ def ab():
     """Runs ``pytest-llmperf ab`` in a folder; arguments after ``--`` are those above."""
 
     def run(folder, *arguments, tests=("test_speed.py",)):
+        resumes = any(argument.startswith("--resume") for argument in arguments)
+        command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", *arguments]
         return subprocess.run(
-            [sys.executable, "-m", "pytest_llmperf.cli", "ab", *arguments, "--", *PYTEST, *tests],
+            command if resumes else [*command, "--", *PYTEST, *tests],
             cwd=folder,
             env=environment(),
             capture_output=True,

@@ -181,8 +181,15 @@ def test_an_accepted_change_is_the_level_from_then_on(
 
 
 def test_a_run_without_regressions_accepts_nothing(pytester, history, gated):
-    assert gated("--llm-accept=just in case").ret == 0
+    assert gated("--benchmark-autosave", "--llm-accept=just in case").ret == 0
     assert not (pytester.path / "llmperf-accepted.json").exists()
+
+
+def test_a_run_that_is_not_stored_cannot_be_accepted(history, gated):
+    run = gated("--llm-accept=wanted")
+    assert run.ret == 4
+    message = "--llm-accept: the run has to be stored to be the new level (--benchmark-autosave)"
+    assert errors(run) == [f"ERROR: {message}"]
 
 
 @pytest.mark.usefixtures("one_test")
@@ -385,11 +392,11 @@ def test_limits_of_the_command_line_go_before_those_of_the_ini_file(history, gat
 def test_a_must_see_that_the_runs_cannot_promise_leaves_a_run_undecided(
     history, gated, records, set_speed
 ):
-    set_speed(1.05)
-    run = gated("--benchmark-autosave", "--llm-must-see=1%")
+    set_speed(1.035)
+    run = gated("--benchmark-autosave", "--llm-min-effect=4%", "--llm-must-see=4%")
     assert run.ret == 0
     assert "ttft" in rows(run, "inconclusive")
-    assert records()[f"test_x[{CELL}]"]["gate"]["must_see"] == {"*": 0.01}
+    assert records()[f"test_x[{CELL}]"]["gate"]["must_see"] == {"*": 0.04}
 
 
 @pytest.mark.parametrize(

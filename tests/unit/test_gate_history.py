@@ -331,10 +331,35 @@ def test_limits_are_those_of_the_new_runs_test(past, new_run):
     assert only_cell(judge(runs, new_run(0.107))).verdict is Verdict.REGRESSION
     own = {"min_effect": {"*": 0.09}}
     assert only_cell(judge(runs, new_run(0.107, limits=own))).verdict is Verdict.PASS
-    own = {"min_effect": {"*": 0.09}, "must_see": {"*": 0.05}}
-    assert only_cell(judge(runs, new_run(0.107, limits=own))).verdict is Verdict.INCONCLUSIVE
+    own = {"must_see": {"*": 0.03}}
+    assert only_cell(judge(runs, new_run(0.1026, limits=own))).verdict is Verdict.INCONCLUSIVE
 
 
 def test_problems_of_files_are_passed_on(past, new_run):
     judgement = judge(past(5), new_run(0.1), problems=["x.json: is empty"])
     assert judgement.failures == ("x.json: is empty",)
+
+
+def test_a_slow_creep_shows_against_the_first_runs_of_the_level(stored_test, stored_run):
+    # 0.2 % a run: against the newest 20 it is never enough.
+    runs = [stored_run(i, stored_test(ttft=0.1 * 1.002**i)) for i in range(40)]
+    cell = only_cell(judge(runs, stored_run(NEW, stored_test(ttft=0.1 * 1.002**40))))
+    assert cell.verdict is Verdict.REGRESSION
+    assert cell.reason == "step by step, against the first 20 runs of its level"
+
+
+def test_a_metric_that_the_new_run_no_longer_has_is_named(stored_test, stored_run):
+    runs = [stored_run(i, stored_test(ttft=0.1, tpot=0.01)) for i in range(4)]
+    found = judge(runs, stored_run(NEW, stored_test(ttft=0.1)))
+    (lost,) = (cell for cell in found.cells if cell.metric == "tpot")
+    assert (lost.verdict, lost.reason) == (Verdict.NOT_COMPARABLE, "the new run no longer has it")
+
+
+def test_a_card_with_limited_clocks_is_other_hardware(stored_test, stored_run):
+    card = {"name": "NVIDIA H100", "power_limit_w": 700.0}
+    free = {"gpus": [{**card, "clock_limit_mhz": None}]}
+    slow = {"gpus": [{**card, "clock_limit_mhz": 1200}]}
+    runs = [stored_run(i, stored_test(ttft=0.1, environment=free)) for i in range(4)]
+    cell = only_cell(judge(runs, stored_run(NEW, stored_test(ttft=0.12, environment=slow))))
+    assert cell.verdict is Verdict.NOT_COMPARABLE
+    assert "GPU clock limit: unlimited / 1200" in cell.reason

@@ -230,7 +230,7 @@ def test_a_suspect_regresses_by_all_its_pairs(stored_test, pairs):
         [stored_test(slow, ttft=0.1 * n), *rest] for n, (_, *rest) in zip(noise, base, strict=True)
     ]
     both = pairs(base, head)
-    assert paired.suspects(both[:3]) == {(slow, "ttft")}
+    assert paired.suspects(both[:3], LimitSettings()) == {(slow, "ttft")}
     first = {c.nodeid: c for c in paired.judge(both[:3], LimitSettings()).cells}
     assert first[slow].verdict is Verdict.INCONCLUSIVE
     found = {c.nodeid: c for c in paired.judge(both, LimitSettings()).cells}
@@ -244,13 +244,15 @@ def test_a_suspect_regresses_by_all_its_pairs(stored_test, pairs):
 def test_a_suspect_looks_worse_by_1_5_percent(stored_test, pairs, factor, is_suspect):
     base = [[stored_test(ttft=0.1)] for _ in range(3)]
     head = [[stored_test(ttft=value)] for value in times(factor)]
-    assert paired.suspects(pairs(base, head)) == ({(NODEID, "ttft")} if is_suspect else set())
+    assert paired.suspects(pairs(base, head), LimitSettings()) == (
+        {(NODEID, "ttft")} if is_suspect else set()
+    )
 
 
 def test_a_change_that_noise_explains_is_no_suspect(stored_test, pairs):
     base = [[stored_test(ttft=0.1)] for _ in range(3)]
     head = [[stored_test(ttft=value)] for value in (0.14, 0.08, 0.1)]
-    assert paired.suspects(pairs(base, head)) == set()
+    assert paired.suspects(pairs(base, head), LimitSettings()) == set()
 
 
 def test_a_pair_that_was_lost_does_not_let_a_later_one_choose_the_suspects(stored_test, pairs):
@@ -259,7 +261,7 @@ def test_a_pair_that_was_lost_does_not_let_a_later_one_choose_the_suspects(store
     base = [[stored_test(ttft=0.1)] for _ in factors]
     head = [[stored_test(ttft=0.1 * factor)] for factor in factors]
     both = pairs(base, head, numbers=[1, 3, 4, 5, 6, 7, 8])
-    assert paired.suspects(both[:2]) == set()
+    assert paired.suspects(both[:2], LimitSettings()) == set()
     assert paired.judge(both, LimitSettings()).of(Verdict.REGRESSION) == []
 
 
@@ -435,9 +437,52 @@ def test_values_that_are_not_positive_have_no_verdict(one_metric):
     assert cell.reason == "fewer than two pairs have a positive value"
 
 
-def test_a_metric_that_one_side_never_measured_is_left_out(stored_test, verdicts):
+def test_a_metric_that_head_no_longer_has_is_named(stored_test, verdicts):
     found = verdicts([stored_test(ttft=0.1, tpot=0.01)] * 3, [stored_test(ttft=0.1)] * 3)
+    assert found["tpot"].verdict is Verdict.NOT_COMPARABLE
+    assert found["tpot"].reason == "head no longer has it"
+
+
+def test_a_metric_that_only_head_has_is_left_out(stored_test, verdicts):
+    found = verdicts([stored_test(ttft=0.1)] * 3, [stored_test(ttft=0.1, tpot=0.01)] * 3)
     assert set(found) == {"ttft"}
+
+
+def test_a_metric_of_the_engine_is_one_cell_however_many_tests_repeat_it(stored_test, pairs):
+    tests = [stored_test(f"test_{i}[m-vllm-none]", load_time=9.0, ttft=0.1) for i in range(4)]
+    found = paired.judge(pairs([tests] * 3, [tests] * 3), LimitSettings())
+    assert sorted(cell.metric for cell in found.cells) == ["load_time", *["ttft"] * 4]
+
+
+def test_memory_that_varies_in_later_pairs_alone_stays_exact(stored_test, verdicts):
+    base = [1000.0] * 4 + [1200.0] * 4
+    head = [1500.0] * 8
+    sides = [[stored_test(peak_memory=value) for value in side] for side in (base, head)]
+    assert verdicts(*sides)["peak_memory"].verdict is Verdict.REGRESSION
+
+
+def test_two_engines_in_another_mode_pair_up_each_with_itself(stored_test, pairs):
+    def test(engine, mode):
+        cell = f"m-{engine}-{mode}"
+        subject = {"engine": engine, "quantization": mode}
+        return stored_test(f"test_x[{cell}]", cell, subject=subject, ttft=0.1)
+
+    base = [test("vllm", "none"), test("transformers", "none")]
+    head = [test("vllm", "nf4"), test("transformers", "nf4")]
+    found = paired.judge(pairs([base] * 3, [head] * 3), LimitSettings())
+    assert {note for note in found.notes if "compared" in note} == {
+        "test_x[m-vllm-nf4] is compared with test_x[m-vllm-none]",
+        "test_x[m-transformers-nf4] is compared with test_x[m-transformers-none]",
+    }
+    assert len(found.cells) == 2
+
+
+def test_a_smaller_least_effect_makes_smaller_effects_suspect(stored_test, pairs):
+    both = pairs(
+        [[stored_test(ttft=0.1)]] * 3, [[stored_test(ttft=value)] for value in times(1.01)]
+    )
+    assert paired.suspects(both, LimitSettings()) == set()
+    assert paired.suspects(both, LimitSettings(min_effect=0.005)) == {(NODEID, "ttft")}
 
 
 def test_a_metric_that_no_pair_has_on_both_sides_has_no_verdict(stored_test, pairs):
@@ -473,7 +518,8 @@ def test_ttft_of_concurrent_requests_may_change_by_5_percent(
         ({"min_effect": {"*": 0.2, "ttft": 0.03}}, LimitSettings(), Verdict.REGRESSION),
         ({"min_effect": {"*": 0.2}}, LimitSettings(min_effect=0.03), Verdict.REGRESSION),
         ({}, LimitSettings(min_effect=0.2, must_see=0.2), Verdict.PASS),
-        ({"min_effect": {"*": 0.2}}, LimitSettings(), Verdict.INCONCLUSIVE),
+        # What is no regression need not be seen either.
+        ({"min_effect": {"*": 0.2}}, LimitSettings(), Verdict.PASS),
     ],
 )
 def test_limits_of_the_test_apply_and_the_command_line_goes_before_them(
@@ -555,7 +601,10 @@ def test_clean_suites_in_two_stages_are_red_in_5_of_100_cases_at_most(stored_tes
         noise = dict(zip(names, random.uniform(0.005, 0.03, 5), strict=True))
         first = [[measured(name, noise[name]) for name in names] for _ in range(3)]
         suspect = {
-            nodeid for nodeid, _ in paired.suspects(pairs([list(still.values())] * 3, first))
+            nodeid
+            for nodeid, _ in paired.suspects(
+                pairs([list(still.values())] * 3, first), LimitSettings()
+            )
         }
         more = [[measured(name, noise[name]) for name in sorted(suspect)] for _ in range(5)]
         base = [list(still.values())] * 3 + [[still[name] for name in sorted(suspect)]] * 5

@@ -103,7 +103,8 @@ def many(n, cell):
         (judged(mode="history"), 3, 3),
         (judged(SAME, broken=("test_a",)), 3, 3),
         (judged(SLOW, broken=("test_a",)), 1, 1),
-        (judged(SAME, new=("test_a",), gone=("test_b",), failures=("c",), notes=("d",)), 0, 0),
+        (judged(SAME, new=("test_a",), failures=("c",), notes=("d",)), 0, 0),
+        (judged(SAME, gone=("test_b",)), 0, 2),
     ],
 )
 def test_the_exit_code_says_regression_undecided_or_broken(judgement, code, strict):
