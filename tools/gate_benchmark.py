@@ -55,6 +55,7 @@ def main() -> None:
     to_evaluate = commands.add_parser("evaluate")
     to_evaluate.add_argument("files", type=Path, nargs="+")
     to_evaluate.add_argument("--suites", type=int, default=1000)
+    to_evaluate.add_argument("--metric", default="", help="slow cells of this metric alone")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:split])
     if options.command == "record":
@@ -63,7 +64,7 @@ def main() -> None:
         collect(options.file, options.runs)
     else:
         for file in options.files:
-            evaluate(file, options.suites)
+            evaluate(file, options.suites, options.metric)
 
 
 def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
@@ -202,8 +203,9 @@ def load(file: Path) -> Recording:
     return Recording(tuple(runs), tuple(samples), cells)
 
 
-def evaluate(file: Path, suites: int) -> None:
+def evaluate(file: Path, suites: int, metric: str = "") -> None:
     recording = load(file)
+    slowed = [cell for cell in recording.cells if metric in ("", cell[1])]
     tests = {test for test, _ in recording.cells}
     print(
         f"\n{file.name}: {len(recording.runs)} processes, {len(tests)} tests, "
@@ -219,7 +221,7 @@ def evaluate(file: Path, suites: int) -> None:
         ("stock mean:5%, one run against one", stock_rule),
     ):
         if len(recording.runs) >= LEAST_PROCESSES[rule]:
-            rows.append([name, *figures(recording, rule, suites)])
+            rows.append([name, *figures(recording, rule, suites, slowed)])
     headers = ["rule", "clean suites red", *(f"{e:.0%} found" for e in EFFECTS)]
     headers += ["must-see passed", "found at its detectable size"]
     print()
@@ -261,7 +263,7 @@ Rule = Callable[[Recording, random.Random, Cell | None, float], Answer]
 """Recording, source of chance, the slowed cell (None: nothing), its slowdown."""
 
 
-def figures(recording: Recording, rule: Rule, suites: int) -> list[str]:
+def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Cell]) -> list[str]:
     source = random.Random(1)
     red = sum(bool(rule(recording, source, None, 0.0).regressed) for _ in range(suites))
     found = [with_error(red, suites)]
@@ -270,21 +272,21 @@ def figures(recording: Recording, rule: Rule, suites: int) -> list[str]:
     for effect in EFFECTS:
         hits = 0
         for _ in range(suites):
-            cell = source.choice(recording.cells)
+            cell = source.choice(slowed)
             answer = rule(recording, source, cell, effect)
             hits += cell in answer.regressed
             passed += effect == must_see and cell in answer.passed
         found.append(with_error(hits, suites))
     if rule is stock_rule:
         return [*found, "", ""]
-    return [*found, with_error(passed, suites), at_detectable(recording, rule, suites)]
+    return [*found, with_error(passed, suites), at_detectable(recording, rule, suites, slowed)]
 
 
-def at_detectable(recording: Recording, rule: Rule, suites: int) -> str:
+def at_detectable(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Cell]) -> str:
     """Slowed by just what a clean comparison of the same processes says that it could have seen."""
     hits = total = 0
     for seed in range(suites):
-        cell = random.Random(seed).choice(recording.cells)
+        cell = random.Random(seed).choice(slowed)
         size = rule(recording, random.Random(seed), None, 0.0).detectable.get(cell)
         if size is not None and size < 1:
             total += 1
@@ -310,7 +312,7 @@ def ab_rule(
         source.shuffle(two)
         dealt.append(pairs.Pair(number, two[0], slow(two[1], slowed, effect)))
     first = dealt[: pairs.FIRST_PAIRS]
-    tests = {test for test, _ in pairs.suspects(first)}
+    tests = {test for test, _ in pairs.suspects(first, LimitSettings())}
     more = [
         pairs.Pair(p.number, only(p.baseline, tests), only(p.candidate, tests))
         for p in dealt[pairs.FIRST_PAIRS :]

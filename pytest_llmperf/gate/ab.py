@@ -72,7 +72,8 @@ class Comparison:
                 tests = {nodeid for nodeid, _ in suspect}
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
                 self.display.say(
-                    f"{len(suspect)} suspect cells; {len(more)} more pairs of {len(tests)} tests"
+                    f"{len(suspect)} cells look worse; {len(more)} more pairs for "
+                    f"{len(tests)} of {len(all_tests([p.candidate for p in found]))} tests"
                 )
                 self._runs_left = 2 * len(more)
                 self._measure(more, both, self._selections(found, tests))

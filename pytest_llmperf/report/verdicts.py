@@ -135,7 +135,12 @@ def _observations(judgement: Judgement) -> str:
 
 
 def _rest(judgement: Judgement, prefix: str) -> list[str]:
-    lines = _limited([f"broken: {nodeid} can no longer be measured" for nodeid in judgement.broken])
+    lines = _limited(
+        [
+            f"broken: {nodeid} fails or is skipped on the candidate alone"
+            for nodeid in judgement.broken
+        ]
+    )
     lines += _limited([f"failed: {line}" for line in judgement.failures])
     lines += _limited([f"baseline has no {nodeid}" for nodeid in judgement.new])
     lines += _limited([f"gone: {nodeid} is in the baseline alone" for nodeid in judgement.gone])

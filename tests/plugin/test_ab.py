@@ -14,6 +14,7 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.gate.sides import Side, prepared, with_commit
 
 CELL = "smollm2-135m-simulated-none"
+BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate alone"
 # Slower or broken by what stands in other files of the commit, its arguments being the same.
 CONFTEST = """
 from dataclasses import replace
@@ -36,12 +37,18 @@ Program.from_args = from_args
 TESTS = """
 from pathlib import Path
 
+import pytest
+
 def test_x(llm, llm_benchmark):
     llm_benchmark(llm, input_len=8, output_len=3, rounds=3, warmup=0)
 
 def test_y(llm, llm_benchmark):
-    assert "bug" not in Path(__file__).with_name("feature.txt").read_text()
+    feature = Path(__file__).with_name("feature.txt").read_text()
+    assert "bug" not in feature
+    if "no engine" in feature:
+        pytest.skip(feature)
     llm_benchmark(llm, input_len=8, output_len=3, rounds=3, warmup=0)
+    assert "late" not in feature
 """
 PYTEST = (
     "--llm-backend=simulated",
@@ -97,6 +104,8 @@ def repository(make_repository):
     for tag, file, content in (
         ("slow", "factor.txt", "1.2"),
         ("broken", "feature.txt", "bug"),
+        ("broken-late", "feature.txt", "late"),
+        ("skipped", "feature.txt", "no engine"),
     ):
         git(folder, "checkout", "-q", "fast")
         (folder / file).write_text(content)
@@ -168,7 +177,7 @@ def test_pairs_alternate_and_suspects_have_more(slower_commit):
         "pair 4 head",
         "pair 4 base",
     ]
-    assert "2 suspect cells; 2 more pairs of 1 tests" in slower_commit.stderr.splitlines()
+    assert "2 cells look worse; 2 more pairs for 1 of 2 tests" in slower_commit.stderr.splitlines()
 
 
 def test_the_commits_are_named_in_the_report(slower_commit, repository):
@@ -245,9 +254,24 @@ def test_a_test_that_fails_on_head_alone_is_broken(repository, ab, verbosity):
     done = ab(repository, *arguments, tests=("test_speed.py", verbosity))
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
-    assert f"broken: test_speed.py::test_y[{CELL}] can no longer be measured" in lines
+    assert BROKEN in lines
     assert len([line for line in lines if line.startswith("failed: pair ")]) == 2
     assert "3 pass, 1 broken" in done.stdout
+
+
+def test_a_test_that_fails_after_it_was_measured_is_broken(repository, ab):
+    arguments = ("--base=fast", "--head=broken-late", "--pairs=2", "--more-pairs=0", LIMIT)
+    done = ab(repository, *arguments)
+    assert done.returncode == 3, done.stderr
+    assert BROKEN in done.stdout.splitlines()
+    assert "6 pass, 1 broken" in done.stdout
+
+
+def test_a_test_that_head_alone_skips_is_broken(repository, ab):
+    arguments = ("--base=fast", "--head=skipped", "--pairs=2", "--more-pairs=0", LIMIT)
+    done = ab(repository, *arguments)
+    assert done.returncode == 3, done.stderr
+    assert BROKEN in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

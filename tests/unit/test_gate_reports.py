@@ -177,7 +177,7 @@ def test_the_text_ends_with_what_else_has_to_be_said():
         notes=("head: hot",),
     )
     assert text(judgement).splitlines()[-5:] == [
-        "broken: test_a can no longer be measured",
+        "broken: test_a fails or is skipped on the candidate alone",
         "failed: pair 1 head: boom",
         "baseline has no test_b",
         "gone: test_c is in the baseline alone",
