@@ -177,7 +177,7 @@ def test_pairs_alternate_and_suspects_have_more(slower_commit):
         "pair 4 head",
         "pair 4 base",
     ]
-    assert "2 cells look worse; 2 more pairs for 1 of 2 tests" in slower_commit.stderr.splitlines()
+    assert "2 cells look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
 
 
 def test_the_commits_are_named_in_the_report(slower_commit, repository):
