@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -167,9 +169,13 @@ def _folded(title: str, lines: Sequence[str]) -> list[str]:
 def deliver(
     judgement: Judgement, json_file: Path | None, markdown_file: Path | None, everything: bool
 ) -> None:
-    """Print the report, and write the files that are asked for."""
-    print(text(judgement, everything))
+    """Write the files that are asked for, and print the report."""
     if json_file is not None:
         json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
     if markdown_file is not None:
         markdown_file.write_text(markdown(judgement), encoding="utf-8")
+    try:
+        print(text(judgement, everything), flush=True)
+    except BrokenPipeError:
+        # Whoever reads (head, less) has seen enough; the exit code is still the verdict's.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -294,3 +297,13 @@ def test_every_command_explains_itself(run, command):
     assert code == 0
     assert "usage: pytest-llmperf" in out
     assert "None" not in out
+
+
+def test_a_reader_that_goes_away_changes_no_exit_code(past, new):
+    candidate = new(ttft=0.12, peak_memory=900.0)
+    command = [sys.executable, "-m", "pytest_llmperf.cli", "compare", ".benchmarks", str(candidate)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
