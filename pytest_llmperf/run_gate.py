@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class RunGate:
     settings: GateSettings
     find_storage: Callable[[], Path]
     accepted_file: Path
-    _judgement: Judgement | None = field(default=None)
+    _judgement: Judgement | None = None
     expects_tests: bool = False
     """Whether the run has collected tests that were to be measured."""
     problem: str = ""
@@ -144,12 +144,10 @@ class RunGate:
 
         An improvement moves it, too: judged by both levels together, its loss would go unseen.
         """
-        from dataclasses import replace
-
         from .gate.verdict import Verdict
 
-        regressed = judgement.of(Verdict.REGRESSION) + judgement.of(Verdict.IMPROVEMENT)
-        if not regressed or self.settings.accept is None:
+        changed = judgement.of(Verdict.REGRESSION) + judgement.of(Verdict.IMPROVEMENT)
+        if not changed or self.settings.accept is None:
             return judgement
         accepted.add(
             self.accepted_file,
@@ -157,17 +155,17 @@ class RunGate:
                 accepted.Accepted(
                     cell.nodeid, cell.metric, own.started_at, own.commit, self.settings.accept
                 )
-                for cell in regressed
+                for cell in changed
             ],
         )
         cells = tuple(
-            replace(cell, verdict=Verdict.PASS) if cell in regressed else cell
+            replace(cell, verdict=Verdict.PASS) if cell in changed else cell
             for cell in judgement.cells
         )
         notes = tuple(
             f"accepted as the new level ({self.settings.accept}): {cell.nodeid} {cell.metric} "
             f"{cell.effect or 0.0:+.1%}"
-            for cell in regressed
+            for cell in changed
         )
         return replace(judgement, cells=cells, notes=notes + judgement.notes)
 

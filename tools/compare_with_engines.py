@@ -286,18 +286,23 @@ def run(
         sys.exit(f"{' '.join(command[:4])} ... ended with {code}")
 
 
-def report(engine: str, ours: list[float], theirs: list[float]) -> None:
+def paired_ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Ours over theirs and its 95 % interval: Student's t over the pairs' log-ratios."""
     from scipy import stats
 
     logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
     mean = statistics.fmean(logs)
     half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def report(engine: str, ours: list[float], theirs: list[float]) -> None:
+    ratio, low, high = paired_ratio(ours, theirs)
     print(
         f"{engine}: e2e median ours {statistics.median(ours):.4f} s, "
         f"theirs {statistics.median(theirs):.4f} s, "
         f"ratio of medians {statistics.median(ours) / statistics.median(theirs):.4f}\n"
-        f"paired ratio {math.exp(mean):.4f}, 95 % interval {math.exp(mean - half):.4f} to "
-        f"{math.exp(mean + half):.4f} over {len(logs)} pairs"
+        f"paired ratio {ratio:.4f}, 95 % interval {low:.4f} to {high:.4f} over {len(ours)} pairs"
     )
 
 

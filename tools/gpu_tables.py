@@ -10,15 +10,14 @@ without the samples of itl (one a token).
 from __future__ import annotations
 
 import json
-import math
 import re
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from compare_with_engines import paired_ratio
 from gate_benchmark import load, variation
-from scipy import stats
 from tabulate import tabulate
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -198,17 +197,15 @@ def paired(engines: tuple[str, ...]) -> str:
     rows = []
     for engine in engines:
         data = json.loads((DOCS / "data" / f"h200-paired-{engine}.json").read_text("utf-8"))
-        logs = [math.log(a / b) for a, b in zip(data["ours"], data["theirs"], strict=True)]
-        half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
-        mean = statistics.fmean(logs)
+        ratio, low, high = paired_ratio(data["ours"], data["theirs"])
         rows.append(
             [
                 data["against"],
                 f"{statistics.median(data['ours']):.4f}",
                 f"{statistics.median(data['theirs']):.4f}",
-                f"{math.exp(mean):.3f}",
-                f"{math.exp(mean - half):.3f} to {math.exp(mean + half):.3f}",
-                len(logs),
+                f"{ratio:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                len(data["ours"]),
             ]
         )
     headers = ["against", "e2e s, ours", "theirs", "paired ratio", "95 % interval", "pairs"]

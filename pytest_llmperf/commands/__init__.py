@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..gate.accepted import FILE
+from ..option_values import ratio
+
+T = TypeVar("T")
 
 DONE = 0
 USAGE_ERROR = 3
@@ -30,10 +37,27 @@ def missing_extra() -> bool:
     return any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy", "tqdm"))
 
 
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """One of the options' own parsers for argparse, which hides what a ValueError says."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def add_accepted(parser: argparse.ArgumentParser) -> None:
+    """The option that names the file of accepted changes."""
+    parser.add_argument(
+        "--accepted", type=Path, default=Path(FILE), metavar="FILE", help="default: %(default)s"
+    )
+
+
 def add_storage(parser: argparse.ArgumentParser) -> None:
     """The option that names pytest-benchmark's storage folder."""
-    from pathlib import Path
-
     parser.add_argument(
         "--storage",
         type=Path,
@@ -45,14 +69,7 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """The options that say what counts."""
-    from ..option_values import ratio
-
-    def share(text: str) -> float:
-        try:
-            return ratio(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
+    share = argument(ratio)
     parser.add_argument(
         "--min-effect",
         type=share,
@@ -73,8 +90,6 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
     """The options that write the verdict to files."""
-    from pathlib import Path
-
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as markdown")
     parser.add_argument("--all", action="store_true", help="show cells that pass, too")

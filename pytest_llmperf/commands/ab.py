@@ -10,9 +10,10 @@ import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from . import MISSING_EXTRA, Subcommands, add_limits, add_reports, complain, missing_extra
+from ..option_values import whole
+from . import MISSING_EXTRA, Subcommands, add_limits, add_reports, argument, complain, missing_extra
 
 if TYPE_CHECKING:
     from ..gate.plan import Plan
@@ -52,11 +53,11 @@ def add(commands: Subcommands) -> None:
         "folder, in interpreters too",
     )
     parser.add_argument(
-        "--pairs", type=_whole(2), default=3, metavar="N", help="of all tests (default: 3)"
+        "--pairs", type=argument(whole(2)), default=3, metavar="N", help="of all tests (default: 3)"
     )
     parser.add_argument(
         "--more-pairs",
-        type=_whole(0),
+        type=argument(whole(0)),
         default=5,
         metavar="N",
         help="more, of the tests that look worse after the first (default: 5)",
@@ -172,12 +173,3 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _whole(least: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse

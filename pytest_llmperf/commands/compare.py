@@ -8,6 +8,7 @@ from pathlib import Path
 from . import (
     MISSING_EXTRA,
     Subcommands,
+    add_accepted,
     add_limits,
     add_reports,
     add_storage,
@@ -29,9 +30,7 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("baseline", metavar="BASELINE", help=_WHAT)
     parser.add_argument("candidate", metavar="CANDIDATE", help=_WHAT)
     add_storage(parser)
-    parser.add_argument(
-        "--accepted", type=Path, metavar="FILE", help="default: llmperf-accepted.json"
-    )
+    add_accepted(parser)
     add_limits(parser)
     add_reports(parser)
     parser.set_defaults(run=run)
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         files = [
             stored.find_files(n, options.storage) for n in (options.baseline, options.candidate)
         ]
-        anchors = accepted.anchors(accepted.read(options.accepted or Path(accepted.FILE)))
+        anchors = accepted.anchors(accepted.read(options.accepted))
         candidate, of_candidate = stored.read_runs(files[1])
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
     except (stored.StoredError, accepted.AcceptedError) as error:

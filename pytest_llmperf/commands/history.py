@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import DONE, Subcommands, add_storage, complain
+from . import DONE, Subcommands, add_accepted, add_storage, complain
 
 
 def add(commands: Subcommands) -> None:
@@ -27,9 +27,7 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("--test", default="", help="tests whose id holds this text")
     parser.add_argument("--metric", default="", help="one metric")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value")
-    parser.add_argument(
-        "--accepted", type=Path, metavar="FILE", help="default: llmperf-accepted.json"
-    )
+    add_accepted(parser)
     parser.add_argument(
         "--otava",
         metavar="PYTHON",
@@ -46,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         names = options.runs or [str(options.storage)]
         files = [file for name in names for file in stored.find_files(name, options.storage)]
-        anchors = accepted.anchors(accepted.read(options.accepted or Path(accepted.FILE)))
+        anchors = accepted.anchors(accepted.read(options.accepted))
     except (stored.StoredError, accepted.AcceptedError) as error:
         return complain("history", str(error))
     runs, problems = stored.read_runs(dict.fromkeys(files))

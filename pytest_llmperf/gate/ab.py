@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import pairs as paired
-from .cells import all_tests, match
+from .cells import match
 from .plan import Plan, run_file
 from .process import Outcome, outcome, run_pytest
 from .sides import PreparedSide, prepared
@@ -73,7 +73,7 @@ class Comparison:
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
                 self.display.say(
                     f"{len(suspect)} cells look worse; {len(more)} more pairs for "
-                    f"{len(tests)} of {len(all_tests([p.candidate for p in found]))} tests"
+                    f"{len(tests)} of {len(paired.tests_of(found)[1])} tests"
                 )
                 self._runs_left = 2 * len(more)
                 self._measure(more, both, self._selections(found, tests))
@@ -153,7 +153,7 @@ class Comparison:
                 "no pair was measured on both sides"
                 + (f": {self.failures[0]}" if self.failures else "")
             )
-        base, head = all_tests([p.baseline for p in found]), all_tests([p.candidate for p in found])
+        base, head = paired.tests_of(found)
         if not match(base, head):
             raise ABError(
                 f"the sides have no test in common (base has {sorted(base)[0]}, head has "
@@ -164,7 +164,7 @@ class Comparison:
         self, found: Sequence[paired.Pair], tests: set[str]
     ) -> tuple[Path | None, Path | None]:
         """A file for each side with the ids of the tests to measure again."""
-        base, head = all_tests([p.baseline for p in found]), all_tests([p.candidate for p in found])
+        base, head = paired.tests_of(found)
         chosen = [m for m in match(base, head) if m.candidate_id in tests]
         files = (self.folder / "suspects-base.txt", self.folder / "suspects-head.txt")
         files[0].write_text("".join(f"{m.baseline_id}\n" for m in chosen), encoding="utf-8")

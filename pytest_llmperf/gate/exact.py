@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
+from .cells import median
 from .stored import Observation
 from .verdict import Verdict
 
@@ -15,7 +15,7 @@ TOLERANCE_MIB = 16.0
 
 def tolerance(observations: Sequence[Observation]) -> float:
     """How much a value may change, in its unit."""
-    share = TOLERANCE * statistics.median(o.value for o in observations)
+    share = TOLERANCE * median(observations)
     return max(share, TOLERANCE_MIB) if observations[0].unit == "MiB" else share
 
 
@@ -27,9 +27,7 @@ def varies(observations: Sequence[Observation]) -> bool:
 
 def judge(baseline: Sequence[Observation], candidate: Sequence[Observation]) -> Verdict:
     """Compare medians."""
-    change = statistics.median(o.value for o in candidate) - statistics.median(
-        o.value for o in baseline
-    )
+    change = median(candidate) - median(baseline)
     if baseline[0].better == "higher":
         change = -change
     allowed = tolerance(baseline)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from . import exact, rule, timing
-from .cells import PER_ENGINE, Key, all_tests, badness, worse_by
+from .cells import PER_ENGINE, Key, all_tests, badness, median, worse_by
 from .comparable import differences, soft_differences
 from .conditions import canary_shift, disturbances, problem
 from .limits import LimitSettings
@@ -155,18 +155,16 @@ def _judge(
     for cell in enough:
         test = tests[cell.key[0]]
         if cell.key in recent:
-            batch_size = test.workload.get("batch_size") or 1
-            limits = settings.of(cell.key[1], "history", batch_size, test.limits)
             judged = timing.Judged(
                 key=cell.key,
                 effect=recent[cell.key],
-                baseline=_median(cell.baseline),
-                candidate=_median(cell.candidate),
+                baseline=median(cell.baseline),
+                candidate=median(cell.candidate),
                 unit=cell.candidate[0].unit,
                 is_worse=(cell.key, 0) in worse,
                 is_better=cell.key in better,
                 cells=len(windows),
-                limits=limits,
+                limits=settings.of(cell.key[1], "history", test),
                 observation="runs",
             )
             answer = timing.verdict(judged)
@@ -174,7 +172,7 @@ def _judge(
                 crept = replace(
                     judged,
                     effect=at_first[cell.key],
-                    baseline=_median(old[cell.key].baseline),
+                    baseline=median(old[cell.key].baseline),
                     is_worse=True,
                 )
                 if timing.verdict(crept).verdict is Verdict.REGRESSION:
@@ -209,8 +207,8 @@ def _too_few(cell: _Cell) -> CellVerdict:
 
 def _described(cell: _Cell, answer: Verdict, reason: str = "") -> CellVerdict:
     """A verdict with medians and their ratio, and no interval."""
-    after = _median(cell.candidate)
-    before = _median(cell.baseline) if cell.jobs else None
+    after = median(cell.candidate)
+    before = median(cell.baseline) if cell.jobs else None
     return CellVerdict(
         *cell.key,
         answer,
@@ -228,10 +226,6 @@ def _level(observations: Sequence[Observation]) -> float | None:
     values = [badness(observation) for observation in observations]
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known and len(known) == len(values) else None
-
-
-def _median(observations: Sequence[Observation]) -> float:
-    return statistics.median(observation.value for observation in observations)
 
 
 def _notes(

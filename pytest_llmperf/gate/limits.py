@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .stored import TestRecord
+
 MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05
 """Requests that arrive together wait for each other, and the order is the scheduler's."""
@@ -34,17 +36,18 @@ class LimitSettings:
     min_effect: float | None = None
     must_see: float | None = None
 
-    def of(self, metric: str, mode: str, batch_size: int, own: Mapping[str, Any]) -> Limits:
+    def of(self, metric: str, mode: str, test: TestRecord) -> Limits:
         """The limits of a cell.
 
         Args:
             mode: ``pairs`` or ``history``.
-            own: what the test's record says: a number for every metric, or a mapping by metric.
+            test: its record says how many requests come together, and what its marker and the ini
+                file give: a number for every metric, or a mapping by metric.
         """
-        concurrent = metric == "ttft" and batch_size > 1
+        concurrent = metric == "ttft" and (test.workload.get("batch_size") or 1) > 1
         default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
-        min_effect = _first(self.min_effect, _own(own, "min_effect", metric), default)
-        must_see = _first(self.must_see, _own(own, "must_see", metric), MUST_SEE[mode])
+        min_effect = _first(self.min_effect, _own(test.limits, "min_effect", metric), default)
+        must_see = _first(self.must_see, _own(test.limits, "must_see", metric), MUST_SEE[mode])
         # What is no regression cannot be one that has to be seen.
         return Limits(min_effect, max(must_see, min_effect))
 

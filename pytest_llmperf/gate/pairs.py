@@ -11,7 +11,7 @@ from . import exact, quality, rule, timing
 from .cells import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
 from .comparable import differences, soft_differences
 from .conditions import canary_shift, disturbances, pair_problem
-from .limits import Limits, LimitSettings
+from .limits import LimitSettings
 from .stored import QUALITY, Observation, StoredRun, TestRecord
 from .verdict import CellVerdict, Judgement, Verdict
 
@@ -71,15 +71,20 @@ class _Suite:
     better: set[Key]
 
 
+def tests_of(pairs: Sequence[Pair]) -> tuple[dict[str, TestRecord], dict[str, TestRecord]]:
+    """Every test of each side, baseline and candidate."""
+    return all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+
+
 def suspects(pairs: Sequence[Pair], settings: LimitSettings) -> set[Key]:
     """Cells that look worse after the first pairs, by a lenient rule; their tests deserve more."""
     cells, _ = _collect(pairs, first=sys.maxsize)
     effects = _effects(cells, first=sys.maxsize)
-    head = all_tests([p.candidate for p in pairs])
+    _, head = tests_of(pairs)
     found = set()
     for key, effect in effects.items():
         # Half of what would be a regression, where that is set below the usual.
-        limits = _limits(key, head[key[0]], settings)
+        limits = settings.of(key[1], "pairs", head[key[0]])
         least = min(SUSPECT_EFFECT, limits.min_effect / 2)
         if effect.p_worse < SUSPECT_P and effect.estimate >= least:
             found.add(key)
@@ -115,7 +120,7 @@ def judge(
         rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
         rule.significant({k: e.p_better for k, e in effects.items()}),
     )
-    base, head = all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+    base, head = tests_of(pairs)
     verdicts = [
         _judge_timing(cell, effects.get(cell.key), suite, settings, head[cell.test.candidate_id])
         if cell.is_timing
@@ -139,7 +144,7 @@ def judge(
 
 
 def _collect(pairs: Sequence[Pair], first: int) -> tuple[list[_Cell], list[CellVerdict]]:
-    base, head = all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+    base, head = tests_of(pairs)
     cells: list[_Cell] = []
     incomparable: list[CellVerdict] = []
     seen: set[tuple[str, str]] = set()
@@ -198,11 +203,6 @@ def _incomparable(test: MatchedTest, metric: str, reason: str) -> CellVerdict:
     return CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
 
 
-def _limits(key: Key, record: TestRecord, settings: LimitSettings) -> Limits:
-    batch_size = record.workload.get("batch_size") or 1
-    return settings.of(key[1], "pairs", batch_size, record.limits)
-
-
 def _is_timing(baseline: Sequence[Observation]) -> bool:
     """Memory that varies in the baseline itself is judged like a time."""
     if baseline[0].kind == "exact":
@@ -240,7 +240,7 @@ def _judge_timing(
             is_worse=cell.key in suite.worse,
             is_better=cell.key in suite.better,
             cells=suite.cells,
-            limits=_limits(cell.key, record, settings),
+            limits=settings.of(cell.metric, "pairs", record),
             observation="pairs",
         )
     )

@@ -21,6 +21,15 @@ class Verdict(Enum):
     INCONCLUSIVE = "inconclusive"
 
 
+_WORST_FIRST = (
+    Verdict.REGRESSION,
+    Verdict.NOT_COMPARABLE,
+    Verdict.INCONCLUSIVE,
+    Verdict.IMPROVEMENT,
+    Verdict.PASS,
+)
+
+
 @dataclass(frozen=True)
 class CellVerdict:
     """One metric of one test. Ratios are candidate over baseline - 1, turned so that plus is worse."""
@@ -84,14 +93,7 @@ class Judgement:
 
     def summary(self) -> str:
         """One line: the worst first."""
-        order = (
-            Verdict.REGRESSION,
-            Verdict.NOT_COMPARABLE,
-            Verdict.INCONCLUSIVE,
-            Verdict.IMPROVEMENT,
-            Verdict.PASS,
-        )
-        counts = [(len(self.of(verdict)), verdict) for verdict in order]
+        counts = [(len(self.of(verdict)), verdict) for verdict in _WORST_FIRST]
         parts = [_counted(n, verdict) for n, verdict in counts if n]
         parts += [f"{len(self.broken)} broken"] if self.broken else []
         return ", ".join(parts) or "nothing to compare"
@@ -122,11 +124,6 @@ def _counted(n: int, verdict: Verdict) -> str:
 
 def worst_first(cells: Sequence[CellVerdict]) -> list[CellVerdict]:
     """Regressions, then what is undecided, then improvements, then passes; each by size of effect."""
-    order = {
-        Verdict.REGRESSION: 0,
-        Verdict.NOT_COMPARABLE: 1,
-        Verdict.INCONCLUSIVE: 2,
-        Verdict.IMPROVEMENT: 3,
-        Verdict.PASS: 4,
-    }
-    return sorted(cells, key=lambda c: (order[c.verdict], -abs(c.effect or 0.0), c.nodeid))
+    return sorted(
+        cells, key=lambda c: (_WORST_FIRST.index(c.verdict), -abs(c.effect or 0.0), c.nodeid)
+    )
