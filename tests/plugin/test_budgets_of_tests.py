@@ -16,8 +16,9 @@ def errors(run):
 
 
 def lines(run, beginning):
-    """The lines of a failed test (the short summary has the first one again, after its id)."""
-    return [line for line in run.outlines if line.startswith(beginning)]
+    """The lines of a failed test. (On CI pytest's short summary has whole messages once more.)"""
+    failures = "\n".join(run.outlines).partition("short test summary info")[0]
+    return [line for line in failures.splitlines() if line.startswith(beginning)]
 
 
 @pytest.mark.parametrize(
