@@ -1,4 +1,4 @@
-"""Fast but right: every unquantized engine continues a prompt as the first one did."""
+"""Fast but right: every engine continues a prompt as the first one did; nothing is quantized for it."""
 
 import pytest
 
@@ -13,5 +13,6 @@ def first_continuation():
 def test_engines_agree_on_text(llm, first_continuation):
     if llm.info.random_weights:
         pytest.skip("random weights: the text means nothing")
-    ids = llm.generate_ids("The capital of France is", output_len=16)
+    # A continuation without a close second, so that an engine's own rounding does not change it.
+    ids = llm.generate_ids("1, 2, 3, 4, 5, 6, 7, 8,", output_len=16)
     assert ids == first_continuation.setdefault(llm.info.model, ids)

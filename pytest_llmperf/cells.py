@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .backends import NAMES as BACKENDS
-from .backends import backend_class, family
-from .environment import has_accelerator
-from .models import MISSING_EMBEDDED, Model, ModelError, embedded_gguf, parse_model
-from .option_values import expand
+from .backends import BackendError, backend_class, family, names
+from .backends.base import Setup
+from .environment import has_accelerator, runs_on_cpu
+from .models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from .options import Settings
-from .quantization import ALL, MODES
+from .quantization import ALL
+from .wanted import Wanted, nothing_left
 from .worker.client import EngineError, installed_packages_of
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from .backends.base import Refusal
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,24 @@ class CellPlan:
         Raises:
             ValueError: one line, for a marker that cannot mean anything.
         """
-        wanted = _Wanted.from_marker(marker)
-        models = self._models(wanted)
-        quantizations = _narrow(wanted.quantizations, self.settings.quantizations) or ("none",)
-        backends = self._backends(wanted, only_backend)
-        nothing = _nothing_left(wanted, self.settings, only_backend)
+        wanted = Wanted.from_marker(marker)
+        nothing = nothing_left(wanted, self.settings, only_backend)
         if nothing:
-            backend = only_backend or (wanted.backends or BACKENDS)[0]
-            mode = (wanted.quantizations or ("none",))[0]
+            backend = only_backend or (wanted.backends or names())[0]
+            mode = (wanted.quantizations or ("none",))[0].replace(ALL, "none")
             model = (wanted.models or self.settings.default_models)[0]
             cell = self._remember(Cell(model, backend, mode))
             return [Choice(cell, nothing, excluded=True)]
-        cells = [
-            Cell(m, b, q, self._degree(b)) for m in models for b in backends for q in quantizations
+        cells = dict.fromkeys(
+            self._cell(model, backend, mode)
+            for model in self._models(wanted)
+            for backend in self._backends(wanted, only_backend)
+            for mode in self._modes(wanted, backend)
+        )
+        return [
+            Choice(self._remember(cell), self.problem(cell), excluded=self._never_asked_for(cell))
+            for cell in cells
         ]
-        return [Choice(self._remember(cell), self.problem(cell)) for cell in cells]
 
     def problem(self, cell: Cell) -> str | None:
         """Why a cell cannot run here, as far as that is known before it loads."""
@@ -110,7 +114,7 @@ class CellPlan:
             packages = self.packages(cell.backend)
         except EngineError as error:
             return str(error)
-        refusal = backend_class(cell.backend).refusal(cell.quantization, packages)
+        refusal = self._refusal(cell, packages)
         if refusal:
             return refusal.reason
         if self.settings.device.startswith("cuda") and not has_accelerator():
@@ -122,8 +126,8 @@ class CellPlan:
 
     def check_requested(self) -> None:
         """Raise pytest.UsageError where the command line names a pair that can never work."""
-        names = [model.name for model in self.settings.models or ()]
-        twice = {name for name in names if names.count(name) > 1}
+        called = [model.name for model in self.settings.models or ()]
+        twice = {name for name in called if called.count(name) > 1}
         if twice:
             raise pytest.UsageError(
                 f"--llm-model: two models would be called {min(twice)!r} in test ids; "
@@ -138,21 +142,52 @@ class CellPlan:
             return
         reasons = []
         for backend in self.settings.backends:
-            for mode in self.settings.quantizations:
+            for mode in self._modes(Wanted(None, None, None), backend):
                 refusal = backend_class(backend).refusal_of_mode(mode, self.packages(backend))
                 if refusal is None or not refusal.by_nature:
                     return
                 reasons.append(refusal.reason)
         raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
 
-    def _models(self, wanted: _Wanted) -> tuple[Model, ...]:
+    def _cell(self, model: Model, backend: str, mode: str) -> Cell:
+        mode = backend_class(backend).mode_of(mode, model)
+        return Cell(model, backend, mode, self._degree(backend))
+
+    def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
+        settings, engine = self.settings, backend_class(cell.backend)
+        setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
+        refusal = engine.refusal(cell.quantization, packages)
+        return refusal or engine.refusal_of_model(cell.model, cell.quantization, setup)
+
+    def _never_asked_for(self, cell: Cell) -> bool:
+        """Whether an engine that nobody named cannot run a cell anywhere: then nothing is missing."""
+        if self.settings.backends:
+            return False
+        with suppress(EngineError):
+            refusal = self._refusal(cell, self.packages(cell.backend))
+            return refusal is not None and refusal.by_nature
+        return False
+
+    def _modes(self, wanted: Wanted, backend: str) -> tuple[str, ...]:
+        """The command line narrows what a test wants; what only one of them says stands."""
+        modes, given = wanted.quantizations, self.settings.quantizations
+        everything = backend_class(backend).modes
+        if given and ALL in given:
+            given = None if modes else everything
+        if modes and ALL in modes:
+            modes = (*everything, *(m for m in given or () if m not in everything))
+        if modes is None or given is None:
+            return modes or given or ("none",)
+        return tuple(mode for mode in modes if mode in given)
+
+    def _models(self, wanted: Wanted) -> tuple[Model, ...]:
         """The command line says where a model's files are, the test by name which ones it wants."""
         if wanted.models is None or self.settings.models is None:
             return wanted.models or self.settings.default_models
         names = [model.name for model in wanted.models]
         return tuple(model for model in self.settings.models if model.name in names)
 
-    def _backends(self, wanted: _Wanted, only_backend: str | None) -> tuple[str, ...]:
+    def _backends(self, wanted: Wanted, only_backend: str | None) -> tuple[str, ...]:
         """What the command line names, or what is installed, as far as the test is for it."""
         for_test = (only_backend,) if only_backend else wanted.backends
         candidates = self.settings.backends or (
@@ -162,19 +197,23 @@ class CellPlan:
         return tuple(name for name in candidates if for_test is None or family(name) in for_test)
 
     def _installed_backends(self) -> tuple[str, ...]:
-        defaults = [name for name in BACKENDS if backend_class(name).by_default]
-        usable = [
-            name
-            for name in defaults
-            if backend_class(name).refusal("none", self.packages(name)) is None
-        ]
+        usable = []
+        for name in names():
+            # Another package's broken backend says so where somebody names it.
+            with suppress(BackendError):
+                engine = backend_class(name)
+                if engine.by_default and engine.refusal("none", self.packages(name)) is None:
+                    usable.append(name)
         # With no engine at all, the first one's skip says what to install.
-        return tuple(usable or defaults[:1])
+        return tuple(usable or names()[:1])
 
     def _parse(self, cell_id: str) -> Cell:
         named = {model.name: model for model in self.settings.models or ()}
-        for mode in MODES:
-            for backend in (*BACKENDS, *self.settings.variants):
+        for backend in (*names(), *self.settings.variants):
+            if f"-{backend}-" not in cell_id:
+                continue
+            engine = backend_class(backend)
+            for mode in (*engine.modes, *engine.further_modes):
                 for degree in dict.fromkeys((self._degree(backend), "")):
                     suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
                     if cell_id.endswith(suffix):
@@ -191,87 +230,3 @@ class CellPlan:
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell
         return cell
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a test's marker asks for; None where it leaves the choice open."""
-
-    models: tuple[Model, ...] | None
-    backends: tuple[str, ...] | None
-    quantizations: tuple[str, ...] | None
-
-    @classmethod
-    def from_marker(cls, marker: pytest.Mark | None) -> _Wanted:
-        if marker is None:
-            return cls(None, None, None)
-        unknown = set(marker.kwargs) - {"model", "backend", "quant"}
-        if marker.args or unknown:
-            raise ValueError(
-                "@pytest.mark.llm takes model=, backend= and quant= only"
-                + (f", not {min(unknown)}=" if unknown else "")
-            )
-        models = _names("model", marker.kwargs.get("model"))
-        backends = _names("backend", marker.kwargs.get("backend"))
-        modes = _names("quant", marker.kwargs.get("quant"))
-        _check_known("backend", backends, BACKENDS)
-        _check_known("quant", modes, (*MODES, ALL))
-        try:
-            parsed = tuple(parse_model(name) for name in models) if models else None
-        except ModelError as error:
-            raise ValueError(f"@pytest.mark.llm(model=): {error}") from None
-        return cls(parsed, backends, expand(modes))
-
-
-def _names(key: str, value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        raise ValueError(
-            f"@pytest.mark.llm({key}=): {value!r} is neither a name nor a list of names"
-        )
-    return tuple(names)
-
-
-def _check_known(key: str, names: tuple[str, ...] | None, known: Sequence[str]) -> None:
-    for name in names or ():
-        if name not in known:
-            raise ValueError(
-                f"@pytest.mark.llm({key}=): unknown value {name!r}; known: {', '.join(known)}"
-            )
-
-
-def _narrow(wanted: tuple[T, ...] | None, given: tuple[T, ...] | None) -> tuple[T, ...] | None:
-    """The command line narrows what a test wants; what only one of them says stands."""
-    if wanted is None or given is None:
-        return wanted or given
-    return tuple(item for item in wanted if item in given)
-
-
-def _nothing_left(wanted: _Wanted, settings: Settings, only_backend: str | None) -> str | None:
-    """Why a test has no cell at all: it wants one thing, the command line another."""
-    if only_backend and wanted.backends and only_backend not in wanted.backends:
-        return (
-            f"the test is for backend {', '.join(wanted.backends)}, its fixture for {only_backend}"
-        )
-    backends = (only_backend,) if only_backend else wanted.backends
-    for key, of_test, given in (
-        ("model", _model_names(wanted.models), _model_names(settings.models)),
-        ("backend", backends, _families(settings.backends)),
-        ("quant", wanted.quantizations, settings.quantizations),
-    ):
-        if of_test and given and not set(of_test) & set(given):
-            return (
-                f"the test is for {key} {', '.join(of_test)}, the run for --llm-{key}="
-                f"{','.join(given)}"
-            )
-    return None
-
-
-def _families(backends: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    return tuple(dict.fromkeys(family(name) for name in backends)) if backends else None
-
-
-def _model_names(models: tuple[Model, ...] | None) -> tuple[str, ...] | None:
-    return tuple(model.name for model in models) if models else None

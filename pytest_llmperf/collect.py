@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from .backends import NAMES as BACKENDS
+from .backends import names
 from .benchmark_call import Override
 from .benchmark_store import is_active, use_virtual_clock
 from .run_gate import MARKER, own_limits
@@ -27,7 +27,7 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
     if "llm" not in metafunc.fixturenames or _has_own_cells(metafunc):
         return
-    named = [name for name in BACKENDS if f"{fixture_name(name)}" in metafunc.fixturenames]
+    named = [name for name in names() if fixture_name(name) in metafunc.fixturenames]
     if len(named) > 1:
         pytest.fail(
             f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .backends import family
+from .backends import backend_class, family
 from .backends.base import EngineInfo, EngineSpec
 from .cells import Cell
-from .environment import has_accelerator, usable_cores
-from .gguf import cached_folder
+from .environment import runs_on_cpu, usable_cores
 from .measure import Measurement
-from .models import embedded_gguf
 from .options import Settings
 from .worker.client import Worker, start_worker
 from .workload import Workload
@@ -99,10 +97,10 @@ class EngineSlot:
             worker.close()
 
     def spec(self, cell: Cell) -> EngineSpec:
-        """What the worker is told to load, conversions left out."""
+        """What the worker is told to load, before anything is downloaded or converted."""
         settings = self._settings
         dummy = settings.load_format == "dummy"
-        folder = cell.model.architecture if dummy else None
+        folder = cell.model.architecture if dummy else cell.model.gguf
         return EngineSpec(
             backend=family(cell.backend),
             quantization=cell.quantization,
@@ -117,24 +115,20 @@ class EngineSlot:
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
+        """The same, with everything that had to be made first."""
         spec = self.spec(cell)
-        if spec.backend == "simulated" or (spec.random_weights and cell.model.architecture):
-            return spec
-        gguf = embedded_gguf() if cell.model.kind == "embedded" else None
-        if cell.model.kind == "gguf":
-            gguf = Path(cell.model.source)
-        if gguf is None:
-            return spec
-        folder = cached_folder(gguf, self._settings.cache_dir)
-        if not folder.is_dir():
-            progress("convert", 0, 0)
-            # In a process of its own, so that its memory is in no measurement.
-            self._worker, self._cell = self._start(cell), cell
-            try:
-                self._call("convert", progress, gguf=str(gguf), folder=str(folder))
-            finally:
-                self.close()
-        return EngineSpec(**{**spec.to_wire(), "model": str(folder)})
+        cache = self._settings.cache_dir
+        ready = backend_class(spec.backend).ready(spec, cache)
+        if ready is not None:
+            return ready
+        progress("convert", 0, 0)
+        # In a process of its own, so that its memory is in no measurement.
+        self._worker, self._cell = self._start(cell), cell
+        try:
+            changed = self._call("prepare", progress, spec=spec.to_wire(), cache=str(cache))
+        finally:
+            self.close()
+        return replace(spec, **changed)
 
     def _start(self, cell: Cell) -> Worker:
         python = self._settings.pythons.get(cell.backend, sys.executable)
@@ -145,13 +139,8 @@ class EngineSlot:
         return self._worker.call(method, progress, self._settings.timeout, **arguments)
 
 
-def runs_on_cpu(settings: Settings) -> bool:
-    """Whether engines will run on the CPU, told without starting a driver."""
-    return settings.device == "cpu" or (settings.device == "auto" and not has_accelerator())
-
-
 def engine_threads(settings: Settings) -> int | None:
     """Engine threads. On a CPU as many threads as cores collapse under any neighbour: one is left."""
     if settings.threads:
         return settings.threads
-    return max(1, usable_cores() - 1) if runs_on_cpu(settings) else None
+    return max(1, usable_cores() - 1) if runs_on_cpu(settings.device) else None

@@ -42,6 +42,11 @@ def has_accelerator() -> bool:
     )
 
 
+def runs_on_cpu(device: str) -> bool:
+    """Whether engines will run on the CPU (``--llm-device``), told without starting a driver."""
+    return device == "cpu" or (device == "auto" and not has_accelerator())
+
+
 def accelerator_names() -> list[str]:
     """Names of NVIDIA GPUs, read from the driver's files; empty where there are none."""
     names = []

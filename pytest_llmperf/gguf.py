@@ -1,15 +1,72 @@
-"""A GGUF file as a folder that every engine can load: dequantized once, kept in the cache."""
+"""GGUF files: the type of their weights, and a folder that every engine can load.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
+import re
+import struct
+from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
-_SAMPLE = 4 * 2**20
+from .converted import file_digest, new_folder
+
 # Part of the folder's name: raise it when the conversion itself changes.
 _VERSION = 1
+# ``general.file_type``: the numbers of llama.cpp's enum llama_ftype.
+FILE_TYPES = {
+    0: "f32",
+    1: "f16",
+    2: "q4_0",
+    3: "q4_1",
+    7: "q8_0",
+    8: "q5_0",
+    9: "q5_1",
+    10: "q2_k",
+    11: "q3_k_s",
+    12: "q3_k_m",
+    13: "q3_k_l",
+    14: "q4_k_s",
+    15: "q4_k_m",
+    16: "q5_k_s",
+    17: "q5_k_m",
+    18: "q6_k",
+    19: "iq2_xxs",
+    20: "iq2_xs",
+    21: "q2_k_s",
+    22: "iq3_xs",
+    23: "iq3_xxs",
+    24: "iq1_s",
+    25: "iq4_nl",
+    26: "iq3_s",
+    27: "iq3_m",
+    28: "iq2_s",
+    29: "iq2_m",
+    30: "iq4_xs",
+    31: "iq1_m",
+    32: "bf16",
+    36: "tq1_0",
+    37: "tq2_0",
+    38: "mxfp4",
+}
+OTHER = "other"
+"""A type that the file does not tell, or that is newer than this table."""
+_STRING, _ARRAY = 8, 9
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 
 
 def cached_folder(gguf: Path, cache: Path) -> Path:
@@ -17,13 +74,7 @@ def cached_folder(gguf: Path, cache: Path) -> Path:
 
     Named after the file's size and its first and last bytes: a file that moves keeps its folder.
     """
-    size = gguf.stat().st_size
-    digest = hashlib.sha256(f"{_VERSION}/{size}".encode())
-    with gguf.open("rb") as file:
-        digest.update(file.read(_SAMPLE))
-        file.seek(max(0, size - _SAMPLE))
-        digest.update(file.read(_SAMPLE))
-    return cache / "models" / f"{gguf.stem}-bf16-{digest.hexdigest()[:12]}"
+    return cache / "models" / f"{gguf.stem}-bf16-{file_digest(gguf, _VERSION)}"
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -33,24 +84,13 @@ def convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with new_folder(folder) as part:
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(**source).save_pretrained(part)
         model = AutoModelForCausalLM.from_pretrained(
             **source, dtype=torch.bfloat16, **_dequantize()
         )
         model.save_pretrained(part)
-        part.chmod(0o755)
-        try:
-            part.rename(folder)
-        except OSError:
-            # Another process was first; its folder is as good.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _dequantize() -> dict[str, object]:
@@ -60,3 +100,62 @@ def _dequantize() -> dict[str, object]:
     except ImportError:
         return {}
     return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+@cache
+def file_type(gguf: Path) -> str:
+    """The type of a file's weights in lower case (``q4_k_m``), as its header says.
+
+    The ``gguf`` package could tell, but needs numpy and seconds, while pytest collects.
+
+    Raises:
+        ValueError: the header cannot be read.
+    """
+    try:
+        number = metadata(gguf, "general.file_type")
+    except (OSError, struct.error, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"{gguf.name}: its header cannot be read ({error!r})") from None
+    return FILE_TYPES.get(number, OTHER) if isinstance(number, int) else named_type(gguf.name)
+
+
+def named_type(file_name: str) -> str:
+    """The type by the file's name, by custom its last part: ``Model-7B.Q4_K_M.gguf``."""
+    stem = re.sub(r"-\d{5}-of-\d{5}$", "", file_name.lower().removesuffix(".gguf"))
+    last = re.split(r"[.-]", stem)[-1]
+    return last if last in FILE_TYPES.values() else OTHER
+
+
+def metadata(gguf: Path, key: str) -> Any:
+    """One value of the header: a number, a string, or a list of numbers; None where there is none."""
+    with gguf.open("rb") as file:
+        file.seek(8)  # The magic number and the version.
+        _tensors, count = _read(file, "QQ")
+        for _ in range(count):
+            name = _string(file).decode()
+            (kind,) = _read(file, "I")
+            if name == key:
+                return _value(file, kind)
+            _value(file, kind)
+    return None
+
+
+def _value(file: BinaryIO, kind: int) -> Any:
+    if kind == _STRING:
+        return _string(file).decode(errors="replace")
+    if kind != _ARRAY:
+        return _read(file, _SCALARS[kind])[0]
+    item, count = _read(file, "IQ")
+    if item in (_STRING, _ARRAY):
+        for _ in range(count):
+            _value(file, item)
+        return None  # Texts of a whole vocabulary: nobody asks for them.
+    return list(_read(file, f"{count}{_SCALARS[item]}"))
+
+
+def _string(file: BinaryIO) -> bytes:
+    return file.read(_read(file, "Q")[0])
+
+
+def _read(file: BinaryIO, layout: str) -> tuple[Any, ...]:
+    layout = f"<{layout}"
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))

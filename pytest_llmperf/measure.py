@@ -128,6 +128,18 @@ def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
     return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
 
 
+def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[int]]:
+    """Token ids of each greedy continuation, each as long as it was asked to be."""
+    found = backend.continue_ids(requests)
+    for i, (request, ids) in enumerate(zip(requests, found, strict=True)):
+        if len(ids) != request.output_len:
+            raise InvalidMeasurement(
+                f"generate, request {i + 1} of {len(requests)}: the engine gave {len(ids)} output "
+                f"tokens instead of {request.output_len}"
+            )
+    return found
+
+
 def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: str) -> None:
     """Raise InvalidMeasurement unless every trace is complete and plausible."""
     if len(traces) != len(requests):

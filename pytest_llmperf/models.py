@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["hub", "folder", "gguf", "embedded"]
+Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 EMBEDDED = "smollm2-135m"
@@ -49,7 +49,8 @@ class Model:
     """Short, lower case, free of paths: the first part of every test id."""
     kind: Kind
     source: str
-    """Hub id, or the path of a folder or a GGUF file ('' for the embedded model)."""
+    """Hub id (a GGUF file's goes on with its name), or the path of a folder or a GGUF file ('' for the
+    embedded model)."""
 
     @property
     def architecture(self) -> Path | None:
@@ -63,16 +64,42 @@ class Model:
         return None
 
     @property
+    def model_type(self) -> str | None:
+        """What transformers calls its architecture (``llama``), where that is known here."""
+        folder = Path(self.source) if self.kind == "folder" else self.architecture
+        if folder is None:
+            return None
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return str(config.get("model_type")) if isinstance(config, dict) else None
+
+    @property
     def is_local(self) -> bool:
         """Whether loading needs no model hub."""
-        return self.kind != "hub"
+        return self.kind not in ("hub", "hub-gguf")
+
+    @property
+    def gguf(self) -> Path | None:
+        """Its GGUF file, where that is on this machine."""
+        if self.kind == "embedded":
+            return embedded_gguf()
+        return Path(self.source) if self.kind == "gguf" else None
+
+    @property
+    def gguf_type(self) -> str | None:
+        """Type of the weights in its GGUF file (``q4_1``); None where it is no GGUF file."""
+        from .gguf import file_type, named_type
+
+        if self.gguf is not None:
+            return file_type(self.gguf)
+        named = {"embedded": EMBEDDED_FILE, "hub-gguf": self.source}.get(self.kind)
+        return named_type(named) if named else None
 
     @property
     def recorded_source(self) -> str:
         """What the stored JSON says: a public name, never a path of this machine."""
         if self.kind == "embedded":
             return f"{EMBEDDED_PACKAGE} {EMBEDDED_VERSION}: {EMBEDDED_FILE}"
-        return self.source if self.kind == "hub" else Path(self.source).name
+        return Path(self.source).name if self.is_local else self.source
 
 
 def parse_model(text: str) -> Model:
@@ -98,6 +125,8 @@ def _parse_location(text: str, name: str | None) -> Model:
     if text in ALIASES:
         return Model(name or text, "hub", ALIASES[text])
     path = Path(text).expanduser()
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text) and not path.exists():
+        return Model(name or short_name(path.stem), "hub-gguf", text)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ModelError(f"{text!r}: there is no such GGUF file")
@@ -113,7 +142,7 @@ def _parse_location(text: str, name: str | None) -> Model:
     known = ", ".join([EMBEDDED, *ALIASES])
     raise ModelError(
         f"unknown model {text!r}; aliases: {known}; or give a hub id (organisation/name), a folder "
-        "with a config.json, or a .gguf file"
+        "with a config.json, or a .gguf file, here or on the hub (organisation/name/FILE.gguf)"
     )
 
 

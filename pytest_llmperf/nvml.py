@@ -84,6 +84,14 @@ class Gpus:
             temperature_c=nvml.temperature(used[0]),
         )
 
+    def used_mib(self) -> float | None:
+        """MiB in use on all of them, whoever uses it; None where nobody can say."""
+        nvml, cards = self._opened
+        if nvml is None or not cards:
+            return None
+        answers = [nvml.ask("nvmlDeviceGetMemoryInfo", card.device) for card in cards]
+        return None if None in answers else sum(answer.used for answer in answers) / 2**20
+
     @cached_property
     def _opened(self) -> tuple[_Nvml | None, list[_Card] | None]:
         nvml = _open()

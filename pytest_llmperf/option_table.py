@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from .backends import NAMES as BACKENDS
+from .backends import BUILT_IN
 from .quantization import MODES
 
 DEFAULT_METRICS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
@@ -30,10 +30,15 @@ _OPTIONS = (
     _Option(
         "llm-backend",
         "NAME,...",
-        f"{' '.join(BACKENDS)} (default: every installed engine)",
+        f"{' '.join(BUILT_IN)} (default: every installed engine)",
         repeat=True,
     ),
-    _Option("llm-quant", "MODE,...", f"{' '.join(MODES)}, or all (default: none)", repeat=True),
+    _Option(
+        "llm-quant",
+        "MODE,...",
+        f"{' '.join(MODES)}, an engine's own, or all of each engine (default: none)",
+        repeat=True,
+    ),
     _Option("llm-dtype", "TYPE", "compute type: auto (bfloat16) bfloat16 float16 float32"),
     _Option("llm-device", "DEVICE", "auto, cpu, cuda, cuda:1"),
     _Option("llm-revision", "REV", "revision of a hub model"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .backends import NAMES as BACKENDS
+from .backends import BackendError, backend_class, names
 from .quantization import ALL, MODES
 
 if TYPE_CHECKING:
@@ -59,8 +60,28 @@ def backend(text: str) -> str:
         raise ValueError(
             f"{text!r}: a label takes lower-case letters, digits, '.' and '_', for test ids"
         )
-    one_of("backend", BACKENDS)(name)
+    backend_class(name)
     return text
+
+
+def mode(text: str) -> str:
+    """A quantization mode of any engine, or ``all``."""
+    if text != ALL and text not in known_modes():
+        raise ValueError(
+            f"unknown mode {text!r}; known: {', '.join((*MODES, ALL))}, and each engine's own, such as "
+            "int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the type of a GGUF file)"
+        )
+    return text
+
+
+def known_modes() -> frozenset[str]:
+    """The modes of every engine."""
+    found: set[str] = set()
+    for name in names():
+        with suppress(BackendError):
+            engine = backend_class(name)
+            found |= {*engine.modes, *engine.further_modes}
+    return frozenset(found)
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -132,16 +153,11 @@ def limits(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, dict[s
     return {name: dict(values) for name, values in given.items() if values}
 
 
-def expand(modes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """``all`` among the modes means every mode."""
-    return tuple(MODES) if modes and ALL in modes else modes
-
-
 def backend_arg(text: str) -> tuple[str, str, Any]:
     """BACKEND.KEY=VALUE as (backend, key, value)."""
     target, equals, value = text.partition("=")
-    # From the right: a label may hold dots, a keyword argument cannot.
-    name, dot, key = target.rpartition(".")
+    # A label may hold dots, an engine's name does not; then dots belong to the argument.
+    name, dot, key = target.rpartition(".") if "@" in target else target.partition(".")
     if not equals or not dot or not key:
         raise ValueError(f"{text!r} is not of the form BACKEND.KEY=VALUE")
     return backend(name), key, _value(value)

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import option_values as value_of
-from .backends import NAMES as BACKENDS
 from .backends import family
 from .option_table import DEFAULT_METRICS
-from .quantization import ALL, MODES
 
 if TYPE_CHECKING:
     from .budgets import Budget
@@ -81,9 +79,7 @@ class Settings:
         return cls(
             models=read.many("llm_model", value_of.model),
             backends=read.many("llm_backend", value_of.backend),
-            quantizations=value_of.expand(
-                read.many("llm_quant", value_of.one_of("mode", (*MODES, ALL)))
-            ),
+            quantizations=read.many("llm_quant", value_of.mode),
             dtype=read.one("llm_dtype", value_of.one_of("type", DTYPES)) or "auto",
             device=read.one("llm_device", value_of.device) or "auto",
             revision=read.one("llm_revision", str),
@@ -125,7 +121,7 @@ class Settings:
 
     def _checked(self) -> Settings:
         for name in self.backends or ():
-            if name not in BACKENDS and name not in self.pythons:
+            if name != family(name) and name not in self.pythons:
                 raise pytest.UsageError(
                     f"--llm-backend: {name!r} has no environment; give --llm-python {name}=PATH"
                 )
@@ -136,7 +132,7 @@ class Settings:
     @property
     def variants(self) -> tuple[str, ...]:
         """Backend names with a label: engines of other environments beside this one's."""
-        return tuple(name for name in self.pythons if name not in BACKENDS)
+        return tuple(name for name in self.pythons if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
         """Keyword arguments for a backend; a labelled one's own go before its engine's."""

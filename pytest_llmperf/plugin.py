@@ -115,6 +115,24 @@ def vllm_llm(llm: LLM) -> LLM:
 
 
 @pytest.fixture(scope="session")
+def llama_cpp_llm(llm: LLM) -> LLM:
+    """A GGUF model loaded by llama.cpp, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
+def ctranslate2_llm(llm: LLM) -> LLM:
+    """A model converted and loaded by CTranslate2, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
+def tensorrt_llm_llm(llm: LLM) -> LLM:
+    """A model loaded by TensorRT-LLM, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
 def simulated_llm(llm: LLM) -> LLM:
     """The simulated engine with its programmed times (--llm-backend-arg simulated.KEY=VALUE)."""
     return llm

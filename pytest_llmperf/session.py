@@ -18,8 +18,8 @@ from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import Cell, CellPlan
-from .engine import EngineSlot, engine_threads, runs_on_cpu
-from .environment import accelerator_names, usable_cores
+from .engine import EngineSlot, engine_threads
+from .environment import accelerator_names, runs_on_cpu, usable_cores
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
@@ -167,7 +167,7 @@ class LLMSession:
 
     def _device(self) -> str:
         device = self.settings.device
-        if runs_on_cpu(self.settings):
+        if runs_on_cpu(device):
             return f"cpu, {engine_threads(self.settings)} of {usable_cores()} cores"
         names = ", ".join(accelerator_names()) or "accelerator"
         return names if device == "auto" else f"{device} ({names})"

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import __version__
+from ..gguf import cached_folder, convert
 from ..trace import RequestTrace
 from ..workload import Request
+
+if TYPE_CHECKING:
+    from ..models import Model
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,10 @@ class EngineSpec:
     backend: str
     quantization: str
     model: str
-    """Folder with config.json (and weights, unless they are random), or a hub id."""
+    """Folder with config.json (and weights, unless they are random), a GGUF file, or either of them
+    on the hub: ``organisation/name``, ``organisation/name/FILE.gguf``."""
     local: bool = True
-    """Whether ``model`` is a folder: then no hub is asked for anything."""
+    """Whether ``model`` is here: then no hub is asked for anything."""
     revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -68,6 +74,16 @@ class EngineInfo:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """How a run loads its models: what an engine may refuse before it loads one."""
+
+    random_weights: bool
+    dtype: str
+    """The compute type that was asked for; ``auto`` where none was."""
+    on_cpu: bool
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a backend cannot run a cell."""
 
@@ -87,13 +103,22 @@ class Backend(ABC):
     install_hint: ClassVar[str] = ""
     by_default: ClassVar[bool] = True
     """Whether a run that names no backend uses this one when it is installed."""
+    modes: ClassVar[tuple[str, ...]] = ("none",)
+    """Quantization modes, as ids and options name them: what ``all`` means for this engine."""
+    further_modes: ClassVar[tuple[str, ...]] = ()
+    """Modes that are measured where they are named, and no part of ``all``."""
+
+    @classmethod
+    def mode_of(cls, quantization: str, model: Model) -> str:
+        """The mode that stands in the id: the one asked for, unless the model's file decides."""
+        return quantization
 
     @classmethod
     def refusal(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         """Why this engine cannot run a mode, known before anything is loaded; None when it can.
 
         Args:
-            quantization: a key of ``quantization.MODES``.
+            quantization: a mode, not necessarily one of this engine.
             packages: versions by distribution name (lower case) in the engine's environment.
         """
         if cls.distributions and not any(name in packages for name in cls.distributions):
@@ -112,9 +137,44 @@ class Backend(ABC):
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         """The same, once the engine itself is known to be installed."""
-        if quantization == "none":
+        if quantization in (*cls.modes, *cls.further_modes):
             return None
-        return Refusal(f"{cls.name} has no quantization mode {quantization}", by_nature=True)
+        own = (
+            ""
+            if cls.modes == ("none",)
+            else f"; it has {', '.join((*cls.modes, *cls.further_modes))}"
+        )
+        return Refusal(f"{cls.name} has no quantization mode {quantization}{own}", by_nature=True)
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        """Why this engine cannot load a model in a mode, as far as its files or its name tell."""
+        return None
+
+    @classmethod
+    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+        """What ``load`` gets, when nothing has to be made first; None: ``prepare`` makes it.
+
+        Runs in pytest's process, so it only looks.
+
+        Args:
+            cache: folder for what engines convert, ``--llm-cache-dir``.
+        """
+        if not spec.model.endswith(".gguf"):
+            return spec
+        folder = cached_folder(Path(spec.model), cache) if spec.local else None
+        return replace(spec, model=str(folder)) if folder and folder.is_dir() else None
+
+    @classmethod
+    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+        """Download and convert; runs in a process of its own, so that its memory is in no number.
+
+        The default takes a GGUF file to a folder that transformers reads: dequantized, bfloat16.
+        """
+        spec = downloaded_gguf(spec)
+        folder = cached_folder(Path(spec.model), cache)
+        convert(Path(spec.model), folder)
+        return replace(spec, model=str(folder))
 
     @classmethod
     def version(cls, packages: Mapping[str, str]) -> str:
@@ -139,6 +199,10 @@ class Backend(ABC):
         reached the host.
         """
 
+    def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Token ids of each greedy continuation, for text instead of times."""
+        return [list(trace.token_ids) for trace in self.generate(requests)]
+
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, special tokens as the model's own tokenizer adds them."""
@@ -161,6 +225,23 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Give back whatever outlives the process otherwise (child processes)."""
+
+
+def downloaded_gguf(spec: EngineSpec) -> EngineSpec:
+    """A GGUF file of the hub as a file of this machine."""
+    if spec.local:
+        return spec
+    from huggingface_hub import hf_hub_download
+
+    organisation, name, file = spec.model.split("/", 2)
+    path = hf_hub_download(f"{organisation}/{name}", file, revision=spec.revision)
+    return replace(spec, model=path, local=True, revision=_commit_of(path))
+
+
+def _commit_of(path: str) -> str | None:
+    """The commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
+    parts = Path(path).parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 class HubTokenizer:

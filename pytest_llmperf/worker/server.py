@@ -21,7 +21,7 @@ from typing import Any
 from ..backends import backend_class, distributions
 from ..backends.base import Backend, EngineInfo, EngineSpec
 from ..environment import describe_device
-from ..measure import InvalidMeasurement, check, encoder, measure
+from ..measure import InvalidMeasurement, continuations, encoder, measure
 from ..workload import Request, Workload
 
 Report = Callable[[str, int, int], None]
@@ -67,22 +67,17 @@ class EngineHost:
         encode = encoder(backend, info)
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         requests = [Request(tuple(prompt), output_len) for prompt in ids]
-        traces = backend.generate(requests)
-        check(requests, traces, "generate")
         return [
-            {
-                "ids": list(trace.token_ids),
-                "text": backend.decode(trace.token_ids) if info.has_tokenizer else None,
-            }
-            for trace in traces
+            {"ids": ids, "text": backend.decode(ids) if info.has_tokenizer else None}
+            for ids in continuations(backend, requests)
         ]
 
-    def convert(self, gguf: str, folder: str, report: Report) -> None:
-        """Dequantize a GGUF file into a folder (see ``gguf.convert``)."""
-        from ..gguf import convert
-
-        _prepare_environment(None)
-        convert(Path(gguf), Path(folder))
+    def prepare(self, spec: dict[str, Any], cache: str, report: Report) -> dict[str, Any]:
+        """Download and convert what an engine reads; the answer says where it is."""
+        before = EngineSpec(**spec)
+        _prepare_environment(before)
+        ready = backend_class(before.backend).prepare(before, Path(cache))
+        return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def close(self, report: Report) -> None:
         """Let the engine end its own processes."""
@@ -157,11 +152,11 @@ def _redirect_output(log: str) -> None:
     os.close(fd)
 
 
-def _prepare_environment(spec: EngineSpec | None) -> None:
+def _prepare_environment(spec: EngineSpec) -> None:
     """What engines read from the environment when they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if spec is None or spec.local:
+    if spec.local:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if spec is not None and spec.threads:
+    if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         os.environ["MKL_NUM_THREADS"] = str(spec.threads)

@@ -9,6 +9,7 @@ ALIASES = (
     "qwen2.5-0.5b, qwen2.5-7b, qwen3-0.6b, qwen3-8b, llama-3.2-1b, llama-3.1-8b, gemma-3-1b, "
     "phi-4-mini"
 )
+BACKENDS = "transformers, vllm, llama-cpp, ctranslate2, tensorrt-llm, simulated"
 METRICS = (
     "ttft, e2e, tpot, itl, icl, output_throughput, total_throughput, request_throughput, "
     "prefill_throughput, decode_throughput, goodput, load_time, peak_memory, model_memory, "
@@ -18,15 +19,18 @@ MISTAKES = [
     (
         "--llm-model=nothing",
         f"--llm-model: unknown model 'nothing'; aliases: {ALIASES}; or give a hub id "
-        "(organisation/name), a folder with a config.json, or a .gguf file",
+        "(organisation/name), a folder with a config.json, or a .gguf file, here or on the hub "
+        "(organisation/name/FILE.gguf)",
     ),
     (
         "--llm-backend=fast",
-        "--llm-backend: unknown backend 'fast'; known: transformers, vllm, simulated",
+        f"--llm-backend: unknown backend 'fast'; known: {BACKENDS}",
     ),
     (
         "--llm-quant=int3",
-        "--llm-quant: unknown mode 'int3'; known: none, int8, fp4, nf4, nf4-dq, all",
+        "--llm-quant: unknown mode 'int3'; known: none, int8, fp4, nf4, nf4-dq, all, and each "
+        "engine's own, such as int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the type of a GGUF "
+        "file)",
     ),
     ("--llm-metrics=speed", f"--llm-metrics: unknown metric 'speed'; known: {METRICS}"),
     ("--llm-quant=int8", "--llm-quant: simulated has no quantization mode int8"),
@@ -62,7 +66,7 @@ MISTAKES = [
     ),
     (
         "--llm-backend-arg=fast.ttft=1",
-        "--llm-backend-arg: unknown backend 'fast'; known: transformers, vllm, simulated",
+        f"--llm-backend-arg: unknown backend 'fast'; known: {BACKENDS}",
     ),
     (
         "--llm-python=simulated",
@@ -84,7 +88,7 @@ MISTAKES = [
     ),
     (
         f"--llm-python=fast={sys.executable}",
-        "--llm-python: unknown backend 'fast'; known: transformers, vllm, simulated",
+        f"--llm-python: unknown backend 'fast'; known: {BACKENDS}",
     ),
     ("--llm-model=no.gguf", "--llm-model: 'no.gguf': there is no such GGUF file"),
     (
@@ -165,8 +169,14 @@ def test_a_mode_that_one_of_two_backends_can_do_is_no_mistake(one_test, llm_pyte
     assert run.ret == 0
 
 
-def test_all_modes_run_what_can_run_and_skip_the_rest(one_test, llm_pytest):
-    llm_pytest("--llm-quant=all").assert_outcomes(passed=1, skipped=4)
+def test_all_modes_are_those_of_each_engine(one_test, llm_pytest):
+    llm_pytest("--llm-quant=all").assert_outcomes(passed=1)
+
+
+def test_a_mode_of_another_engine_is_skipped_beside_one_that_runs(one_test, llm_pytest):
+    run = llm_pytest("--llm-quant=none,nf4,int8_bfloat16", "-rs")
+    run.assert_outcomes(passed=1, skipped=2)
+    run.stdout.fnmatch_lines(["SKIPPED * simulated has no quantization mode int8_bfloat16"])
 
 
 def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(

@@ -100,11 +100,11 @@ def test_the_command_line_narrows_a_marker(pytester, llm_pytest):
         ("engine=1", "@pytest.mark.llm takes model=, backend= and quant= only, not engine="),
         (
             'backend="fast"',
-            "@pytest.mark.llm(backend=): unknown value 'fast'; known: transformers, vllm, simulated",
+            "@pytest.mark.llm(backend=): unknown backend 'fast'; known: transformers, vllm, ",
         ),
         (
             'quant="int3"',
-            "@pytest.mark.llm(quant=): unknown value 'int3'; "
+            "@pytest.mark.llm(quant=): unknown mode 'int3'; "
             "known: none, int8, fp4, nf4, nf4-dq, all",
         ),
         ('model="nothing"', "@pytest.mark.llm(model=): unknown model 'nothing'; aliases: "),

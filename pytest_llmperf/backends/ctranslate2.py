@@ -1,0 +1,242 @@
+"""CTranslate2: a static batch on its own converted model, quantized when it is converted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..converted import folder_digest, new_folder
+from ..trace import RequestTrace
+from ..worker.memory import DeviceMemory
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup
+
+if TYPE_CHECKING:
+    from ..models import Model
+
+MIB = 2**20
+# Part of the converted folder's name: raise it when the conversion itself changes.
+_VERSION = 1
+_NOTES = "llmperf.json"
+_FLOATS = ("bfloat16", "float16", "float32")
+# Its converter reads the layout that these had before transformers carried them itself.
+_NOT_CONVERTED = {"phi": "Phi", "phi3": "Phi-3"}
+# Keyword arguments of each call to generate; all others are the Generator's.
+_OF_GENERATE = ("max_batch_size", "batch_type")
+
+
+class CTranslate2Backend(Backend):
+    """One static batch a round; ``max_batch_size`` splits it into batches one after another."""
+
+    name = "ctranslate2"
+    distributions = ("ctranslate2",)
+    companions = ("transformers", "torch", "tokenizers")
+    install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
+    modes = ("none", "int8")
+    further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        refusal = super().refusal_of_mode(quantization, packages)
+        if refusal is None and "transformers" not in packages:
+            return Refusal(
+                f"CTranslate2 converts models with transformers: {cls.install_hint}",
+                by_nature=False,
+            )
+        return refusal
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        family = _NOT_CONVERTED.get(model.model_type or "")
+        if family:
+            reason = f"CTranslate2's converter does not know {family} as transformers 5 has it"
+        elif setup.random_weights:
+            reason = (
+                "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none"
+            )
+        elif setup.on_cpu and quantization.endswith(("_bfloat16", "_float16")):
+            reason = f"CTranslate2 computes in {quantization} on a GPU only"
+        elif setup.on_cpu and setup.dtype in ("bfloat16", "float16"):
+            reason = f"CTranslate2 computes in {setup.dtype} on a GPU only"
+        else:
+            return None
+        return Refusal(reason, by_nature=True)
+
+    @classmethod
+    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+        return None  # Which type it will be, only the engine knows.
+
+    @classmethod
+    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+        import ctranslate2
+
+        if spec.model.endswith(".gguf"):
+            spec = super().ready(spec, cache) or super().prepare(spec, cache)
+        elif not spec.local:
+            spec = _downloaded(spec)
+        source = Path(spec.model)
+        compute_type = _compute_type(spec, _device(spec)[0])
+        name = f"{source.name}-ct2-{compute_type}-{ctranslate2.__version__}"
+        folder = cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
+        if not folder.is_dir():
+            with new_folder(folder) as part:
+                _convert(source, compute_type, part)
+        return replace(spec, model=str(folder))
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        import ctranslate2
+        from tokenizers import Tokenizer
+
+        folder = Path(spec.model)
+        device, index = _device(spec)
+        compute_type = _compute_type(spec, device)
+        self._device_memory = DeviceMemory() if device == "cuda" else None
+        self._of_generate = {k: v for k, v in spec.args.items() if k in _OF_GENERATE}
+        own = {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
+        options = {
+            "device": device,
+            "device_index": index,
+            "compute_type": compute_type,
+            "inter_threads": 1,
+            "intra_threads": spec.threads or 0,
+        }
+        self._generator: Any = ctranslate2.Generator(str(folder), **options | own)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+        notes = json.loads((folder / _NOTES).read_text("utf-8"))
+        # What runs, not what was asked for: an unknown type falls back in silence.
+        actual = self._generator.compute_type
+        return EngineInfo(
+            device=f"cuda:{index}" if device == "cuda" else "cpu",
+            dtype=actual.rpartition("_")[2] if actual != "int16" else "float32",
+            vocabulary=len(self._tokens),
+            has_tokenizer=True,
+            parameters=notes["parameters"],
+            revision=spec.revision,
+            memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
+            settings={"compute_type": actual, "threads": spec.threads or 0, **self._of_generate},
+        )
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        times: list[list[float]] = [[] for _ in requests]
+        tokens: list[list[int]] = [[] for _ in requests]
+
+        def receive(step: Any) -> bool:
+            now = time.perf_counter()
+            i: int = step.batch_id
+            times[i].append(now)
+            tokens[i].append(step.token_id)
+            # True ends this request alone: the batch goes on for its longest.
+            return len(tokens[i]) >= requests[i].output_len
+
+        longest = max(request.output_len for request in requests)
+        submitted = time.perf_counter()
+        self._generator.generate_batch(
+            [[self._tokens[i] for i in request.prompt_ids] for request in requests],
+            max_length=longest,
+            min_length=longest,
+            end_token=[],  # No token ends a text.
+            beam_size=1,
+            sampling_topk=1,
+            # Forwards the prompt as a whole; otherwise it is generated token by token.
+            include_prompt_in_result=False,
+            callback=receive,
+            **self._of_generate,
+        )
+        return [
+            RequestTrace(
+                submitted=submitted,
+                times=tuple(times[i]),
+                counts=(1,) * len(times[i]),
+                input_tokens=len(request.prompt_ids),
+                token_ids=tuple(tokens[i]),
+            )
+            for i, request in enumerate(requests)
+        ]
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def reset_peak_memory(self) -> None:
+        # Its allocator keeps what it has taken on a GPU.
+        if self._device_memory is None:
+            super().reset_peak_memory()
+
+    def peak_memory(self) -> float:
+        return self._device_memory.mib() if self._device_memory else super().peak_memory()
+
+    def close(self) -> None:
+        self._generator.unload_model()
+
+
+def _device(spec: EngineSpec) -> tuple[str, int]:
+    import ctranslate2
+
+    kind, _, index = spec.device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    return kind, int(index or 0)
+
+
+def _compute_type(spec: EngineSpec, device: str) -> str:
+    """The engine's name for a mode and a compute type; ``auto`` is bfloat16 where it is possible."""
+    import ctranslate2
+
+    supported: Collection[str] = ctranslate2.get_supported_compute_types(device)
+    floats = _FLOATS if spec.dtype == "auto" else (spec.dtype,)
+    wanted = {
+        "none": floats,
+        "int8": tuple(f"int8_{name}" for name in floats),
+    }.get(spec.quantization, (spec.quantization,))
+    for name in wanted:
+        if name in supported:
+            return name
+    raise ValueError(
+        f"CTranslate2 cannot compute in {' or '.join(wanted)} on this {device}; it can: "
+        f"{', '.join(sorted(supported))}"
+    )
+
+
+def _downloaded(spec: EngineSpec) -> EngineSpec:
+    from huggingface_hub import snapshot_download
+
+    path = snapshot_download(
+        spec.model, revision=spec.revision, allow_patterns=["*.json", "*.safetensors", "*.model"]
+    )
+    return replace(spec, model=path, local=True, revision=Path(path).name)
+
+
+def _convert(source: Path, compute_type: str, folder: Path) -> None:
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoTokenizer
+
+    TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    notes = {"parameters": _parameter_count(source)}
+    (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
+
+
+def _parameter_count(source: Path) -> int | None:
+    """Parameters of a checkpoint, by the headers of its files; None for another format."""
+    from safetensors import safe_open
+
+    files = sorted(source.glob("*.safetensors"))
+    total = 0
+    for path in files:
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                size = 1
+                for length in tensors.get_slice(name).get_shape():
+                    size *= length
+                total += size
+    return total if files else None

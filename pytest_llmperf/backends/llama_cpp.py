@@ -1,0 +1,305 @@
+"""llama.cpp by its server's own scheduler, in process (xllamacpp): GGUF files as they are."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..gguf import FILE_TYPES, OTHER, file_type, metadata
+from ..trace import RequestTrace
+from ..worker.memory import DeviceMemory
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup, downloaded_gguf
+
+if TYPE_CHECKING:
+    from ..models import Model
+
+MIB = 2**20
+_SLOTS = 8
+_POOL_TOKENS = 16384
+_GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
+_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are no text.
+_CACHE_BYTES = {0: 4, 1: 2, 30: 2}  # ggml types of the key-value pool: F32, F16, BF16.
+
+
+class LlamaCppBackend(Backend):
+    """A fixed number of slots, each with its share of the context, filled by continuous batching."""
+
+    name = "llama-cpp"
+    distributions = ("xllamacpp",)
+    install_hint = "pip install 'pytest-llmperf[llama-cpp]'"
+    further_modes = (*FILE_TYPES.values(), OTHER)
+
+    @classmethod
+    def mode_of(cls, quantization: str, model: Model) -> str:
+        # Nothing is quantized on the way: the weights are what they are in the file.
+        own = model.gguf_type
+        return own if own and quantization == "none" else quantization
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        if quantization in (*cls.modes, *cls.further_modes):
+            return None
+        return Refusal(
+            f"llama.cpp runs a GGUF file as it is, so {quantization} is no mode of it: the file's own "
+            "type is",
+            by_nature=True,
+        )
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        own = model.gguf_type
+        if own is None:
+            reason = f"llama.cpp reads GGUF files, and {model.name} is none"
+        elif setup.random_weights:
+            reason = (
+                "llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none"
+            )
+        elif setup.dtype != "auto":
+            reason = f"llama.cpp chooses its compute types: it has no --llm-dtype={setup.dtype}"
+        elif quantization != own:
+            reason = f"the weights of {model.recorded_source} are {own}, not {quantization}"
+        else:
+            return None
+        return Refusal(reason, by_nature=True)
+
+    @classmethod
+    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+        return spec if spec.local else None
+
+    @classmethod
+    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+        return downloaded_gguf(spec)
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        import xllamacpp
+
+        path = Path(spec.model)
+        gpus = [d for d in xllamacpp.get_device_info() if int(d["type"]) in _GPU_TYPES]
+        on_gpu = spec.device != "cpu" and bool(gpus)
+        if spec.device.startswith("cuda") and not gpus:
+            raise ValueError(
+                f"this xllamacpp is a CPU build; --llm-device={spec.device} needs another"
+            )
+        self._device_memory = DeviceMemory() if on_gpu else None
+        parameters = _parameters(xllamacpp.CommonParams(), spec, on_gpu)
+        self._slots: int = parameters.n_parallel
+        self._server: Any = xllamacpp.Server(parameters)
+        described = self._ask("/v1/models")["data"][0]["meta"]
+        self._control = _control_tokens(path)
+        memory = {"model_memory": described["size"] / MIB}
+        pool = _pool_bytes(path, parameters)
+        if pool:
+            memory["kv_cache_memory"] = pool / MIB
+        return EngineInfo(
+            device=(spec.device if ":" in spec.device else "cuda:0") if on_gpu else "cpu",
+            dtype="float32",
+            vocabulary=described["n_vocab"],
+            has_tokenizer=True,
+            parameters=described["n_params"],
+            revision=spec.revision,
+            memory=memory,
+            settings={
+                "file_type": file_type(path),
+                "n_parallel": parameters.n_parallel,
+                "n_ctx": parameters.n_ctx,
+                "n_batch": parameters.n_batch,
+                "n_ubatch": parameters.n_ubatch,
+                "n_gpu_layers": parameters.n_gpu_layers,
+                "threads": parameters.cpuparams.n_threads,
+                "system": xllamacpp.get_system_info(),
+            },
+        )
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        self._check_slots(requests)
+        answers: list[list[_Answer]] = [[] for _ in requests]
+        problems: list[str] = []
+
+        def receive(chunk: Any) -> bool:
+            now = time.perf_counter()
+            if isinstance(chunk, dict) and "timings" in chunk:
+                answers[chunk["choices"][0]["index"]].append(_Answer(now, chunk["timings"]))
+            elif isinstance(chunk, dict):
+                problems.append(_problem(chunk))
+            return False  # True would stop the server.
+
+        # One call with all prompts, so that the server takes them up together.
+        call = self._body(requests) | {"stream": True, "timings_per_token": True}
+        submitted = time.perf_counter()
+        self._server.handle_completions(call, receive)
+        if problems:
+            raise RuntimeError(problems[0])
+        return [
+            _trace(submitted, request, found)
+            for request, found in zip(requests, answers, strict=True)
+        ]
+
+    def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
+        # The stream leaves out the ids of tokens that end in the middle of a character.
+        self._check_slots(requests)
+        answer = self._ask("/completion", self._body(requests) | {"return_tokens": True})
+        parts = answer if isinstance(answer, list) else [answer]
+        found = {part["index"]: part["tokens"] for part in parts}
+        return [list(found[i][: request.output_len]) for i, request in enumerate(requests)]
+
+    def encode(self, text: str) -> list[int]:
+        call = {"content": text, "add_special": True, "parse_special": True}
+        ids: list[int] = self._ask("/tokenize", call)["tokens"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        kept = [i for i in ids if i not in self._control]
+        text: str = self._ask("/detokenize", {"tokens": kept})["content"]
+        return text
+
+    def reset_peak_memory(self) -> None:
+        # What the server takes on a GPU it takes when it loads, and keeps.
+        if self._device_memory is None:
+            super().reset_peak_memory()
+
+    def peak_memory(self) -> float:
+        return self._device_memory.mib() if self._device_memory else super().peak_memory()
+
+    def close(self) -> None:
+        del self._server
+
+    def _check_slots(self, requests: Sequence[Request]) -> None:
+        if len(requests) > self._slots:
+            raise ValueError(
+                f"a batch of {len(requests)} needs as many slots, and this server has {self._slots}: "
+                f"--llm-backend-arg=llama-cpp.n_parallel={len(requests)}"
+            )
+
+    @staticmethod
+    def _body(requests: Sequence[Request]) -> dict[str, Any]:
+        return {
+            "prompt": [list(request.prompt_ids) for request in requests],
+            # One number for all: a request that wants less is cut to what it asked for.
+            "n_predict": max(request.output_len for request in requests),
+            "temperature": 0,
+            "ignore_eos": True,
+            "cache_prompt": False,
+        }
+
+    def _ask(self, route: str, body: Any = None) -> Any:
+        """The server's own routes, for what is not measured."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self._server.listening_address + route, data, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(_problem(json.loads(error.read()))) from None
+
+
+class _Answer:
+    """One chunk of the stream: when it came, and what the server counts until then."""
+
+    def __init__(self, now: float, timings: Mapping[str, Any]) -> None:
+        self.now = now
+        self.tokens: int = timings["predicted_n"]
+        self.since_first: float = timings["predicted_ms"] / 1e3
+        self.prompt: int = timings["prompt_n"]
+        self.cached: int = timings["cache_n"]
+
+
+def _trace(submitted: float, request: Request, answers: Sequence[_Answer]) -> RequestTrace:
+    """Stamps of a request's tokens; a chunk may hold several, for text is sent in whole characters."""
+    times: list[float] = []
+    counts: list[int] = []
+
+    def add(now: float, tokens: int) -> None:
+        tokens = min(tokens, request.output_len - sum(counts))
+        if tokens > 0:
+            times.append(now)
+            counts.append(tokens)
+
+    for answer in answers:
+        if not times and answer.tokens > 1:
+            # The first token was held back; the server's clock says for how long.
+            add(answer.now - answer.since_first, 1)
+        add(answer.now, answer.tokens - sum(counts))
+    last = answers[-1] if answers else None
+    return RequestTrace(
+        submitted=submitted,
+        times=tuple(times),
+        counts=tuple(counts),
+        input_tokens=last.prompt + last.cached if last else 0,
+        cached_tokens=last.cached if last else 0,
+    )
+
+
+def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
+    parameters.model.path = spec.model
+    parameters.n_parallel = _SLOTS
+    parameters.n_ctx = _POOL_TOKENS
+    # A share of the context for each slot: one that all share slows decoding with every slot.
+    parameters.kv_unified = False
+    # Whatever was computed before has to be computed again.
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0
+    parameters.slot_prompt_similarity = 0.0
+    parameters.verbosity = 2  # Errors and warnings.
+    parameters.ui = False
+    if not on_gpu:
+        parameters.n_gpu_layers = 0
+    if on_gpu and ":" in spec.device:
+        parameters.main_gpu = int(spec.device.partition(":")[2])
+    if spec.threads:
+        parameters.cpuparams.n_threads = spec.threads
+        parameters.cpuparams_batch.n_threads = spec.threads
+    for key, value in spec.args.items():
+        _set(parameters, key, value)
+    return parameters
+
+
+def _set(parameters: Any, key: str, value: Any) -> None:
+    """One of llama.cpp's own parameters, by the name that xllamacpp gives it."""
+    *path, last = key.split(".")
+    holder = parameters
+    for part in path:
+        holder = getattr(holder, part, None)
+    if not hasattr(holder, last):
+        raise ValueError(f"llama-cpp has no argument {key!r}: see xllamacpp.CommonParams")
+    try:
+        setattr(holder, last, value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"llama-cpp.{key}: {value!r} is refused ({error})") from None
+
+
+def _problem(answer: Mapping[str, Any]) -> str:
+    error = answer.get("error", answer)
+    return str(error.get("message", error) if isinstance(error, Mapping) else error)
+
+
+def _control_tokens(path: Path) -> frozenset[int]:
+    kinds = metadata(path, "tokenizer.ggml.token_type") or ()
+    return frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
+
+
+def _pool_bytes(path: Path, parameters: Any) -> float:
+    """Bytes of the key-value pool; 0 where its type or the model's shape is another than usual."""
+    family = metadata(path, "general.architecture")
+    layers, heads, kv_heads, width, head = (
+        metadata(path, f"{family}.{key}")
+        for key in (
+            "block_count",
+            "attention.head_count",
+            "attention.head_count_kv",
+            "embedding_length",
+            "attention.key_length",
+        )
+    )
+    sizes = [_CACHE_BYTES.get(int(t)) for t in (parameters.cache_type_k, parameters.cache_type_v)]
+    if not isinstance(kv_heads or heads, int) or not layers or None in sizes:
+        return 0.0
+    per_token = layers * (kv_heads or heads) * (head or width // heads) * sum(s or 0 for s in sizes)
+    return float(per_token * parameters.n_ctx)

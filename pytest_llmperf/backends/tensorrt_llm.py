@@ -1,0 +1,146 @@
+"""TensorRT-LLM by its LLM API, in an environment of its own (``--llm-python tensorrt-llm=PATH``).
+
+Written against the API reference of TensorRT-LLM 1.2 and tried with a stand-in for it alone: its
+packages are on no public index, and it needs an NVIDIA GPU. docs/engines.md says what that means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..trace import RequestTrace
+from ..worker.memory import DeviceMemory
+from ..workload import Request
+from .base import Backend, EngineInfo, EngineSpec, Refusal
+
+_CACHE = "kv_cache_config"
+
+
+class TensorRTLLMBackend(Backend):
+    """In-flight batching in the engine's own processes; each request is a stream."""
+
+    name = "tensorrt-llm"
+    distributions = ("tensorrt-llm",)
+    companions = ("torch", "transformers", "tensorrt")
+    install_hint = "its pins fit no other engine, so give its own: --llm-python tensorrt-llm=PATH"
+
+    @classmethod
+    def degree(cls, args: Mapping[str, Any]) -> str:
+        sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
+        return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        if quantization == "none":
+            return None
+        return Refusal(
+            f"TensorRT-LLM runs a checkpoint as it was quantized: it has no mode {quantization}",
+            by_nature=True,
+        )
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        if spec.device == "cpu":
+            raise ValueError("TensorRT-LLM runs on NVIDIA GPUs only, not with --llm-device=cpu")
+        if spec.device.startswith("cuda:"):
+            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
+        from tensorrt_llm import LLM
+        from tensorrt_llm.llmapi import KvCacheConfig
+
+        self._device_memory = DeviceMemory()
+        cache = {k.partition(".")[2]: v for k, v in spec.args.items() if k.startswith(f"{_CACHE}.")}
+        own = {k: v for k, v in spec.args.items() if not k.startswith(f"{_CACHE}.")}
+        options: dict[str, Any] = {
+            "model": spec.model,
+            "revision": spec.revision,
+            "dtype": spec.compute_dtype,
+            # A prompt that was seen before must cost what it cost the first time.
+            _CACHE: KvCacheConfig(**{"enable_block_reuse": False, **cache}),
+        }
+        if spec.random_weights:
+            options |= {"load_format": "dummy", "skip_tokenizer_init": True}
+        self._llm: Any = LLM(**options | own)
+        self._tokenizer: Any = None if spec.random_weights else self._llm.tokenizer
+        # Its results are awaited by one loop, which lives as long as the engine.
+        self._loop = asyncio.new_event_loop()
+        return EngineInfo(
+            device="cuda:0",
+            dtype=spec.compute_dtype,
+            vocabulary=_vocabulary(spec, self._tokenizer),
+            has_tokenizer=self._tokenizer is not None,
+            settings={"tensor_parallel_size": int(spec.args.get("tensor_parallel_size", 1))},
+        )
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        return self._loop.run_until_complete(self._generate(requests))
+
+    async def _generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        from tensorrt_llm import SamplingParams
+
+        parameters = {
+            length: SamplingParams(max_tokens=length, ignore_eos=True, top_k=1, detokenize=False)
+            for length in {request.output_len for request in requests}
+        }
+        submitted = time.perf_counter()
+        streams = [
+            self._llm.generate_async(
+                {"prompt_token_ids": list(request.prompt_ids)},
+                sampling_params=parameters[request.output_len],
+                streaming=True,
+            )
+            for request in requests
+        ]
+        return await asyncio.gather(*(_follow(stream, submitted) for stream in streams))
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def reset_peak_memory(self) -> None:
+        """The engine takes its memory when it loads, and keeps it."""
+
+    def peak_memory(self) -> float:
+        return self._device_memory.mib()
+
+    def close(self) -> None:
+        self._llm.shutdown()
+        self._loop.close()
+
+
+async def _follow(stream: Any, submitted: float) -> RequestTrace:
+    """Stamps of one request; its token ids grow with every answer."""
+    times: list[float] = []
+    counts: list[int] = []
+    known = 0
+    async for answer in stream:
+        now = time.perf_counter()
+        new = len(answer.outputs[0].token_ids) - known
+        if new > 0:
+            times.append(now)
+            counts.append(new)
+            known += new
+    return RequestTrace(
+        submitted=submitted,
+        times=tuple(times),
+        counts=tuple(counts),
+        input_tokens=len(stream.prompt_token_ids),
+        token_ids=tuple(stream.outputs[0].token_ids),
+        cached_tokens=int(getattr(stream, "cached_tokens", 0) or 0),
+    )
+
+
+def _vocabulary(spec: EngineSpec, tokenizer: Any) -> int:
+    """Token ids that a prompt may hold, from the model's configuration where that is here."""
+    config = Path(spec.model) / "config.json"
+    if config.is_file():
+        return int(json.loads(config.read_text("utf-8"))["vocab_size"])
+    return int(tokenizer.vocab_size)

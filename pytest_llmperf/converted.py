@@ -1,0 +1,55 @@
+"""The cache of converted models: folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SAMPLE = 4 * 2**20
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``folder`` at the end; an error leaves nothing behind.
+
+    Where another process is first, its folder stays: it is as good.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        yield part
+        part.chmod(0o755)
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def file_digest(path: Path, version: int) -> str:
+    """Names a large file's content by its size and its first and last bytes.
+
+    Args:
+        version: of the conversion; another one gives another name.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{version}/{size}".encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_SAMPLE))
+        file.seek(max(0, size - _SAMPLE))
+        digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()[:12]
+
+
+def folder_digest(folder: Path, version: int) -> str:
+    """The same for a checkpoint: every file of the folder by its name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(f"{path.name}/{file_digest(path, version)}\n".encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,92 @@
+"""What a test asks for by its ``llm`` marker, before the command line narrows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from .backends import backend_class, family
+from .models import Model, ModelError, parse_model
+from .option_values import mode as parse_mode
+from .options import Settings
+from .quantization import ALL
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a test's marker asks for; None where it leaves the choice open."""
+
+    models: tuple[Model, ...] | None
+    backends: tuple[str, ...] | None
+    quantizations: tuple[str, ...] | None
+
+    @classmethod
+    def from_marker(cls, marker: pytest.Mark | None) -> Wanted:
+        if marker is None:
+            return cls(None, None, None)
+        unknown = set(marker.kwargs) - {"model", "backend", "quant"}
+        if marker.args or unknown:
+            raise ValueError(
+                "@pytest.mark.llm takes model=, backend= and quant= only"
+                + (f", not {min(unknown)}=" if unknown else "")
+            )
+        models = _texts("model", marker.kwargs.get("model"))
+        backends = _texts("backend", marker.kwargs.get("backend"))
+        modes = _texts("quant", marker.kwargs.get("quant"))
+        _check_known("backend", backends, backend_class)
+        _check_known("quant", modes, parse_mode)
+        try:
+            parsed = tuple(parse_model(name) for name in models) if models else None
+        except ModelError as error:
+            raise ValueError(f"@pytest.mark.llm(model=): {error}") from None
+        return cls(parsed, backends, modes)
+
+
+def _texts(key: str, value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"@pytest.mark.llm({key}=): {value!r} is neither a name nor a list of names"
+        )
+    return tuple(names)
+
+
+def _check_known(key: str, given: tuple[str, ...] | None, find: Callable[[str], object]) -> None:
+    for name in given or ():
+        try:
+            find(name)
+        except ValueError as error:
+            raise ValueError(f"@pytest.mark.llm({key}=): {error}") from None
+
+
+def nothing_left(wanted: Wanted, settings: Settings, only_backend: str | None) -> str | None:
+    """Why a test has no cell at all: it wants one thing, the command line another."""
+    if only_backend and wanted.backends and only_backend not in wanted.backends:
+        return (
+            f"the test is for backend {', '.join(wanted.backends)}, its fixture for {only_backend}"
+        )
+    backends = (only_backend,) if only_backend else wanted.backends
+    for key, of_test, given in (
+        ("model", _model_names(wanted.models), _model_names(settings.models)),
+        ("backend", backends, _families(settings.backends)),
+        ("quant", wanted.quantizations, settings.quantizations),
+    ):
+        everything = key == "quant" and ALL in {*(of_test or ()), *(given or ())}
+        if of_test and given and not everything and not set(of_test) & set(given):
+            return (
+                f"the test is for {key} {', '.join(of_test)}, the run for --llm-{key}="
+                f"{','.join(given)}"
+            )
+    return None
+
+
+def _families(backends: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(family(name) for name in backends)) if backends else None
+
+
+def _model_names(models: tuple[Model, ...] | None) -> tuple[str, ...] | None:
+    return tuple(model.name for model in models) if models else None

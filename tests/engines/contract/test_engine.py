@@ -1,0 +1,78 @@
+"""What every engine has to keep, in its default mode and a quantized one.
+
+Another engine's package runs it too: ``pytest tests/engines/contract --llm-backend=NAME``.
+"""
+
+import pytest
+
+from pytest_llmperf.workload import Workload
+
+# Continuations without a close second: rounding in another kernel does not change them.
+PROMPTS = [
+    "1, 2, 3, 4, 5, 6, 7, 8,",
+    "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,",
+    "2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,",
+]
+pytestmark = pytest.mark.llm(quant=["none", "nf4", "int8_float32"])
+
+
+def test_output_length_is_exact_beyond_the_end_of_sequence(llm):
+    # This prompt asks for a short answer: an instruct model ends its turn well before 60 tokens.
+    prompt = "<|im_start|>user\nSay yes.<|im_end|>\n<|im_start|>assistant\n"
+    assert len(llm.generate_ids(prompt, output_len=60)) == 60
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_every_token_has_a_stamp_in_order(llm, batch_size):
+    workload = Workload(output_len=6, input_len=8, batch_size=batch_size, rounds=2, warmup=1)
+    for measured_round in llm.measure(workload).rounds:
+        assert len(measured_round.requests) == batch_size
+        for trace in measured_round.requests:
+            # An engine that sends whole characters may send several tokens together.
+            assert trace.output_tokens == 6
+            assert len(trace.counts) == len(trace.times)
+            assert trace.token_ids == () or len(trace.token_ids) == 6
+            assert trace.input_tokens == 8
+            assert trace.cached_tokens == 0
+            assert trace.submitted < trace.times[0]
+            assert list(trace.times) == sorted(set(trace.times))
+
+
+def test_a_batch_is_admitted_as_a_whole(llm):
+    measurement = llm.measure(
+        Workload(output_len=16, input_len=8, batch_size=4, rounds=1, warmup=1)
+    )
+    requests = measurement.rounds[0].requests
+    firsts = [trace.first for trace in requests]
+    # One that came late would have its first token a step, or a whole prefill, after the others.
+    step = (requests[0].last - requests[0].first) / 15
+    assert max(firsts) - min(firsts) < 0.5 * step
+
+
+def test_prompts_of_different_lengths_continue_as_they_do_alone(llm):
+    alone = [llm.generate_ids(prompt, output_len=8) for prompt in PROMPTS]
+    assert llm.generate_batch_ids(PROMPTS, output_len=8) == alone
+
+
+def test_greedy_text_is_the_same_every_time(llm):
+    assert llm.generate(PROMPTS[0], 12) == llm.generate(PROMPTS[0], 12)
+
+
+def test_ids_decode_to_the_text(llm):
+    ids = llm.generate_ids(PROMPTS[0], 12)
+    assert llm.generate(PROMPTS[0], 12)
+    assert len(ids) == 12
+
+
+def test_a_prompt_that_was_seen_before_is_computed_again(llm):
+    measurement = llm.measure(Workload(output_len=2, prompt=PROMPTS[2] * 8, rounds=4, warmup=1))
+    first, *_, last = [r.requests[0] for r in measurement.rounds]
+    # A cached prompt of this length would cost a tenth.
+    assert last.first - last.submitted > 0.4 * (first.first - first.submitted)
+
+
+def test_memory_is_reported(llm):
+    memory = llm.engine().info.memory
+    assert memory["model_memory"] > 0
+    workload = Workload(output_len=2, input_len=8, rounds=1, warmup=1)
+    assert llm.measure(workload).peak_memory > 0

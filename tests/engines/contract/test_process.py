@@ -1,0 +1,80 @@
+"""An engine that dies or hangs costs its own test only, and no engine stays behind its run."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.backends import backend_class, names
+from pytest_llmperf.worker.server import installed_packages
+
+TESTS = """
+    import json, os, signal, threading
+    from pathlib import Path
+
+    PIDS = Path("pids.json")
+
+    def at_work(llm, number):
+        pid = llm.engine().pid
+        PIDS.write_text(json.dumps([*(json.loads(PIDS.read_text()) if PIDS.exists() else []), pid]))
+        threading.Timer(0.5, os.kill, (pid, number)).start()
+
+    def test_killed(llm, llm_benchmark):
+        at_work(llm, signal.SIGKILL)
+        llm_benchmark(llm, input_len=8, output_len=1000)
+
+    def test_stopped(llm, llm_benchmark):
+        at_work(llm, signal.SIGSTOP)
+        llm_benchmark(llm, input_len=8, output_len=1000)
+
+    def test_next(llm, llm_benchmark):
+        at_work(llm, 0)
+        result = llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=1)
+        assert result.e2e.n == 1
+        assert llm.engine().number == 3
+"""
+# What each engine cannot do by its nature.
+FOREIGN_MODE = {
+    "transformers": "int8_float32",
+    "vllm": "fp4",
+    "llama-cpp": "nf4",
+    "ctranslate2": "nf4",
+}
+# Seconds without a sign of life: enough for a load here.
+TIMEOUT = {"vllm": 60, "transformers": 25}
+
+
+def installed():
+    packages = installed_packages()
+    engines = [name for name in names() if backend_class(name).by_default]
+    return [name for name in engines if backend_class(name).refusal("none", packages) is None]
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
+    pytester, session_processes, backend
+):
+    pytester.makepyfile(TESTS)
+    limit = TIMEOUT.get(backend, 15)
+    result = pytester.runpytest_subprocess(f"--llm-backend={backend}", f"--llm-timeout={limit}")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            f"smollm2-135m-{backend}-*: the engine's process was killed by SIGKILL *; log: *.log",
+            f"smollm2-135m-{backend}-*: no answer for {limit} s (--llm-timeout), *; log: *.log",
+        ]
+    )
+    pids = json.loads((pytester.path / "pids.json").read_text())
+    assert len(set(pids)) == 3
+    assert [session_processes(pid) for pid in pids] == [[], [], []]
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_a_foreign_mode_is_refused_before_anything_loads(pytester, backend):
+    pytester.makepyfile(TESTS)
+    mode = FOREIGN_MODE.get(backend, "nf4")
+    result = pytester.runpytest_subprocess(f"--llm-backend={backend}", f"--llm-quant={mode}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line]
+    assert line.startswith("ERROR: --llm-quant: ")
+    assert mode in line
+    assert not (pytester.path / "pids.json").exists()

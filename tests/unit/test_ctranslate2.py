@@ -1,0 +1,113 @@
+"""What CTranslate2 refuses, and how its compute types are named. The engine itself: the contract."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.backends import backend_class
+from pytest_llmperf.backends.base import EngineSpec, Refusal, Setup
+from pytest_llmperf.backends.ctranslate2 import _compute_type
+from pytest_llmperf.models import parse_model
+
+CTRANSLATE2 = backend_class("ctranslate2")
+PACKAGES = {"ctranslate2": "4.8.5", "transformers": "5.19.0"}
+CPU = Setup(random_weights=False, dtype="auto", on_cpu=True)
+GPU = Setup(random_weights=False, dtype="auto", on_cpu=False)
+EMBEDDED = parse_model("smollm2-135m")
+
+
+@pytest.mark.parametrize(
+    "mode", ["none", "int8", "int8_float32", "int8_bfloat16", "int8_float16", "int16"]
+)
+def test_its_own_modes(mode):
+    assert CTRANSLATE2.refusal(mode, PACKAGES) is None
+    assert CTRANSLATE2.refusal_of_model(EMBEDDED, mode, GPU) is None
+
+
+def test_all_means_one_of_each_width():
+    assert CTRANSLATE2.modes == ("none", "int8")
+
+
+@pytest.mark.parametrize("mode", ["nf4", "fp4", "nf4-dq", "q4_1"])
+def test_modes_of_other_engines_are_refused_by_nature(mode):
+    assert CTRANSLATE2.refusal(mode, PACKAGES) == Refusal(
+        f"ctranslate2 has no quantization mode {mode}; it has none, int8, int8_float32, "
+        "int8_bfloat16, int8_float16, int16",
+        by_nature=True,
+    )
+
+
+def test_it_converts_with_transformers():
+    assert CTRANSLATE2.refusal("none", {"ctranslate2": "4.8.5"}) == Refusal(
+        "CTranslate2 converts models with transformers: pip install 'pytest-llmperf[ctranslate2]'",
+        by_nature=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "setup", "reason"),
+    [
+        (EMBEDDED, "int8_float16", CPU, "CTranslate2 computes in int8_float16 on a GPU only"),
+        (
+            EMBEDDED,
+            "none",
+            Setup(random_weights=False, dtype="bfloat16", on_cpu=True),
+            "CTranslate2 computes in bfloat16 on a GPU only",
+        ),
+        (
+            EMBEDDED,
+            "none",
+            Setup(random_weights=True, dtype="auto", on_cpu=True),
+            "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none",
+        ),
+        (
+            parse_model("phi-2"),
+            "none",
+            GPU,
+            "CTranslate2's converter does not know Phi as transformers 5 has it",
+        ),
+    ],
+)
+def test_a_model_that_it_cannot_load_is_refused_with_the_reason(model, mode, setup, reason):
+    assert CTRANSLATE2.refusal_of_model(model, mode, setup) == Refusal(reason, by_nature=True)
+
+
+def test_a_folder_says_its_own_architecture(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "phi3"}))
+    refusal = CTRANSLATE2.refusal_of_model(parse_model(str(tmp_path)), "none", GPU)
+    assert refusal.reason == "CTranslate2's converter does not know Phi-3 as transformers 5 has it"
+
+
+@pytest.fixture
+def supported(monkeypatch):
+    """Says what a device can compute in; the real engine is not asked."""
+    engine = pytest.importorskip("ctranslate2")
+
+    def of(*types):
+        monkeypatch.setattr(engine, "get_supported_compute_types", lambda device: set(types))
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("types", "mode", "dtype", "name"),
+    [
+        (("float32", "int8_float32"), "none", "auto", "float32"),
+        (("float32", "int8_float32"), "int8", "auto", "int8_float32"),
+        (("float32", "float16", "bfloat16"), "none", "auto", "bfloat16"),
+        (("float32", "float16", "int8_float16"), "int8", "float16", "int8_float16"),
+        (("int16",), "int16", "auto", "int16"),
+    ],
+)
+def test_a_mode_and_a_compute_type_are_one_name(supported, types, mode, dtype, name):
+    supported(*types)
+    assert _compute_type(EngineSpec("ctranslate2", mode, "m", dtype=dtype), "cpu") == name
+
+
+def test_what_the_device_cannot_do_is_one_line(supported):
+    supported("float32", "int8_float32")
+    message = (
+        r"^CTranslate2 cannot compute in int8_float16 on this cpu; it can: float32, int8_float32$"
+    )
+    with pytest.raises(ValueError, match=message):
+        _compute_type(EngineSpec("ctranslate2", "int8_float16", "m"), "cpu")

@@ -1,0 +1,1 @@
+"""Each engine's own way of measuring itself, beside ours."""

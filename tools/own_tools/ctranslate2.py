@@ -1,0 +1,44 @@
+"""CTranslate2: a plain timed ``generate_batch`` on the generator that we have loaded."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from pytest_llmperf.backends.base import EngineSpec
+from pytest_llmperf.backends.ctranslate2 import CTranslate2Backend
+from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.workload import Workload
+
+from .turns import INPUT_LEN, Results, in_turns
+
+
+def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
+    backend = CTranslate2Backend()
+    info = backend.load(CTranslate2Backend.prepare(spec, Path(default_cache_dir())))
+    generator, tokens = backend._generator, backend._tokens
+    workload = Workload(
+        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
+    )
+
+    def ours(i: int) -> float:
+        traces = backend.generate(workload.requests(i, backend.encode, info.vocabulary))
+        return max(t.last for t in traces) - min(t.submitted for t in traces)
+
+    def theirs(i: int) -> float:
+        requests = workload.requests(i, backend.encode, info.vocabulary)
+        start = time.perf_counter()
+        answers = generator.generate_batch(
+            [[tokens[i] for i in request.prompt_ids] for request in requests],
+            max_length=options.output_len,
+            min_length=options.output_len,
+            sampling_topk=1,
+            end_token=[],
+            include_prompt_in_result=False,
+        )
+        seconds = time.perf_counter() - start
+        assert all(len(a.sequences_ids[0]) == options.output_len for a in answers)
+        return seconds
+
+    return {"e2e": in_turns(ours, theirs, options.pairs or 30)}

@@ -1,0 +1,78 @@
+"""Two ways of measuring that take turns, and what both gave."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pytest_llmperf.backends.base import EngineSpec
+
+INPUT_LEN = 32
+Results = dict[str, tuple[list[float], list[float]]]
+"""Seconds of ours and of theirs, pair by pair, by what was measured."""
+TEST = """
+def test_e2e(llm, llm_benchmark):
+    llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size={batch_size})
+"""
+
+
+def in_turns(
+    ours: Callable[[int], float], theirs: Callable[[int], float], pairs: int, warmup: int = 3
+) -> tuple[list[float], list[float]]:
+    """Seconds of each call, the pairs of warm-up left out."""
+    results: dict[Any, list[float]] = {ours: [], theirs: []}
+    for i in range(-warmup, pairs):
+        for call in (ours, theirs) if i % 2 else (theirs, ours):
+            results[call].append(call(i))
+        print(f"pair {i + 1}: {results[ours][-1]:.4f} s, {results[theirs][-1]:.4f} s", flush=True)
+    return results[ours][warmup:], results[theirs][warmup:]
+
+
+def run(
+    command: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    with log.open("w") as file:
+        done = subprocess.run(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            check=False,
+        )
+    if code := done.returncode:
+        print(log.read_text()[-3000:])
+        sys.exit(f"{' '.join(command[:4])} ... ended with {code}")
+
+
+def our_run(spec: EngineSpec, folder: Path, output_len: int, batch_size: int, rounds: int) -> Any:
+    """Metrics of one pytest run of one test, as it stores them."""
+    test = folder / "test_e2e.py"
+    test.write_text(TEST.format(input_len=INPUT_LEN, output_len=output_len, batch_size=batch_size))
+    out = folder / "ours.json"
+    command = [sys.executable, "-m", "pytest", str(test), "-q", f"--rootdir={folder}"]
+    command += [f"--llm-backend={spec.backend}", f"--llm-model=m={spec.model}"]
+    command += [f"--llm-load-format={spec.load_format}", f"--llm-rounds={rounds}"]
+    run([*command, f"--benchmark-json={out}"], folder / "ours.log")
+    for entry in json.loads(out.read_text())["benchmarks"]:
+        metrics = entry["extra_info"]["llmperf"].get("metrics")
+        if metrics:
+            return metrics
+    raise SystemExit(f"no measurement in {out}")
+
+
+def paired_ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Ours over theirs and its 95 % interval: Student's t over the pairs' log-ratios."""
+    from scipy import stats
+
+    logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
+    mean = statistics.fmean(logs)
+    half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
