@@ -246,6 +246,7 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
     # Whatever was computed before has to be computed again.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
+    parameters.n_ctx_checkpoints = 0
     parameters.slot_prompt_similarity = 0.0
     parameters.verbosity = 2  # Errors and warnings.
     parameters.ui = False
