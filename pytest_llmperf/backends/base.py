@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import __version__
 from ..gguf import cached_folder, convert
 from ..trace import RequestTrace
+from ..worker import memory
 from ..workload import Request
 
 if TYPE_CHECKING:
     from ..models import Model
+    from ..worker.memory import DeviceMemory
 
 
 @dataclass(frozen=True)
@@ -211,20 +213,27 @@ class Backend(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
 
+    _device_memory: DeviceMemory | None = None
+    """Made by ``load``, before anything is on a GPU, where the engine's own allocator does not tell."""
+
     def reset_peak_memory(self) -> None:
         """Start a new window for ``peak_memory``."""
-        from ..worker import memory
-
-        memory.reset_peak()
+        # What such an engine has taken on a GPU it keeps.
+        if self._device_memory is None:
+            memory.reset_peak()
 
     def peak_memory(self) -> float:
         """MiB at the peak since the window started: the resident set unless a device says otherwise."""
-        from ..worker import memory
-
-        return memory.peak_mib()
+        return self._device_memory.mib() if self._device_memory else memory.peak_mib()
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Give back whatever outlives the process otherwise (child processes)."""
+
+
+def parallel_degree(args: Mapping[str, Any]) -> str:
+    """``tp2-pp2`` of the two arguments that vLLM and TensorRT-LLM have for it; empty for one GPU."""
+    sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
+    return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
 
 
 def downloaded_gguf(spec: EngineSpec) -> EngineSpec:

@@ -166,14 +166,6 @@ class CTranslate2Backend(Backend):
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
-    def reset_peak_memory(self) -> None:
-        # Its allocator keeps what it has taken on a GPU.
-        if self._device_memory is None:
-            super().reset_peak_memory()
-
-    def peak_memory(self) -> float:
-        return self._device_memory.mib() if self._device_memory else super().peak_memory()
-
     def close(self) -> None:
         self._generator.unload_model()
 

@@ -158,14 +158,6 @@ class LlamaCppBackend(Backend):
         text: str = self._ask("/detokenize", {"tokens": kept})["content"]
         return text
 
-    def reset_peak_memory(self) -> None:
-        # What the server takes on a GPU it takes when it loads, and keeps.
-        if self._device_memory is None:
-            super().reset_peak_memory()
-
-    def peak_memory(self) -> float:
-        return self._device_memory.mib() if self._device_memory else super().peak_memory()
-
     def close(self) -> None:
         del self._server
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..trace import RequestTrace
 from ..worker.memory import DeviceMemory
 from ..workload import Request
-from .base import Backend, EngineInfo, EngineSpec, Refusal
+from .base import Backend, EngineInfo, EngineSpec, Refusal, parallel_degree
 
 _CACHE = "kv_cache_config"
 
@@ -32,8 +32,7 @@ class TensorRTLLMBackend(Backend):
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
-        sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
-        return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+        return parallel_degree(args)
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -104,12 +103,6 @@ class TensorRTLLMBackend(Backend):
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
-
-    def reset_peak_memory(self) -> None:
-        """The engine takes its memory when it loads, and keeps it."""
-
-    def peak_memory(self) -> float:
-        return self._device_memory.mib()
 
     def close(self) -> None:
         self._llm.shutdown()

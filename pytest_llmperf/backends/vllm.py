@@ -15,7 +15,7 @@ from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
 from . import random_weights
-from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
+from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal, parallel_degree
 
 MIB = 2**20
 _CPU_MAX_MODEL_LEN = 4096
@@ -39,8 +39,7 @@ class VllmBackend(HubTokenizer, Backend):
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
-        sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
-        return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+        return parallel_degree(args)
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from pytest_llmperf.worker import memory
+
 if sys.platform != "linux":
     pytest.skip("peaks are reset through /proc", allow_module_level=True)
 
@@ -111,3 +113,26 @@ def test_outside_a_session_of_its_own_no_other_process_counts():
         "child.kill()",
     )
     assert peak == pytest.approx(own, abs=1)
+
+
+class Card:
+    """A driver's count of used MiB, as it is at each question; None where it cannot be asked."""
+
+    def __init__(self, *counts):
+        self.counts = list(counts)
+
+    def used_mib(self):
+        return self.counts.pop(0)
+
+
+def test_memory_of_a_gpu_is_what_was_taken_since_before_the_load(monkeypatch):
+    monkeypatch.setattr(memory, "Gpus", lambda environ: Card(1000.0, 3500.0, 900.0))
+    window = memory.DeviceMemory()
+    assert window.mib() == 2500.0
+    assert window.mib() == 0.0
+
+
+def test_memory_of_a_gpu_without_a_driver_to_ask_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(memory, "Gpus", lambda environ: Card(None))
+    with pytest.raises(RuntimeError, match=r"pip install 'pytest-llmperf\[gpu\]'$"):
+        memory.DeviceMemory()
