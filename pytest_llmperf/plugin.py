@@ -121,6 +121,12 @@ def llama_cpp_llm(llm: LLM) -> LLM:
 
 
 @pytest.fixture(scope="session")
+def llama_cpp_python_llm(llm: LLM) -> LLM:
+    """A GGUF model loaded by llama.cpp's C API, whatever other backends the run has."""
+    return llm
+
+
+@pytest.fixture(scope="session")
 def ctranslate2_llm(llm: LLM) -> LLM:
     """A model converted and loaded by CTranslate2, whatever other backends the run has."""
     return llm

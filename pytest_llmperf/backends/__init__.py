@@ -17,6 +17,7 @@ _BUILT_IN = {
     "transformers": ("transformers", "TransformersBackend"),
     "vllm": ("vllm", "VllmBackend"),
     "llama-cpp": ("llama_cpp", "LlamaCppBackend"),
+    "llama-cpp-python": ("llama_cpp_python", "LlamaCppPythonBackend"),
     "ctranslate2": ("ctranslate2", "CTranslate2Backend"),
     "tensorrt-llm": ("tensorrt_llm", "TensorRTLLMBackend"),
     "simulated": ("simulated", "SimulatedBackend"),

@@ -8,73 +8,28 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..gguf import FILE_TYPES, OTHER, file_type, metadata
+from ..gguf import file_type, metadata
 from ..trace import RequestTrace
 from ..worker.memory import DeviceMemory
 from ..workload import Request
-from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup, downloaded_gguf
-
-if TYPE_CHECKING:
-    from ..models import Model
+from .base import EngineInfo, EngineSpec
+from .gguf_file import GgufBackend, pool_bytes
 
 MIB = 2**20
 _SLOTS = 8
 _POOL_TOKENS = 16384
 _GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
 _CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are no text.
-_CACHE_BYTES = {0: 4, 1: 2, 30: 2}  # ggml types of the key-value pool: F32, F16, BF16.
 
 
-class LlamaCppBackend(Backend):
+class LlamaCppBackend(GgufBackend):
     """A fixed number of slots, each with its share of the context, filled by continuous batching."""
 
     name = "llama-cpp"
     distributions = ("xllamacpp",)
     install_hint = "pip install 'pytest-llmperf[llama-cpp]'"
-    further_modes = (*FILE_TYPES.values(), OTHER)
-
-    @classmethod
-    def mode_of(cls, quantization: str, model: Model) -> str:
-        # Nothing is quantized on the way: the weights are what they are in the file.
-        own = model.gguf_type
-        return own if own and quantization == "none" else quantization
-
-    @classmethod
-    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization in (*cls.modes, *cls.further_modes):
-            return None
-        return Refusal(
-            f"llama.cpp runs a GGUF file as it is, so {quantization} is no mode of it: the file's own "
-            "type is",
-            by_nature=True,
-        )
-
-    @classmethod
-    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
-        own = model.gguf_type
-        if own is None:
-            reason = f"llama.cpp reads GGUF files, and {model.name} is none"
-        elif setup.random_weights:
-            reason = (
-                "llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none"
-            )
-        elif setup.dtype != "auto":
-            reason = f"llama.cpp chooses its compute types: it has no --llm-dtype={setup.dtype}"
-        elif quantization != own:
-            reason = f"the weights of {model.recorded_source} are {own}, not {quantization}"
-        else:
-            return None
-        return Refusal(reason, by_nature=True)
-
-    @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
-        return spec if spec.local else None
-
-    @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
-        return downloaded_gguf(spec)
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import xllamacpp
@@ -93,7 +48,8 @@ class LlamaCppBackend(Backend):
         described = self._ask("/v1/models")["data"][0]["meta"]
         self._control = _control_tokens(path)
         memory = {"model_memory": described["size"] / MIB}
-        pool = _pool_bytes(path, parameters)
+        types = int(parameters.cache_type_k), int(parameters.cache_type_v)
+        pool = pool_bytes(path, parameters.n_ctx, *types)
         if pool:
             memory["kv_cache_memory"] = pool / MIB
         return EngineInfo(
@@ -276,23 +232,3 @@ def _problem(answer: Mapping[str, Any]) -> str:
 def _control_tokens(path: Path) -> frozenset[int]:
     kinds = metadata(path, "tokenizer.ggml.token_type") or ()
     return frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
-
-
-def _pool_bytes(path: Path, parameters: Any) -> float:
-    """Bytes of the key-value pool; 0 where its type or the model's shape is another than usual."""
-    family = metadata(path, "general.architecture")
-    layers, heads, kv_heads, width, head = (
-        metadata(path, f"{family}.{key}")
-        for key in (
-            "block_count",
-            "attention.head_count",
-            "attention.head_count_kv",
-            "embedding_length",
-            "attention.key_length",
-        )
-    )
-    sizes = [_CACHE_BYTES.get(int(t)) for t in (parameters.cache_type_k, parameters.cache_type_v)]
-    if not isinstance(kv_heads or heads, int) or not layers or None in sizes:
-        return 0.0
-    per_token = layers * (kv_heads or heads) * (head or width // heads) * sum(s or 0 for s in sizes)
-    return float(per_token * parameters.n_ctx)

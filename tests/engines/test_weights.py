@@ -15,6 +15,7 @@ MIB = {
     "transformers": BITSANDBYTES,
     "vllm": BITSANDBYTES,
     "llama-cpp": {"q4_1": (92, 93)},
+    "llama-cpp-python": {"q4_1": (92, 93)},
     "ctranslate2": {"none": (513, 514), "int8": (129, 131)},
 }
 
@@ -27,6 +28,6 @@ def test_weights_are_counted_with_their_quantization_constants(llm):
     assert engine.info.parameters == 134_515_008
 
 
-@pytest.mark.llm(backend=["vllm", "llama-cpp"])
+@pytest.mark.llm(backend=["vllm", "llama-cpp", "llama-cpp-python"])
 def test_a_key_value_pool_is_bounded_and_reported_apart(llm):
     assert 100 < llm.engine().info.memory["kv_cache_memory"] < 1000

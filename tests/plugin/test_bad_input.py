@@ -9,7 +9,7 @@ ALIASES = (
     "qwen2.5-0.5b, qwen2.5-7b, qwen3-0.6b, qwen3-8b, llama-3.2-1b, llama-3.1-8b, gemma-3-1b, "
     "phi-4-mini"
 )
-BACKENDS = "transformers, vllm, llama-cpp, ctranslate2, tensorrt-llm, simulated"
+BACKENDS = "transformers, vllm, llama-cpp, llama-cpp-python, ctranslate2, tensorrt-llm, simulated"
 METRICS = (
     "ttft, e2e, tpot, itl, icl, output_throughput, total_throughput, request_throughput, "
     "prefill_throughput, decode_throughput, goodput, load_time, peak_memory, model_memory, "

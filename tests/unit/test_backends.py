@@ -19,6 +19,7 @@ def test_a_backend_is_found_by_its_name():
         "transformers",
         "vllm",
         "llama-cpp",
+        "llama-cpp-python",
         "ctranslate2",
         "tensorrt-llm",
         "simulated",

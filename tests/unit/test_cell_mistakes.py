@@ -21,12 +21,12 @@ from pytest_llmperf.models import parse_model
         (
             pytest.mark.llm(backend="tgi").mark,
             "@pytest.mark.llm(backend=): unknown backend 'tgi'; known: transformers, vllm, llama-cpp, "
-            "ctranslate2, tensorrt-llm, simulated",
+            "llama-cpp-python, ctranslate2, tensorrt-llm, simulated",
         ),
         (
             pytest.mark.llm(backend=["vllm", "tgi"]).mark,
             "@pytest.mark.llm(backend=): unknown backend 'tgi'; known: transformers, vllm, llama-cpp, "
-            "ctranslate2, tensorrt-llm, simulated",
+            "llama-cpp-python, ctranslate2, tensorrt-llm, simulated",
         ),
         (
             pytest.mark.llm(quant="int4").mark,

@@ -37,6 +37,7 @@ FOREIGN_MODE = {
     "transformers": "int8_float32",
     "vllm": "fp4",
     "llama-cpp": "nf4",
+    "llama-cpp-python": "nf4",
     "ctranslate2": "nf4",
 }
 # Seconds without a sign of life: enough for a load here.

@@ -1,0 +1,88 @@
+"""Engines that run a GGUF file as it is: the type of its weights is the quantization mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..gguf import FILE_TYPES, OTHER, metadata
+from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
+
+if TYPE_CHECKING:
+    from ..models import Model
+
+CACHE_BYTES = {0: 4, 1: 2, 30: 2}
+"""Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
+
+
+class GgufBackend(Backend):
+    """What the bindings of llama.cpp share: modes, refusals, and where the file comes from."""
+
+    further_modes = (*FILE_TYPES.values(), OTHER)
+
+    @classmethod
+    def mode_of(cls, quantization: str, model: Model) -> str:
+        # Nothing is quantized on the way: the weights are what they are in the file.
+        own = model.gguf_type
+        return own if own and quantization == "none" else quantization
+
+    @classmethod
+    def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
+        if quantization in (*cls.modes, *cls.further_modes):
+            return None
+        return Refusal(
+            f"llama.cpp runs a GGUF file as it is, so {quantization} is no mode of it: the file's own "
+            "type is",
+            by_nature=True,
+        )
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        own = model.gguf_type
+        if own is None:
+            reason = f"llama.cpp reads GGUF files, and {model.name} is none"
+        elif setup.random_weights:
+            reason = (
+                "llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none"
+            )
+        elif setup.dtype != "auto":
+            reason = f"llama.cpp chooses its compute types: it has no --llm-dtype={setup.dtype}"
+        elif quantization != own:
+            reason = f"the weights of {model.recorded_source} are {own}, not {quantization}"
+        else:
+            return None
+        return Refusal(reason, by_nature=True)
+
+    @classmethod
+    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+        return spec if spec.local else None
+
+    @classmethod
+    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+        return downloaded_gguf(spec)
+
+
+def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:
+    """Bytes of a key-value pool; 0 where its type or the model's shape is another than usual.
+
+    Args:
+        tokens: of all sequences together.
+        key_type: ggml type of the keys; ``value_type``: of the values.
+    """
+    family = metadata(path, "general.architecture")
+    layers, heads, kv_heads, width, head = (
+        metadata(path, f"{family}.{key}")
+        for key in (
+            "block_count",
+            "attention.head_count",
+            "attention.head_count_kv",
+            "embedding_length",
+            "attention.key_length",
+        )
+    )
+    key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
+    kv_heads = kv_heads or heads
+    if not (key and value and layers and isinstance(kv_heads, int)):
+        return 0.0
+    return float(tokens * layers * kv_heads * (head or width // heads) * (key + value))

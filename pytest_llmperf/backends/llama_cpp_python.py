@@ -1,0 +1,212 @@
+"""llama.cpp by its C API (llama-cpp-python): a static batch in a decoding loop of our own."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..gguf import file_type
+from ..trace import RequestTrace
+from ..worker.memory import DeviceMemory
+from ..workload import Request
+from .base import EngineInfo, EngineSpec
+from .gguf_file import GgufBackend, pool_bytes
+
+MIB = 2**20
+_SEQUENCES = 8
+_POOL_TOKENS = 16384
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One token on its way through the model."""
+
+    sequence: int
+    position: int
+    token: int
+    wanted: bool
+    """Whether the next token's logits are computed."""
+
+
+class LlamaCppPythonBackend(GgufBackend):
+    """All sequences of a batch take each step together, as many as the longest needs."""
+
+    name = "llama-cpp-python"
+    distributions = ("llama-cpp-python",)
+    install_hint = "pip install 'pytest-llmperf[llama-cpp-python]' (compiles for minutes)"
+
+    def load(self, spec: EngineSpec) -> EngineInfo:
+        import llama_cpp
+
+        self._api: Any = llama_cpp
+        api = self._api
+        api.llama_backend_init()
+        on_gpu = spec.device != "cpu" and api.llama_supports_gpu_offload()
+        if spec.device.startswith("cuda") and not on_gpu:
+            raise ValueError(
+                f"this llama-cpp-python is a CPU build; --llm-device={spec.device} needs another"
+            )
+        self._device_memory = DeviceMemory() if on_gpu else None
+        weights, context = self._parameters(spec, on_gpu)
+        path = Path(spec.model)
+        self._model = api.llama_model_load_from_file(str(path).encode(), weights)
+        if not self._model:
+            raise RuntimeError(f"llama.cpp cannot load {path.name}; its reason is in the log")
+        self._context = api.llama_init_from_model(self._model, context)
+        if not self._context:
+            raise RuntimeError("llama.cpp cannot make a context; its reason is in the log")
+        self._vocabulary = api.llama_model_get_vocab(self._model)
+        self._size: int = api.llama_vocab_n_tokens(self._vocabulary)
+        self._sequences: int = context.n_seq_max
+        self._capacity: int = context.n_batch
+        self._batch = api.llama_batch_init(self._capacity, 0, 1)
+        memory = {"model_memory": api.llama_model_size(self._model) / MIB}
+        pool = pool_bytes(path, context.n_ctx, context.type_k, context.type_v)
+        if pool:
+            memory["kv_cache_memory"] = pool / MIB
+        return EngineInfo(
+            device=(spec.device if ":" in spec.device else "cuda:0") if on_gpu else "cpu",
+            dtype="float32",
+            vocabulary=self._size,
+            has_tokenizer=True,
+            parameters=api.llama_model_n_params(self._model),
+            revision=spec.revision,
+            memory=memory,
+            settings={
+                "file_type": file_type(path),
+                "n_seq_max": context.n_seq_max,
+                "n_ctx": context.n_ctx,
+                "n_batch": context.n_batch,
+                "n_ubatch": context.n_ubatch,
+                "n_gpu_layers": weights.n_gpu_layers,
+                "threads": context.n_threads,
+                "system": api.llama_print_system_info().decode(),
+            },
+        )
+
+    def _parameters(self, spec: EngineSpec, on_gpu: bool) -> tuple[Any, Any]:
+        weights = self._api.llama_model_default_params()
+        context = self._api.llama_context_default_params()
+        weights.n_gpu_layers = -1 if on_gpu else 0
+        if on_gpu and ":" in spec.device:
+            weights.main_gpu = int(spec.device.partition(":")[2])
+        context.n_ctx = _POOL_TOKENS
+        context.n_seq_max = _SEQUENCES
+        # A share of the context for each sequence.
+        context.kv_unified = False
+        if spec.threads:
+            context.n_threads = context.n_threads_batch = spec.threads
+        for key, value in spec.args.items():
+            _set(key, value, context, weights)
+        return weights, context
+
+    def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
+        if len(requests) > self._sequences:
+            raise ValueError(
+                f"a batch of {len(requests)} needs as many sequences, and this context has "
+                f"{self._sequences}: --llm-backend-arg={self.name}.n_seq_max={len(requests)}"
+            )
+        api = self._api
+        api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        times: list[list[float]] = [[] for _ in requests]
+        tokens: list[list[int]] = [[] for _ in requests]
+        entries = [
+            _Entry(i, position, token, position == len(request.prompt_ids) - 1)
+            for i, request in enumerate(requests)
+            for position, token in enumerate(request.prompt_ids)
+        ]
+        submitted = time.perf_counter()
+        while entries:
+            following = []
+            for start in range(0, len(entries), self._capacity):
+                found = dict(self._step(entries[start : start + self._capacity]))
+                now = time.perf_counter()
+                for i, token in found.items():
+                    times[i].append(now)
+                    tokens[i].append(token)
+                    request = requests[i]
+                    if len(tokens[i]) < request.output_len:
+                        position = len(request.prompt_ids) + len(tokens[i]) - 1
+                        following.append(_Entry(i, position, token, True))
+            entries = following
+        return [
+            RequestTrace(
+                submitted=submitted,
+                times=tuple(times[i]),
+                counts=(1,) * len(times[i]),
+                input_tokens=len(request.prompt_ids),
+                token_ids=tuple(tokens[i]),
+            )
+            for i, request in enumerate(requests)
+        ]
+
+    def _step(self, entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
+        """Forward some tokens; gives the sequence and the likeliest next token, where it is wanted."""
+        import numpy
+
+        batch = self._batch
+        batch.n_tokens = len(entries)
+        for i, entry in enumerate(entries):
+            batch.token[i] = entry.token
+            batch.pos[i] = entry.position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = entry.sequence
+            batch.logits[i] = entry.wanted
+        status = self._api.llama_decode(self._context, batch)
+        if status:
+            raise RuntimeError(
+                f"llama_decode gave {status}"
+                + (": the context is full (n_ctx, n_seq_max)" if status == 1 else "")
+            )
+        for i, entry in enumerate(entries):
+            if entry.wanted:
+                logits = self._api.llama_get_logits_ith(self._context, i)
+                yield (
+                    entry.sequence,
+                    int(numpy.ctypeslib.as_array(logits, shape=(self._size,)).argmax()),
+                )
+
+    def encode(self, text: str) -> list[int]:
+        data = text.encode()
+        # A token is at least a byte, and a model may add a few.
+        tokens = (self._api.llama_token * (len(data) + 8))()
+        count = self._api.llama_tokenize(
+            self._vocabulary, data, len(data), tokens, len(tokens), True, True
+        )
+        return list(tokens[:count])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        tokens = (self._api.llama_token * len(ids))(*ids)
+        size = 32 + 16 * len(ids)
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = self._api.llama_detokenize(
+                self._vocabulary, tokens, len(ids), buffer, size, True, False
+            )
+            if length >= 0:
+                return buffer.raw[:length].decode(errors="replace")
+            size = -length
+
+    def close(self) -> None:
+        self._api.llama_batch_free(self._batch)
+        self._api.llama_free(self._context)
+        self._api.llama_model_free(self._model)
+
+
+def _set(key: str, value: Any, *holders: Any) -> None:
+    """One of llama.cpp's own parameters: of the context, or of the model."""
+    for holder in holders:
+        if key in dict(holder._fields_):
+            try:
+                setattr(holder, key, value)
+            except TypeError as error:
+                raise ValueError(
+                    f"llama-cpp-python.{key}: {value!r} is refused ({error})"
+                ) from None
+            return
+    known = ", ".join(name for holder in holders for name, *_ in holder._fields_)
+    raise ValueError(f"llama-cpp-python has no argument {key!r}; known: {known}")

@@ -1,0 +1,68 @@
+"""Models of the hub, from the hub library's own cache: nothing is asked over the network."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.gguf import cached_folder
+from pytest_llmperf.models import EMBEDDED_FILE, embedded_gguf
+from pytest_llmperf.options import default_cache_dir
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TEST = """
+    def test_speed(llm, llm_benchmark):
+        llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=1)
+"""
+CACHE = default_cache_dir()
+
+
+@pytest.fixture
+def hub(pytester, monkeypatch):
+    """Puts files into a cache of the hub library, as if a repository had been downloaded."""
+    root = pytester.mkdir("hub")
+    monkeypatch.setenv("HF_HUB_CACHE", str(root))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def put(repository, *files):
+        folder = root / f"models--{repository.replace('/', '--')}"
+        snapshot = folder / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(COMMIT)
+        for file in files:
+            (snapshot / file.name).symlink_to(file)
+
+    return put
+
+
+def records(pytester):
+    entries = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    found = [entry["extra_info"]["llmperf"] for entry in entries]
+    return [record for record in found if "nodeid" in record]
+
+
+def test_a_gguf_file_runs_as_it_is_and_dequantized(pytester, hub):
+    hub("some/Model-GGUF", embedded_gguf())
+    pytester.makepyfile(TEST)
+    run = pytester.runpytest_subprocess(
+        f"--llm-model=m=some/Model-GGUF/{EMBEDDED_FILE}",
+        "--llm-backend=llama-cpp,transformers",
+        "--benchmark-json=out.json",
+    )
+    run.assert_outcomes(passed=2)
+    found = {record["backend"]["name"]: record["model"] for record in records(pytester)}
+    assert {model["source"] for model in found.values()} == {f"some/Model-GGUF/{EMBEDDED_FILE}"}
+    assert found["llama-cpp"]["revision"] == COMMIT
+
+
+def test_a_checkpoint_is_converted_once(pytester, hub):
+    folder = cached_folder(embedded_gguf(), CACHE)
+    hub("some/model", *folder.iterdir())
+    pytester.makepyfile(TEST)
+    command = ["--llm-model=some/model", "--llm-backend=ctranslate2", "--benchmark-json=out.json"]
+    command += [f"--llm-cache-dir={pytester.mkdir('converted')}"]
+    for _ in range(2):
+        pytester.runpytest_subprocess(*command).assert_outcomes(passed=1)
+    assert records(pytester)[0]["model"]["revision"] == COMMIT
+    (converted,) = (pytester.path / "converted" / "models").iterdir()
+    assert converted.name.startswith(f"{COMMIT}-ct2-float32-")
