@@ -3,7 +3,7 @@
     python tools/compare_with_engines.py transformers [--pairs 30]
     python tools/compare_with_engines.py vllm [--pairs 6]
     python tools/compare_with_engines.py ctranslate2 [--pairs 30]
-    python tools/compare_with_engines.py llama-cpp --llama-bench=PATH [--pairs 8]
+    python tools/compare_with_engines.py llama-cpp --llama-bench=PATH [--pairs 40]
     python tools/compare_with_engines.py vllm --architecture phi-2      # random weights, on a GPU
 
 transformers, ctranslate2: one loaded model; our backend and a plain timed call of the engine take
@@ -12,7 +12,8 @@ and vLLM's own ``bench latency``, with the same engine arguments and the engine 
 process; ``--separate-core`` leaves the tool its default, a core in a process of its own, and
 ``--same-engine`` lets the tool and us take turns on one loaded engine, which leaves the way of
 measuring as the only difference (but for sampling: the tool draws tokens at temperature 1, we take the
-likeliest). llama-cpp: processes take turns, ours and ``llama-bench``. Prints the ratio ours / theirs
+likeliest). llama-cpp, llama-cpp-python: our loaded engine and a process of ``llama-bench`` take turns,
+which does not sample. Prints the ratio ours / theirs
 with its 95 % interval (Student's t over the pairs' log-ratios). A claim holds when the interval lies
 inside it.
 """
@@ -40,14 +41,16 @@ AGAINST = {
     "vllm": "vLLM: vllm bench latency",
     "ctranslate2": "CTranslate2: a plain generate_batch",
     "llama-cpp": "llama.cpp: llama-bench",
+    "llama-cpp-python": "llama.cpp: llama-bench",
 }
+MODULES = {"llama-cpp": "llama_cpp", "llama-cpp-python": "llama_cpp"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=list(AGAINST))
     parser.add_argument("--pairs", type=int)
-    parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm, llama-cpp)")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the seconds of each call")
@@ -68,7 +71,7 @@ def main() -> None:
         threads=threads,
         load_format="dummy" if options.architecture else "auto",
     )
-    module = importlib.import_module(f"own_tools.{options.engine.replace('-', '_')}")
+    module = importlib.import_module(f"own_tools.{MODULES.get(options.engine, options.engine)}")
     results = module.pairs(spec, options)
     if options.json:
         ((ours, theirs),) = results.values()
@@ -83,7 +86,7 @@ def embedded(options: argparse.Namespace) -> Path:
     gguf = embedded_gguf()
     if gguf is None:
         sys.exit("the embedded model is not installed")
-    if options.engine == "llama-cpp":
+    if options.engine in MODULES:
         return gguf
     folder = cached_folder(gguf, default_cache_dir())
     convert(gguf, folder)
@@ -95,7 +98,8 @@ def report(what: str, ours: list[float], theirs: list[float]) -> None:
     print(
         f"{what} median ours {statistics.median(ours):.4f} s, "
         f"theirs {statistics.median(theirs):.4f} s, "
-        f"ratio of medians {statistics.median(ours) / statistics.median(theirs):.4f}\n"
+        f"ratio of medians {statistics.median(ours) / statistics.median(theirs):.4f}, "
+        f"of the fastest {min(ours) / min(theirs):.4f}\n"
         f"paired ratio {ratio:.4f}, 95 % interval {low:.4f} to {high:.4f} over {len(ours)} pairs"
     )
 

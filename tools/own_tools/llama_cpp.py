@@ -1,7 +1,7 @@
-"""llama.cpp: ``llama-bench``, in processes in turns: prompt processing, then generation after it.
+"""llama.cpp: ``llama-bench`` in turns with a server that we have loaded: a prompt, and tokens after it.
 
-The binary has to be of the same llama.cpp, built with the same instructions: xllamacpp's source
-distribution holds the sources of its wheel, and the wheel is built with GGML_NATIVE=OFF.
+The binary has to be of the same llama.cpp, built by the same compiler for the same instructions, or
+the comparison is one of builds: xllamacpp's source distribution holds the sources of both.
 """
 
 from __future__ import annotations
@@ -11,55 +11,56 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
-from typing import Any
 
+from pytest_llmperf.backends import backend_class
 from pytest_llmperf.backends.base import EngineSpec
+from pytest_llmperf.workload import Workload
 
-from .turns import INPUT_LEN, Results, our_run
+from .turns import INPUT_LEN, Results
 
 
 def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
     if options.llama_bench is None:
-        sys.exit("llama-cpp: give the binary with --llama-bench=PATH")
+        sys.exit(f"{spec.backend}: give the binary with --llama-bench=PATH")
+    backend = backend_class(spec.backend)()
+    info = backend.load(spec)
+    workload = Workload(output_len=options.output_len, input_len=INPUT_LEN)
     prompt: tuple[list[float], list[float]] = [], []
     token: tuple[list[float], list[float]] = [], []
-    with tempfile.TemporaryDirectory() as name:
 
-        def ours() -> None:
-            sizes = (options.output_len, options.batch_size, options.rounds)
-            metrics = our_run(spec, Path(name), *sizes)
-            prompt[0].append(metrics["ttft"]["p50"])
-            token[0].append(metrics["tpot"]["p50"])
+    def ours(i: int) -> tuple[float, float]:
+        (trace,) = backend.generate(workload.requests(i, backend.encode, info.vocabulary))
+        # A chunk may hold several tokens; the first one holds one.
+        following = (trace.last - trace.first) / (options.output_len - 1)
+        return trace.first - trace.submitted, following
 
-        def theirs() -> None:
-            one, other = bench(spec, options)
-            prompt[1].append(one)
-            token[1].append(other)
-
-        for i in range(options.pairs or 8):
-            for call in (ours, theirs) if i % 2 else (theirs, ours):
-                call()
-            print(
-                f"pair {i + 1}: prompt {prompt[0][-1]:.4f} s, {prompt[1][-1]:.4f} s; "
-                f"a token {token[0][-1] * 1e3:.3f} ms, {token[1][-1] * 1e3:.3f} ms",
-                flush=True,
-            )
+    for i in range(-3, options.pairs or 40):
+        both = (ours(i), bench(spec, options)) if i % 2 else (bench(spec, options), ours(i))[::-1]
+        print(
+            f"pair {i + 1}: prompt {both[0][0]:.4f} s, {both[1][0]:.4f} s; "
+            f"a token {both[0][1] * 1e3:.3f} ms, {both[1][1] * 1e3:.3f} ms",
+            flush=True,
+        )
+        if i >= 0:
+            for side in (0, 1):
+                prompt[side].append(both[side][0])
+                token[side].append(both[side][1])
+    backend.close()
     return {"prompt (ttft)": prompt, "a token (tpot)": token}
 
 
 def bench(spec: EngineSpec, options: argparse.Namespace) -> tuple[float, float]:
-    """Median seconds of a prompt, and of a token that is generated after it."""
-    command = [str(options.llama_bench), "-m", spec.model, "-o", "json"]
-    command += ["-t", str(spec.threads), "-r", str(options.rounds), "-ngl", "0"]
-
-    def measured(*sizes: str) -> Any:
-        done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
-        (test,) = json.loads(done.stdout)
-        return statistics.median(test["samples_ns"]) / 1e9
-
-    one = measured("-p", str(INPUT_LEN), "-n", "0")
+    """Seconds of a prompt, and of a token that is generated after it."""
     # The first token belongs to the prompt.
     tokens = options.output_len - 1
-    return one, measured("-p", "0", "-n", str(tokens), "-d", str(INPUT_LEN)) / tokens
+    command = [str(options.llama_bench), "-m", spec.model, "-o", "json", "-ngl", "0"]
+    command += ["-t", str(spec.threads), "-r", "1"]
+    found = []
+    for sizes in (
+        ["-p", str(INPUT_LEN), "-n", "0"],
+        ["-p", "0", "-n", str(tokens), "-d", str(INPUT_LEN)],
+    ):
+        done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
+        (test,) = json.loads(done.stdout)
+        found.append(statistics.median(test["samples_ns"]) / 1e9)
+    return found[0], found[1] / tokens
