@@ -3,6 +3,6 @@
 import pytest
 
 
-@pytest.mark.parametrize("input_len", [16, 64, 256])
+@pytest.mark.parametrize("input_len", [16, 64, 128])
 def test_prefill(llm, llm_benchmark, input_len):
     llm_benchmark(llm, input_len=input_len, output_len=2)
