@@ -18,6 +18,8 @@ from .base import EngineInfo, EngineSpec
 from .gguf_file import GgufBackend, pool_bytes
 
 MIB = 2**20
+# A proxy that the environment names is not for this machine's own loopback.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SLOTS = 8
 _POOL_TOKENS = 16384
 _GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
@@ -44,6 +46,8 @@ class LlamaCppBackend(GgufBackend):
         self._device_memory = DeviceMemory() if on_gpu else None
         parameters = _parameters(xllamacpp.CommonParams(), spec, on_gpu)
         self._slots: int = parameters.n_parallel
+        shares = 1 if parameters.kv_unified else self._slots
+        self._slot_tokens: int = parameters.n_ctx // shares
         self._server: Any = xllamacpp.Server(parameters)
         described = self._ask("/v1/models")["data"][0]["meta"]
         self._control = _control_tokens(path)
@@ -73,7 +77,7 @@ class LlamaCppBackend(GgufBackend):
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
-        self._check_slots(requests)
+        self._check_fits(requests)
         answers: list[list[_Answer]] = [[] for _ in requests]
         problems: list[str] = []
 
@@ -98,7 +102,7 @@ class LlamaCppBackend(GgufBackend):
 
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         # The stream leaves out the ids of tokens that end in the middle of a character.
-        self._check_slots(requests)
+        self._check_fits(requests)
         answer = self._ask("/completion", self._body(requests) | {"return_tokens": True})
         parts = answer if isinstance(answer, list) else [answer]
         found = {part["index"]: part["tokens"] for part in parts}
@@ -117,11 +121,18 @@ class LlamaCppBackend(GgufBackend):
     def close(self) -> None:
         del self._server
 
-    def _check_slots(self, requests: Sequence[Request]) -> None:
+    def _check_fits(self, requests: Sequence[Request]) -> None:
+        """Raise ValueError for what the server would queue, or cut short."""
         if len(requests) > self._slots:
             raise ValueError(
                 f"a batch of {len(requests)} needs as many slots, and this server has {self._slots}: "
                 f"--llm-backend-arg=llama-cpp.n_parallel={len(requests)}"
+            )
+        longest = max(len(request.prompt_ids) + request.output_len for request in requests)
+        if longest > self._slot_tokens:
+            raise ValueError(
+                f"a request of {longest} tokens does not fit the {self._slot_tokens} of a slot: "
+                f"--llm-backend-arg=llama-cpp.n_ctx={longest * self._slots} (for {self._slots} slots)"
             )
 
     @staticmethod
@@ -142,7 +153,7 @@ class LlamaCppBackend(GgufBackend):
             self._server.listening_address + route, data, {"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request) as answer:
+            with _OPENER.open(request) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise RuntimeError(_problem(json.loads(error.read()))) from None

@@ -41,7 +41,7 @@ FOREIGN_MODE = {
     "ctranslate2": "nf4",
 }
 # Seconds without a sign of life: enough for a load here.
-TIMEOUT = {"vllm": 60, "transformers": 25}
+TIMEOUT = {"vllm": 60, "transformers": 30, "ctranslate2": 30}
 
 
 def installed():
@@ -55,7 +55,7 @@ def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
     pytester, session_processes, backend
 ):
     pytester.makepyfile(TESTS)
-    limit = TIMEOUT.get(backend, 15)
+    limit = TIMEOUT.get(backend, 20)
     result = pytester.runpytest_subprocess(f"--llm-backend={backend}", f"--llm-timeout={limit}")
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(
