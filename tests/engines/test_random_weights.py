@@ -17,12 +17,26 @@ TEST = """
 
 def test_random_weights_give_speed_but_refuse_text(pytester):
     pytester.makepyfile(TEST)
-    result = pytester.runpytest_subprocess(*ARGS, "--llm-quant=none,nf4")
+    result = pytester.runpytest_subprocess(
+        *ARGS, "--llm-quant=none,nf4", "--llm-backend=transformers,vllm"
+    )
     result.assert_outcomes(passed=4, failed=4)
     result.stdout.fnmatch_lines(
         [
             "llm: smollm2-135m (random weights) on transformers *, vllm *",
             "random weights have no tokenizer, so there is no text",
             "random weights (--llm-load-format=dummy): speed and memory are real, text is not",
+        ]
+    )
+
+
+def test_engines_that_take_their_weights_from_a_file_alone_say_so(pytester):
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_subprocess(*ARGS, "--llm-backend=llama-cpp,ctranslate2", "-rs")
+    result.assert_outcomes(skipped=4)
+    result.stdout.fnmatch_lines_random(
+        [
+            "SKIPPED * llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none",
+            "SKIPPED * CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none",
         ]
     )
