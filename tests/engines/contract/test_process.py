@@ -50,7 +50,12 @@ def installed():
     return [name for name in engines if backend_class(name).refusal("none", packages) is None]
 
 
-@pytest.mark.parametrize("backend", installed())
+def pytest_generate_tests(metafunc):
+    """One test an installed engine, or of those that the command line names."""
+    named = ",".join(metafunc.config.getoption("llm_backend") or installed()).split(",")
+    metafunc.parametrize("backend", [name for name in installed() if name in named])
+
+
 def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
     pytester, session_processes, backend
 ):
@@ -69,7 +74,6 @@ def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
     assert [session_processes(pid) for pid in pids] == [[], [], []]
 
 
-@pytest.mark.parametrize("backend", installed())
 def test_a_foreign_mode_is_refused_before_anything_loads(pytester, backend):
     pytester.makepyfile(TESTS)
     mode = FOREIGN_MODE.get(backend, "nf4")
