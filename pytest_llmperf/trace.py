@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +26,13 @@ class RequestTrace:
     """Output token ids, where the engine gives them."""
     cached_tokens: int = 0
     """Prompt tokens that the engine took from a prefix cache instead of computing them."""
+
+    @classmethod
+    def token_by_token(
+        cls, submitted: float, input_tokens: int, times: Sequence[float], token_ids: Sequence[int]
+    ) -> RequestTrace:
+        """Of an engine that gives each token a stamp of its own, and its id."""
+        return cls(submitted, tuple(times), (1,) * len(times), input_tokens, tuple(token_ids))
 
     @property
     def output_tokens(self) -> int:

@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--architecture", help="a shipped one, with random weights")
     parser.add_argument("--llama-bench", type=Path, metavar="PATH", help="the binary (llama-cpp)")
     options = parser.parse_args()
+    if options.json and options.engine in MODULES:
+        parser.error(f"--json keeps one result, and {options.engine} has two")
     os.environ["HF_HUB_OFFLINE"] = "1"
     threads = None if has_accelerator() else max(1, usable_cores() - 1)
     if threads:

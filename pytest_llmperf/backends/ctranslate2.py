@@ -148,13 +148,7 @@ class CTranslate2Backend(Backend):
             **self._of_generate,
         )
         return [
-            RequestTrace(
-                submitted=submitted,
-                times=tuple(times[i]),
-                counts=(1,) * len(times[i]),
-                input_tokens=len(request.prompt_ids),
-                token_ids=tuple(tokens[i]),
-            )
+            RequestTrace.token_by_token(submitted, len(request.prompt_ids), times[i], tokens[i])
             for i, request in enumerate(requests)
         ]
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..gguf import FILE_TYPES, OTHER, metadata
+from ..worker.memory import DeviceMemory
 from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
 
 if TYPE_CHECKING:
     from ..models import Model
 
+MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
 """Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
 
@@ -29,7 +31,7 @@ class GgufBackend(Backend):
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization in (*cls.modes, *cls.further_modes):
+        if super().refusal_of_mode(quantization, packages) is None:
             return None
         return Refusal(
             f"llama.cpp runs a GGUF file as it is, so {quantization} is no mode of it: the file's own "
@@ -61,6 +63,33 @@ class GgufBackend(Backend):
     @classmethod
     def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
         return downloaded_gguf(spec)
+
+    def _use_gpu(self, spec: EngineSpec, available: bool) -> bool:
+        """Whether layers go to a GPU; if so, its memory counts from now on.
+
+        Raises:
+            ValueError: a GPU was asked for, and this build has none (``available``).
+        """
+        if spec.device.startswith("cuda") and not available:
+            raise ValueError(
+                f"this {self.distributions[0]} is a CPU build; --llm-device={spec.device} needs another"
+            )
+        on_gpu = spec.device != "cpu" and available
+        self._device_memory = DeviceMemory() if on_gpu else None
+        return on_gpu
+
+
+def device_name(spec: EngineSpec, on_gpu: bool) -> str:
+    """As ``EngineInfo.device`` has it."""
+    if not on_gpu:
+        return "cpu"
+    return spec.device if ":" in spec.device else "cuda:0"
+
+
+def memory_mib(weights: float, pool: float) -> dict[str, float]:
+    """``EngineInfo.memory`` of bytes; a pool of 0 is an unknown one."""
+    memory = {"model_memory": weights / MIB}
+    return memory | {"kv_cache_memory": pool / MIB} if pool else memory
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:

@@ -12,12 +12,10 @@ from typing import Any
 
 from ..gguf import file_type, metadata
 from ..trace import RequestTrace
-from ..worker.memory import DeviceMemory
 from ..workload import Request
 from .base import EngineInfo, EngineSpec
-from .gguf_file import GgufBackend, pool_bytes
+from .gguf_file import GgufBackend, device_name, memory_mib, pool_bytes
 
-MIB = 2**20
 # A proxy that the environment names is not for this machine's own loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SLOTS = 8
@@ -38,12 +36,7 @@ class LlamaCppBackend(GgufBackend):
 
         path = Path(spec.model)
         gpus = [d for d in xllamacpp.get_device_info() if int(d["type"]) in _GPU_TYPES]
-        on_gpu = spec.device != "cpu" and bool(gpus)
-        if spec.device.startswith("cuda") and not gpus:
-            raise ValueError(
-                f"this xllamacpp is a CPU build; --llm-device={spec.device} needs another"
-            )
-        self._device_memory = DeviceMemory() if on_gpu else None
+        on_gpu = self._use_gpu(spec, bool(gpus))
         parameters = _parameters(xllamacpp.CommonParams(), spec, on_gpu)
         self._slots: int = parameters.n_parallel
         shares = 1 if parameters.kv_unified else self._slots
@@ -51,19 +44,15 @@ class LlamaCppBackend(GgufBackend):
         self._server: Any = xllamacpp.Server(parameters)
         described = self._ask("/v1/models")["data"][0]["meta"]
         self._control = _control_tokens(path)
-        memory = {"model_memory": described["size"] / MIB}
         types = int(parameters.cache_type_k), int(parameters.cache_type_v)
-        pool = pool_bytes(path, parameters.n_ctx, *types)
-        if pool:
-            memory["kv_cache_memory"] = pool / MIB
         return EngineInfo(
-            device=(spec.device if ":" in spec.device else "cuda:0") if on_gpu else "cpu",
+            device=device_name(spec, on_gpu),
             dtype="float32",
             vocabulary=described["n_vocab"],
             has_tokenizer=True,
             parameters=described["n_params"],
             revision=spec.revision,
-            memory=memory,
+            memory=memory_mib(described["size"], pool_bytes(path, parameters.n_ctx, *types)),
             settings={
                 "file_type": file_type(path),
                 "n_parallel": parameters.n_parallel,

@@ -11,12 +11,10 @@ from typing import Any
 
 from ..gguf import file_type
 from ..trace import RequestTrace
-from ..worker.memory import DeviceMemory
 from ..workload import Request
 from .base import EngineInfo, EngineSpec
-from .gguf_file import GgufBackend, pool_bytes
+from .gguf_file import GgufBackend, device_name, memory_mib, pool_bytes
 
-MIB = 2**20
 _SEQUENCES = 8
 _POOL_TOKENS = 16384
 
@@ -45,12 +43,7 @@ class LlamaCppPythonBackend(GgufBackend):
         self._api: Any = llama_cpp
         api = self._api
         api.llama_backend_init()
-        on_gpu = spec.device != "cpu" and api.llama_supports_gpu_offload()
-        if spec.device.startswith("cuda") and not on_gpu:
-            raise ValueError(
-                f"this llama-cpp-python is a CPU build; --llm-device={spec.device} needs another"
-            )
-        self._device_memory = DeviceMemory() if on_gpu else None
+        on_gpu = self._use_gpu(spec, api.llama_supports_gpu_offload())
         weights, context = self._parameters(spec, on_gpu)
         path = Path(spec.model)
         self._model = api.llama_model_load_from_file(str(path).encode(), weights)
@@ -64,18 +57,17 @@ class LlamaCppPythonBackend(GgufBackend):
         self._sequences: int = context.n_seq_max
         self._capacity: int = context.n_batch
         self._batch = api.llama_batch_init(self._capacity, 0, 1)
-        memory = {"model_memory": api.llama_model_size(self._model) / MIB}
-        pool = pool_bytes(path, context.n_ctx, context.type_k, context.type_v)
-        if pool:
-            memory["kv_cache_memory"] = pool / MIB
         return EngineInfo(
-            device=(spec.device if ":" in spec.device else "cuda:0") if on_gpu else "cpu",
+            device=device_name(spec, on_gpu),
             dtype="float32",
             vocabulary=self._size,
             has_tokenizer=True,
             parameters=api.llama_model_n_params(self._model),
             revision=spec.revision,
-            memory=memory,
+            memory=memory_mib(
+                api.llama_model_size(self._model),
+                pool_bytes(path, context.n_ctx, context.type_k, context.type_v),
+            ),
             settings={
                 "file_type": file_type(path),
                 "n_seq_max": context.n_seq_max,
@@ -134,13 +126,7 @@ class LlamaCppPythonBackend(GgufBackend):
                         following.append(_Entry(i, position, token, True))
             entries = following
         return [
-            RequestTrace(
-                submitted=submitted,
-                times=tuple(times[i]),
-                counts=(1,) * len(times[i]),
-                input_tokens=len(request.prompt_ids),
-                token_ids=tuple(tokens[i]),
-            )
+            RequestTrace.token_by_token(submitted, len(request.prompt_ids), times[i], tokens[i])
             for i, request in enumerate(requests)
         ]
 

@@ -9,22 +9,18 @@ from pathlib import Path
 from pytest_llmperf.backends.base import EngineSpec
 from pytest_llmperf.backends.ctranslate2 import CTranslate2Backend
 from pytest_llmperf.options import default_cache_dir
-from pytest_llmperf.workload import Workload
 
-from .turns import INPUT_LEN, Results, in_turns
+from .turns import Results, in_turns, our_round, workload_of
 
 
 def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
     backend = CTranslate2Backend()
     info = backend.load(CTranslate2Backend.prepare(spec, Path(default_cache_dir())))
     generator, tokens = backend._generator, backend._tokens
-    workload = Workload(
-        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
-    )
+    workload = workload_of(options)
 
     def ours(i: int) -> float:
-        traces = backend.generate(workload.requests(i, backend.encode, info.vocabulary))
-        return max(t.last for t in traces) - min(t.submitted for t in traces)
+        return our_round(backend, info.vocabulary, workload, i)
 
     def theirs(i: int) -> float:
         requests = workload.requests(i, backend.encode, info.vocabulary)

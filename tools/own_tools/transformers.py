@@ -6,9 +6,9 @@ import argparse
 import time
 
 from pytest_llmperf.backends.base import EngineSpec
-from pytest_llmperf.workload import Request, Workload
+from pytest_llmperf.workload import Request
 
-from .turns import INPUT_LEN, Results, in_turns
+from .turns import INPUT_LEN, Results, in_turns, workload_of
 
 
 def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
@@ -19,9 +19,7 @@ def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
     backend = TransformersBackend()
     info = backend.load(spec)
     model, device = backend._model, torch.device(info.device)
-    workload = Workload(
-        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
-    )
+    workload = workload_of(options)
 
     def synchronize() -> None:
         if device.type == "cuda":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_llmperf.backends.base import EngineSpec
+from pytest_llmperf.backends.base import Backend, EngineSpec
+from pytest_llmperf.trace import RoundTrace
+from pytest_llmperf.workload import Workload
 
 INPUT_LEN = 32
 Results = dict[str, tuple[list[float], list[float]]]
@@ -22,6 +25,19 @@ TEST = """
 def test_e2e(llm, llm_benchmark):
     llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size={batch_size})
 """
+
+
+def workload_of(options: argparse.Namespace) -> Workload:
+    return Workload(
+        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
+    )
+
+
+def our_round(backend: Backend, vocabulary: int, workload: Workload, i: int) -> float:
+    """Seconds of one round on an engine that is loaded, as we measure it."""
+    return RoundTrace(
+        tuple(backend.generate(workload.requests(i, backend.encode, vocabulary)))
+    ).wall_time
 
 
 def in_turns(

@@ -14,9 +14,8 @@ from typing import Any
 
 from pytest_llmperf.backends.base import EngineSpec
 from pytest_llmperf.environment import has_accelerator
-from pytest_llmperf.workload import Workload
 
-from .turns import INPUT_LEN, Results, in_turns, our_run, run
+from .turns import INPUT_LEN, Results, in_turns, our_round, our_run, run, workload_of
 
 # vLLM's CPU package is not called vllm, and its command asks for the version of "vllm".
 BENCH = """
@@ -61,13 +60,10 @@ def on_one_engine(spec: EngineSpec, options: argparse.Namespace) -> Results:
     vllm.LLM = Loaded
     parser = FlexibleArgumentParser()
     latency.add_cli_args(parser)
-    workload = Workload(
-        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
-    )
+    workload = workload_of(options)
 
     def ours(i: int) -> float:
-        traces = backend.generate(workload.requests(i, backend.encode, info.vocabulary))
-        return max(t.last for t in traces) - min(t.submitted for t in traces)
+        return our_round(backend, info.vocabulary, workload, i)
 
     def theirs(i: int) -> float:
         with tempfile.TemporaryDirectory() as folder:

@@ -52,8 +52,9 @@ def installed():
 
 def pytest_generate_tests(metafunc):
     """One test an installed engine, or of those that the command line names."""
-    named = ",".join(metafunc.config.getoption("llm_backend") or installed()).split(",")
-    metafunc.parametrize("backend", [name for name in installed() if name in named])
+    engines = installed()
+    named = ",".join(metafunc.config.getoption("llm_backend") or engines).split(",")
+    metafunc.parametrize("backend", [name for name in engines if name in named])
 
 
 def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
