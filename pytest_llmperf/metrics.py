@@ -69,6 +69,42 @@ _DEFINITIONS = (
     MetricDefinition(
         "kv_cache_memory", "MiB", "lower", "exact", "key-value pool that the engine reserves"
     ),
+    MetricDefinition(
+        "perplexity", "", "lower", "quality", "exp of the mean negative log-likelihood of a token"
+    ),
+    MetricDefinition(
+        "kl_divergence",
+        "nats/token",
+        "lower",
+        "exact",
+        "mean KL divergence of the next token's distribution from the unquantized model's",
+    ),
+    MetricDefinition(
+        "top1_agreement",
+        "share",
+        "higher",
+        "exact",
+        "share of positions whose likeliest next token is the unquantized model's",
+    ),
+    MetricDefinition(
+        "mbu", "share", "higher", "timing", "bytes that a decode step reads / tpot / bandwidth"
+    ),
+    MetricDefinition(
+        "mfu", "share", "higher", "timing", "operations of the prompt / ttft / peak rate"
+    ),
+    MetricDefinition(
+        "energy_per_output_token", "J/token", "lower", "timing", "energy of a round / output tokens"
+    ),
+    MetricDefinition(
+        "energy_per_token", "J/token", "lower", "timing", "energy / input and output tokens"
+    ),
+    MetricDefinition(
+        "cost_per_million_tokens",
+        "per 1M tokens",
+        "lower",
+        "timing",
+        "--llm-hourly-cost / output tokens of an hour, for a million",
+    ),
 )
 METRICS: Mapping[str, MetricDefinition] = {d.key: d for d in _DEFINITIONS}
 # A sample a token: too many to keep unless somebody asks for them.

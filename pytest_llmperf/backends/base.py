@@ -73,6 +73,8 @@ class EngineInfo:
     """MiB by metric key: ``model_memory``, and ``kv_cache_memory`` where a pool is reserved."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Engine settings that this backend chose, worth knowing when reading a number."""
+    architecture: Mapping[str, Any] | None = None
+    """``Architecture.to_wire`` of the model, where the engine tells its sizes."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""Shape of a decoder-only transformer: what its key-value cache and its matrix products take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes that decide how many bytes a decode step reads and how many operations a prompt takes."""
+
+    layers: int
+    hidden: int
+    """Width of the residual stream."""
+    heads: int
+    """Query heads of a layer."""
+    kv_heads: int
+    """Key-value heads of a layer: fewer than ``heads`` with grouped queries."""
+    head_dim: int
+    vocabulary: int
+    """Rows of the embedding table."""
+    tied: bool
+    """Whether the output layer is the embedding table."""
+    window: int | None = None
+    """Tokens that attention looks back at most, in every layer; None where it sees all."""
+    experts: int = 1
+    """Feed-forward blocks a layer; above 1 a token uses a few of them."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Architecture | None:
+        """From a transformers configuration; None where it describes something else."""
+        text = config.get("text_config")
+        config = text if isinstance(text, Mapping) else config
+
+        def first(*names: str) -> int | None:
+            found = next((config[name] for name in names if config.get(name) is not None), None)
+            return found if isinstance(found, int) else None
+
+        layers, hidden = first("num_hidden_layers", "n_layer"), first("hidden_size", "n_embd")
+        heads, vocabulary = first("num_attention_heads", "n_head"), first("vocab_size")
+        if not layers or not hidden or not heads or not vocabulary:
+            return None
+        # Some models have a window that they do not use, or use in some layers alone.
+        everywhere = config.get("use_sliding_window", True) and not config.get("layer_types")
+        return cls(
+            layers=layers,
+            hidden=hidden,
+            heads=heads,
+            kv_heads=first("num_key_value_heads") or heads,
+            head_dim=first("head_dim") or hidden // heads,
+            vocabulary=vocabulary,
+            tied=bool(config.get("tie_word_embeddings", False)),
+            window=first("sliding_window") if everywhere else None,
+            experts=first("num_local_experts", "num_experts", "n_routed_experts") or 1,
+        )
+
+    def kv_bytes_per_token(self, value_bytes: float = 2) -> float:
+        """Bytes that one token takes in the key-value cache: a key and a value a layer and head.
+
+        Args:
+            value_bytes: bytes of one number of the cache (2 for bfloat16).
+        """
+        return 2 * self.layers * self.kv_heads * self.head_dim * value_bytes
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embedding table."""
+        return self.vocabulary * self.hidden
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
