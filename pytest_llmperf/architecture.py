@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes that decide how many bytes a decode step reads and how many operations a prompt takes."""
+    """Sizes that decide what a decode step reads and what a prompt computes."""
 
     layers: int
     hidden: int
