@@ -208,7 +208,7 @@ def test_no_samples_give_no_metric():
     assert metric("ttft", []) is None
 
 
-def test_only_rates_are_higher_is_better():
+def test_only_rates_and_shares_are_higher_is_better():
     rates = {key for key, definition in METRICS.items() if definition.better == "higher"}
     assert rates == {
         "output_throughput",
@@ -217,4 +217,7 @@ def test_only_rates_are_higher_is_better():
         "prefill_throughput",
         "decode_throughput",
         "goodput",
+        "top1_agreement",
+        "mbu",
+        "mfu",
     }
