@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,10 +14,12 @@ from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
 from .nvml import conditions
+from .quality import flaw
 from .record import make_record
 from .report.terminal import Row
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
+from .texts import shipped
 from .workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 
 DEFAULT_OUTPUT_LEN = 64
@@ -99,6 +101,7 @@ class LLMBenchmark:
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
+            llm.check_output()
             measurement = self._measured(llm, workload)
         metrics = from_rounds(measurement.rounds, slo) | _of_process(
             {
@@ -115,8 +118,33 @@ class LLMBenchmark:
         self._use_once()
         with self._abandoned_on_failure():
             engine = llm.engine()
+            llm.check_output()
         metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
         return self._store(llm, None, None, metrics, [engine.load_time])
+
+    def quality(self, llm: LLM) -> Result:
+        """Store perplexity on the shipped text, and the distance from the unquantized model.
+
+        Skips the test where the engine tells no log-probabilities. KL divergence and agreement need
+        the unquantized model's distributions: those of its first unquantized cell, in this run or one
+        before.
+        """
+        self._use_once()
+        text = shipped()
+        with self._abandoned_on_failure():
+            found = llm.quality(text)
+            if isinstance(found, str):
+                pytest.skip(f"not available: {found}")
+            if problem := flaw(found):
+                llm.fail_for(problem)
+        record = {
+            "text": {"name": text.name, "sha256": text.sha256},
+            "documents": [asdict(document) for document in found.documents],
+            "reference": dict(found.reference) if found.reference else None,
+        }
+        return self._store(
+            llm, None, None, _of_process(found.metrics()), [found.seconds], quality=record
+        )
 
     def _measured(self, llm: LLM, workload: Workload) -> Measurement:
         """Measure, and note what the engine's GPUs say before and after."""
@@ -167,6 +195,7 @@ class LLMBenchmark:
         measurement: Measurement | None,
         metrics: Mapping[str, Metric],
         samples: list[float],
+        quality: Mapping[str, Any] | None = None,
     ) -> Result:
         session = self._session
         result = Result(metrics, measurement)
@@ -185,6 +214,7 @@ class LLMBenchmark:
             chosen=session.settings.metrics,
             run=session.run(),
             limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
+            quality=quality,
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
         entries = session.store.add(

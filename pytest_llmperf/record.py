@@ -55,12 +55,14 @@ def make_record(
     chosen: Sequence[str],
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
+    quality: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine.
 
     Args:
         measurement: None where nothing was generated (load time alone).
         gpus: as ``nvml.Gpus.described``.
+        quality: ``text``, ``documents`` and ``reference`` where a text was scored.
     """
     environment: dict[str, Any] = {
         **engine.environment,
@@ -70,7 +72,7 @@ def make_record(
     }
     if gpus is not None:
         environment["gpus"] = [dict(gpu) for gpu in gpus]
-    stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, workload)}
+    stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, _work(workload, quality))}
     if workload is not None and measurement is not None:
         environment["conditions"] = dict(measurement.conditions)
         if measurement.canary:
@@ -110,10 +112,17 @@ def make_record(
         "environment": environment,
         "run": {**asdict(run), "engine": engine.number},
         "gate": {name: dict(values) for name, values in limits.items()},
+        **({"quality": dict(quality)} if quality else {}),
     }
 
 
-def work_hash(cell: Cell, spec: EngineSpec, workload: Workload | None) -> str:
+def _work(workload: Workload | None, quality: Mapping[str, Any] | None) -> str | None:
+    if quality is not None:
+        return str(quality["text"]["sha256"])
+    return workload.hash if workload else None
+
+
+def work_hash(cell: Cell, spec: EngineSpec, work: str | None) -> str:
     """Names the work that was done: equal hashes did the same work on the same kind of engine.
 
     Versions, rounds and machines are left out: they are what runs are compared over.
@@ -122,6 +131,6 @@ def work_hash(cell: Cell, spec: EngineSpec, workload: Workload | None) -> str:
         "model": [cell.model.name, spec.revision, spec.load_format, spec.dtype],
         "backend": [spec.backend, sorted(spec.args.items())],
         "quantization": cell.quantization,
-        "workload": workload.hash if workload else None,
+        "workload": work,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -19,6 +19,9 @@ from ..worker import memory
 from ..workload import Request
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
     from ..models import Model
     from ..worker.memory import DeviceMemory
 
@@ -94,6 +97,10 @@ class Refusal:
     reason: str
     by_nature: bool
     """True: no installation helps, so asking for it is a mistake. False: something is missing here."""
+
+
+class Unavailable(Exception):
+    """This engine does not tell what it was asked for; one line with the reason."""
 
 
 class Backend(ABC):
@@ -206,6 +213,30 @@ class Backend(ABC):
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """Token ids of each greedy continuation, for text instead of times."""
         return [list(trace.token_ids) for trace in self.generate(requests)]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        """The engine's distribution of the next token after each token of a text but its last.
+
+        Computed as the engine computes a prompt: as a whole, by the weights and kernels it measures
+        with, normalized over the whole vocabulary.
+
+        Returns:
+            Natural logarithms, (len(ids) - 1, vocabulary); row i is the distribution after
+            ``ids[: i + 1]``.
+
+        Raises:
+            Unavailable: the engine does not tell.
+        """
+        raise Unavailable(f"{self.name} tells no log-probabilities of a prompt")
+
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """Log-likelihood of each token after the first, given those before it.
+
+        Raises:
+            Unavailable: the engine does not tell.
+        """
+        rows = self.log_probabilities(ids)
+        return [float(row[token]) for row, token in zip(rows, ids[1:], strict=True)]
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:

@@ -16,6 +16,9 @@ from ..workload import Request
 from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
     from ..models import Model
 
 MIB = 2**20
@@ -151,6 +154,20 @@ class CTranslate2Backend(Backend):
             RequestTrace.token_by_token(submitted, len(request.prompt_ids), times[i], tokens[i])
             for i, request in enumerate(requests)
         ]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        import ctranslate2
+        import numpy
+
+        answer = self._generator.forward_batch(
+            [[self._tokens[i] for i in ids]], return_log_probs=True
+        )
+        if answer.device != "cpu":
+            answer = answer.to_device(ctranslate2.Device.cpu)
+        if answer.dtype != ctranslate2.DataType.float32:
+            answer = answer.to(ctranslate2.DataType.float32)
+        # A copy: the array would be a view of memory that goes with the answer.
+        return numpy.array(answer, dtype=numpy.float32)[0, :-1]
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids

@@ -14,11 +14,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import Backend, EngineInfo, EngineSpec
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 _VOCABULARY = 256  # One token id a byte.
 _PR_SET_TIMERSLACK = 29
@@ -51,6 +55,10 @@ class Program:
     cached_tokens: int = 0
     hidden_cache: int = 0
     """1: a prompt that was seen before has a tenth of its ttft, and nobody says so."""
+    nll: float = 2.0
+    """Negative log-likelihood of every next token of a text, in nats; all other tokens are alike."""
+    broken: int = 0
+    """What its log-probabilities are instead: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
     chunk: int = 1
     """Tokens that arrive together; above 1, token boundaries are unknown."""
 
@@ -149,6 +157,21 @@ class SimulatedBackend(Backend):
     def _length(self, request: Request) -> int:
         stop = self._program.stop_at
         return min(request.output_len, stop) if stop > 0 else request.output_len
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        import numpy
+
+        likely = math.exp(-self._program.nll)
+        rest = (1 - likely) / (_VOCABULARY - 1)
+        rows = numpy.full((len(ids) - 1, _VOCABULARY), rest, dtype=numpy.float64)
+        rows[range(len(rows)), [0] * len(rows) if self._program.broken == 2 else list(ids[1:])] = (
+            likely
+        )
+        if self._program.broken == 3:
+            rows[:] = 1 / _VOCABULARY
+        if self._program.broken == 1:
+            rows[:] = math.nan
+        return numpy.log(rows).astype(numpy.float32)
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

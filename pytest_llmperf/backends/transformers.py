@@ -16,7 +16,9 @@ from . import random_weights
 from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
 
 if TYPE_CHECKING:
+    import numpy
     import torch
+    from numpy.typing import NDArray
 
 MIB = 2**20
 
@@ -116,6 +118,13 @@ class TransformersBackend(HubTokenizer, Backend):
             )
             for i, request in enumerate(requests)
         ]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        torch = self._torch
+        with torch.inference_mode():
+            logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
+            found: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
+        return found
 
     def reset_peak_memory(self) -> None:
         if self._device.type != "cuda":

@@ -19,6 +19,7 @@ _PHASES = {
     "load": "loading",
     "warm-up": "warm-up",
     "round": "round",
+    "score": "scoring document",
 }
 
 
@@ -50,6 +51,9 @@ _COLUMNS = (
     _Column("output_throughput", "tokens/s", 1, 1),
     _Column("peak_memory", "peak MiB", 1, 0),
     _Column("load_time", "load s", 1, 1),
+    _Column("perplexity", "perplexity", 1, 2),
+    _Column("kl_divergence", "KL nats", 1, 4),
+    _Column("top1_agreement", "agree %", 100, 1),
 )
 
 
