@@ -176,7 +176,7 @@ def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> Documen
     if reference is None:
         return alone
     divergence, agreeing = 0.0, 0
-    # Some engines pad the vocabulary: what only one of them has is one token more.
+    # Some engines pad the vocabulary: what only one of them has is counted with the last shared token.
     width = min(rows.shape[1], reference.shape[1])
     for begin in range(0, count, _BLOCK):
         p, q = reference[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
@@ -202,13 +202,13 @@ def _divergence(p: Any, q: Any) -> Any:
 
 
 def _folded(rows: Any, width: int) -> Any:
-    """Rows of another width: the columns after ``width`` become one, which holds their sum."""
+    """Rows of a width: what lies beyond is added to the last column."""
     import numpy
 
     if rows.shape[1] == width:
         return rows
-    rest = numpy.logaddexp.reduce(rows[:, width:], axis=1)
-    return numpy.concatenate([rows[:, :width], rest[:, None]], axis=1)
+    last = numpy.logaddexp.reduce(rows[:, width - 1 :], axis=1)
+    return numpy.concatenate([rows[:, : width - 1], last[:, None]], axis=1)
 
 
 def _name(ids: Sequence[int]) -> str:
