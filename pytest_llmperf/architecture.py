@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +54,40 @@ class Architecture:
             tied=bool(config.get("tie_word_embeddings", False)),
             window=first("sliding_window") if everywhere else None,
             experts=first("num_local_experts", "num_experts", "n_routed_experts") or 1,
+        )
+
+    @classmethod
+    def from_gguf(
+        cls, values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
+    ) -> Architecture | None:
+        """From a GGUF file's header; None where it describes something else.
+
+        Args:
+            values: the header's keys and values.
+            shapes: lengths of each tensor by name, the innermost first.
+        """
+        family = values.get("general.architecture")
+
+        def value(key: str) -> int | None:
+            found = values.get(f"{family}.{key}")
+            # Some families have a list, one a layer, where these have a number.
+            return found if isinstance(found, int) else None
+
+        layers, hidden = value("block_count"), value("embedding_length")
+        heads, table = value("attention.head_count"), shapes.get("token_embd.weight")
+        per_layer = isinstance(values.get(f"{family}.attention.head_count_kv"), list)
+        if not layers or not hidden or not heads or not table or per_layer:
+            return None
+        return cls(
+            layers=layers,
+            hidden=hidden,
+            heads=heads,
+            kv_heads=value("attention.head_count_kv") or heads,
+            head_dim=value("attention.key_length") or hidden // heads,
+            vocabulary=table[-1],
+            tied="output.weight" not in shapes,
+            window=value("attention.sliding_window") or None,
+            experts=value("expert_count") or 1,
         )
 
     def kv_bytes_per_token(self, value_bytes: float = 2) -> float:

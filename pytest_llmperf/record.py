@@ -55,12 +55,14 @@ def make_record(
     chosen: Sequence[str],
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
+    ceilings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine.
 
     Args:
         measurement: None where nothing was generated (load time alone).
         gpus: as ``nvml.Gpus.described``.
+        ceilings: as ``roofline.Roof.to_record``; None where utilization is unknown.
     """
     environment: dict[str, Any] = {
         **engine.environment,
@@ -70,6 +72,9 @@ def make_record(
     }
     if gpus is not None:
         environment["gpus"] = [dict(gpu) for gpu in gpus]
+    if ceilings is not None:
+        environment["ceilings"] = dict(ceilings)
+    architecture = engine.info.architecture
     stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, workload)}
     if workload is not None and measurement is not None:
         environment["conditions"] = dict(measurement.conditions)
@@ -94,6 +99,7 @@ def make_record(
             "dtype": engine.info.dtype,
             "load_format": spec.load_format,
             "parameters": engine.info.parameters,
+            **({"architecture": dict(architecture)} if architecture else {}),
         },
         "backend": {
             "name": spec.backend,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..gguf import FILE_TYPES, OTHER, metadata
+from ..architecture import Architecture
+from ..environment import visible_gpus
+from ..gguf import FILE_TYPES, OTHER, file_type, header, metadata
 from ..worker.memory import DeviceMemory
 from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
 
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
 """Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
+_FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 class GgufBackend(Backend):
     """What the bindings of llama.cpp share: modes, refusals, and where the file comes from."""
 
     further_modes = (*FILE_TYPES.values(), OTHER)
+    tells_architecture = True
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -90,6 +94,27 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
     """``EngineInfo.memory`` of bytes; a pool of 0 is an unknown one."""
     memory = {"model_memory": weights / MIB}
     return memory | {"kv_cache_memory": pool / MIB} if pool else memory
+
+
+def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` that the header of the file tells.
+
+    Args:
+        key_type: ggml type of the keys in the pool; ``value_type``: of the values.
+    """
+    found = header(path)
+    architecture = Architecture.from_gguf(found.values, found.shapes)
+    key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
+    # It spreads the layers over all GPUs that it finds.
+    if architecture is None or not (key and value) or (on_gpu and visible_gpus() > 1):
+        return {}
+    return {
+        "architecture": architecture.to_wire(),
+        "embedding_bytes": float(found.sizes["token_embd.weight"]),
+        "cache_value_bytes": (key + value) / 2,
+        # Products with quantized weights are products of integers.
+        "arithmetic": _FLOATS.get(file_type(path)),
+    }
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:

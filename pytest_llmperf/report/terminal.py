@@ -16,6 +16,7 @@ from ..metrics import Metric
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
     "convert": "dequantizing the GGUF file (once)",
+    "ceilings": "measuring what this machine can do (once)",
     "load": "loading",
     "warm-up": "warm-up",
     "round": "round",

@@ -23,6 +23,7 @@ from ..backends.base import Backend, EngineInfo, EngineSpec
 from ..environment import describe_device
 from ..measure import InvalidMeasurement, continuations, encoder, measure
 from ..workload import Request, Workload
+from . import ceilings
 
 Report = Callable[[str, int, int], None]
 
@@ -78,6 +79,11 @@ class EngineHost:
         _prepare_environment(before)
         ready = backend_class(before.backend).prepare(before, Path(cache))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
+
+    def ceilings(self, device: str, threads: int | None, report: Report) -> dict[str, Any] | None:
+        """What a device can do at best, in its wire form; no engine is loaded in such a process."""
+        found = ceilings.measure(device, threads)
+        return found and found.to_wire()
 
     def close(self, report: Report) -> None:
         """Let the engine end its own processes."""
