@@ -27,8 +27,8 @@ from .llm import LLM
 from .nvml import Gpus
 from .options import Settings
 from .record import Run, job_id
-from .roofline import Ceilings
 from .report.terminal import ProgressLine, Row
+from .roofline import Ceilings
 from .run_gate import RunGate
 from .worker.client import EngineError
 

@@ -207,7 +207,7 @@ def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, 
         return {}
     shape = Architecture(**notes["architecture"])
     weights, _, floats = actual.rpartition("_")
-    value_bytes = _BYTES[floats] if floats in _BYTES else 4
+    value_bytes = _BYTES.get(floats, 4)
     per_weight = _BYTES[weights or actual]
     # A row of integers has a float32 factor.
     factors = 4 * shape.vocabulary if actual.startswith("int") else 0

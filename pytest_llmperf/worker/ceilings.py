@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..roofline import Ceilings
 _MIB = 2**20
 _SMALLEST, _LARGEST = 32 * _MIB, 512 * _MIB
 """Buffers: below the first, weights sit in a core's own cache; the last is beyond most shared ones."""
+_ON_GPU = 1024 * _MIB
+"""The largest buffer there: what starting a kernel takes is nothing beside it."""
 _CACHE_SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
 _SHARE = 4
 """A buffer takes at most one part in so many of the free memory."""
@@ -95,7 +98,8 @@ def buffer_sizes(free: int, cache: int) -> list[int]:
         free: bytes of memory that nobody uses.
         cache: bytes of the last-level cache.
     """
-    sizes, size = [], _SMALLEST
+    sizes: list[int] = []
+    size = _SMALLEST
     while size <= free // _SHARE and (not sizes or sizes[-1] < max(_LARGEST, cache)):
         sizes.append(size)
         size *= 2
@@ -113,26 +117,20 @@ def _with_torch(device: str, threads: int | None) -> Ceilings | None:
     where = torch.device(device)
     timer = _Timer(lambda: torch.cuda.synchronize(where), _IN_A_ROW) if on_gpu else _Timer()
     free = torch.cuda.mem_get_info(where)[0] if on_gpu else _free_memory()
-    sizes = buffer_sizes(free, 0 if on_gpu else _last_cache())
+    sizes = buffer_sizes(free, _ON_GPU if on_gpu else _last_cache())
     if not sizes:
         return None
     with torch.inference_mode():
         source = torch.ones(sizes[-1] // 4, dtype=torch.float32, device=where)
-        target = torch.ones(sizes[-1] // 4, dtype=torch.float32, device=where)
+        target = torch.ones(sizes[-1] // 8, dtype=torch.float32, device=where)
         vector = torch.ones(_WIDTH, dtype=torch.float32, device=where)
         read = []
         for size in sizes:
-            whole, other = source[: size // 4], target[: size // 4]
-            kernels = [
-                *_reads(whole, vector, size, torch.dot),
-                # Read once and written once, which together is as much as both hold.
-                (
-                    lambda whole=whole[: size // 8], other=other[: size // 8]: other.copy_(whole),
-                    size,
-                ),
-            ]
+            kernels = _reads(source[: size // 4], vector, size, torch.dot)
+            # Half is read and half is written, which is as much traffic.
+            kernels.append((partial(target[: size // 8].copy_, source[: size // 8]), size))
             read.append((size, timer.best(kernels)))
-        del source, target, whole, other, kernels
+        del source, target, kernels
         matmul = {}
         for name in _TYPES:
             # A type that the device lacks, or no room for it.

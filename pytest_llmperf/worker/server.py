@@ -83,7 +83,7 @@ class EngineHost:
     def ceilings(self, device: str, threads: int | None, report: Report) -> dict[str, Any] | None:
         """What a device can do at best, in its wire form; no engine is loaded in such a process."""
         found = ceilings.measure(device, threads)
-        return found and found.to_wire()
+        return found.to_wire() if found else None
 
     def close(self, report: Report) -> None:
         """Let the engine end its own processes."""
