@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -55,6 +55,28 @@ class Architecture:
             window=first("sliding_window") if everywhere else None,
             experts=first("num_local_experts", "num_experts", "n_routed_experts") or 1,
         )
+
+    @classmethod
+    def counted(cls, config: Mapping[str, Any]) -> Architecture | None:
+        """From a transformers configuration whose decode step can be counted; None for others.
+
+        Those are models with towers for images or sound, whose weights no token reads, and with
+        layers that keep something else than keys and values. Where some layers alone have a window,
+        every layer is given it: too little is counted of a context beyond it, never too much.
+        """
+        towers = ("vision_config", "audio_config")
+        text = config.get("text_config")
+        inner = text if isinstance(text, Mapping) else config
+        kinds = set(inner.get("layer_types") or ())
+        if any(config.get(name) for name in towers) or inner.get("kv_lora_rank"):
+            return None
+        if kinds - {"full_attention", "sliding_attention"}:
+            return None
+        found = cls.from_config(config)
+        window = inner.get("sliding_window")
+        if found and "sliding_attention" in kinds and isinstance(window, int):
+            found = replace(found, window=window)
+        return found
 
     @classmethod
     def from_gguf(

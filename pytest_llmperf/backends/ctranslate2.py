@@ -236,7 +236,7 @@ def _convert(source: Path, compute_type: str, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(source))
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     # What the engine's own configuration does not keep; with defaults that the file may leave out.
-    shape = Architecture.from_config(AutoConfig.from_pretrained(str(source)).to_dict())
+    shape = Architecture.counted(AutoConfig.from_pretrained(str(source)).to_dict())
     notes = {
         "parameters": _parameter_count(source),
         "architecture": shape and shape.to_wire(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..architecture import Architecture
 from ..environment import visible_gpus
-from ..gguf import FILE_TYPES, OTHER, file_type, header, metadata
+from ..gguf import FILE_TYPES, OTHER, file_type, header
 from ..worker.memory import DeviceMemory
 from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
 
@@ -124,9 +124,10 @@ def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float
         tokens: of all sequences together.
         key_type: ggml type of the keys; ``value_type``: of the values.
     """
-    family = metadata(path, "general.architecture")
+    values = header(path).values
+    family = values.get("general.architecture")
     layers, heads, kv_heads, width, head = (
-        metadata(path, f"{family}.{key}")
+        values.get(f"{family}.{key}")
         for key in (
             "block_count",
             "attention.head_count",

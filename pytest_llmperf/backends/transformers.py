@@ -207,7 +207,7 @@ def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, Any]:
     """Fields of ``EngineInfo`` for utilization."""
     config = model.config.to_dict()
-    architecture = Architecture.from_config(config)
+    architecture = Architecture.counted(config)
     if architecture is None:
         return {}
     table = model.get_input_embeddings().weight

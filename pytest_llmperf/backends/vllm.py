@@ -251,7 +251,7 @@ def _pool_mib(config: Any) -> float:
 def _described(config: Any) -> dict[str, Any]:
     """Fields of ``EngineInfo`` for utilization."""
     model = config.model_config
-    architecture = Architecture.from_config(model.hf_config.to_dict())
+    architecture = Architecture.counted(model.hf_config.to_dict())
     cache = str(config.cache_config.cache_dtype)
     if architecture is None:
         return {}

@@ -55,6 +55,39 @@ def test_sizes_that_differ_by_layer_are_not_understood():
     assert Architecture.from_gguf(values, SHAPES) is None
 
 
+CONFIG = {
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_plain_configuration_can_be_counted():
+    assert Architecture.counted(CONFIG) == SMOLLM
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"vision_config": {"hidden_size": 8}},
+        {"kv_lora_rank": 512},
+        {"layer_types": ["full_attention", "linear_attention"]},
+    ],
+)
+def test_what_is_not_attention_alone_cannot(more):
+    assert Architecture.counted({**CONFIG, **more}) is None
+
+
+def test_a_window_of_some_layers_counts_for_all():
+    mixed = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 512}
+    assert Architecture.counted({**CONFIG, **mixed}).window == 512
+    full = {"layer_types": ["full_attention"], "sliding_window": 512}
+    assert Architecture.counted({**CONFIG, **full}).window is None
+
+
 def string(text):
     return struct.pack("<Q", len(text)) + text.encode()
 
