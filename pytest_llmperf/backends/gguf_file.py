@@ -97,21 +97,15 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` that the header of the file tells.
-
-    Args:
-        key_type: ggml type of the keys in the pool; ``value_type``: of the values.
-    """
-    found = header(path)
-    architecture = Architecture.from_gguf(found.values, found.shapes)
-    key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
+    """Fields of ``EngineInfo`` that the header of the file tells; types as in ``pool_bytes``."""
+    architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
     # It spreads the layers over all GPUs that it finds.
-    if architecture is None or not (key and value) or (on_gpu and visible_gpus() > 1):
+    if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
         return {}
     return {
         "architecture": architecture.to_wire(),
-        "embedding_bytes": float(found.sizes["token_embd.weight"]),
-        "cache_value_bytes": (key + value) / 2,
+        "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
+        "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.
         "arithmetic": _FLOATS.get(file_type(path)),
     }
@@ -124,20 +118,16 @@ def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float
         tokens: of all sequences together.
         key_type: ggml type of the keys; ``value_type``: of the values.
     """
-    values = header(path).values
-    family = values.get("general.architecture")
-    layers, heads, kv_heads, width, head = (
-        values.get(f"{family}.{key}")
-        for key in (
-            "block_count",
-            "attention.head_count",
-            "attention.head_count_kv",
-            "embedding_length",
-            "attention.key_length",
-        )
-    )
+    architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
+    return tokens * architecture.kv_bytes_per_token(value_bytes) if architecture else 0.0
+
+
+def _architecture(path: Path) -> Architecture | None:
+    found = header(path)
+    return Architecture.from_gguf(found.values, found.shapes)
+
+
+def _value_bytes(key_type: int, value_type: int) -> float:
+    """Of a number in the pool, keys and values together; 0 where it is not known."""
     key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
-    kv_heads = kv_heads or heads
-    if not (key and value and layers and isinstance(kv_heads, int)):
-        return 0.0
-    return float(tokens * layers * kv_heads * (head or width // heads) * (key + value))
+    return (key + value) / 2 if key and value else 0.0
