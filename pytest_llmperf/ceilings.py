@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,10 @@ _TIMEOUT = 120.0
 class CeilingCache:
     """Ceilings by device, threads and whatever else may change them."""
 
-    def __init__(self, settings: Settings, log_dir: Path) -> None:
+    def __init__(self, settings: Settings, log_dir: Path, show: Callable[[], None]) -> None:
+        """``show`` is called when a measurement begins: it takes some seconds."""
         self._settings = settings
+        self._show = show
         self._log = log_dir / "ceilings.log"
         self._known: dict[str, Ceilings | None] = {}
         self._repeated: set[str] = set()
@@ -88,6 +90,7 @@ class CeilingCache:
         known: Ceilings | None = None,
     ) -> Ceilings | None:
         device, threads = where
+        self._show()
         try:
             # Never in this process: what a library reserves for it would stay.
             worker = start_worker("process", self._python(backend), self._log)

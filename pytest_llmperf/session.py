@@ -47,7 +47,6 @@ class LLMSession:
         self.store = BenchmarkStore(config)
         logs = _log_dir(config)
         self.slot = EngineSlot(settings, logs)
-        self._ceilings = CeilingCache(settings, logs)
         self.gpus = Gpus(os.environ)
         self.rows: list[Row] = []
         self.baseline = StoredBaseline(lambda: self.storage)
@@ -56,6 +55,9 @@ class LLMSession:
         self.gate: RunGate | None = None
         self._entries: list[dict[str, Any]] = []
         self._progress = ProgressLine(config)
+        self._ceilings = CeilingCache(
+            settings, logs, lambda: self._progress.show("this machine", "ceilings", 0, 0)
+        )
         self._run: Run | None = None
         self._header: dict[str, Any] = {}
         self._journal: Journal | None = None
@@ -87,7 +89,6 @@ class LLMSession:
     def _measure_ceilings(self, cell: Cell) -> None:
         """Before an engine takes the memory of a GPU, and only for those that can use them."""
         if backend_class(cell.backend).tells_architecture and self.store.will_measure():
-            self._show(cell)("ceilings", 0, 0)
             where = before_loading(self.slot.spec(cell))
             self._ceilings.of(cell.backend, where, *self._surroundings(cell))
 
@@ -99,7 +100,10 @@ class LLMSession:
         """
         where = of_engine(self.slot.spec(cell), engine.info)
         ask = self._ceilings.again if again else self._ceilings.of
-        return ask(cell.backend, where, *self._surroundings(cell))
+        try:
+            return ask(cell.backend, where, *self._surroundings(cell))
+        finally:
+            self._progress.clear()
 
     def _surroundings(self, cell: Cell) -> tuple[Mapping[str, str], list[dict[str, Any]] | None]:
         return self.plan.packages(cell.backend), self.gpus.described

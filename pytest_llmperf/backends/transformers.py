@@ -208,7 +208,9 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
     """Fields of ``EngineInfo`` for utilization."""
     config = model.config.to_dict()
     architecture = Architecture.counted(config)
-    if architecture is None:
+    devices = set((getattr(model, "hf_device_map", None) or {"": 0}).values())
+    # Layers that wait in the host's memory come over another bus than the one that is measured.
+    if architecture is None or (len(devices) > 1 and devices & {"cpu", "disk"}):
         return {}
     table = model.get_input_embeddings().weight
     # LLM.int8() multiplies integers; what a checkpoint was quantized to before, nobody knows here.
@@ -219,7 +221,7 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
         "embedding_bytes": float(table.numel() * table.element_size()),
         "cache_value_bytes": dtype.itemsize,
         "arithmetic": str(dtype).removeprefix("torch.") if floats else None,
-        "devices": len(set((getattr(model, "hf_device_map", None) or {"": 0}).values())),
+        "devices": len(devices),
     }
 
 

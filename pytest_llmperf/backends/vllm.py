@@ -116,7 +116,7 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
             },
-            **_described(config),
+            **_described(config, spec),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _pool_mib(config: Any) -> float:
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 
-def _described(config: Any) -> dict[str, Any]:
+def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
     """Fields of ``EngineInfo`` for utilization."""
     model = config.model_config
     architecture = Architecture.counted(model.hf_config.to_dict())
@@ -256,7 +256,7 @@ def _described(config: Any) -> dict[str, Any]:
     if architecture is None:
         return {}
     # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
-    floats = model.quantization in (None, "bitsandbytes")
+    floats = model.quantization is None or spec.quantization != "none"
     return {
         "architecture": architecture.to_wire(),
         "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),

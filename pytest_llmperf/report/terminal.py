@@ -17,7 +17,7 @@ from ..roofline import Roof
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
     "convert": "dequantizing the GGUF file (once)",
-    "ceilings": "measuring what this machine can do (once)",
+    "ceilings": "measuring its ceilings (once)",
     "load": "loading",
     "warm-up": "warm-up",
     "round": "round",

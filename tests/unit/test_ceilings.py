@@ -60,7 +60,7 @@ def process(monkeypatch):
 def cache(unsaid, tmp_path):
     """A new run on the same cache folder each time."""
     return lambda **settings: CeilingCache(
-        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs"
+        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs", lambda: None
     )
 
 
@@ -76,6 +76,15 @@ def test_ceilings_are_measured_once_and_kept(process, cache, tmp_path):
     assert cache().of("vllm", CPU, TORCH, None) == SLOW
     assert worker.asked == [("ceilings", {"device": "cpu", "threads": 1})]
     assert len(files(tmp_path)) == 1
+
+
+def test_only_a_measurement_is_shown(process, unsaid, tmp_path):
+    process(SLOW)
+    shown = []
+    settings = replace(unsaid, cache_dir=tmp_path)
+    for _ in range(2):
+        CeilingCache(settings, tmp_path, lambda: shown.append(1)).of("vllm", CPU, TORCH, None)
+    assert shown == [1]
 
 
 def test_the_engines_own_environment_measures(process, cache):
@@ -143,7 +152,7 @@ def test_what_cannot_be_measured_is_not_there_and_not_tried_twice(process, cache
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(process, unsaid, tmp_path):
     process(SLOW)
     (tmp_path / "file").write_text("")
-    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path)
+    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path, lambda: None)
     assert run.of("vllm", CPU, TORCH, None) == SLOW
 
 
