@@ -2,7 +2,9 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -289,6 +291,109 @@ def test_the_simulated_device_has_programmed_ceilings():
 def test_a_worker_without_a_library_answers_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert EngineHost().ceilings("cuda:0", None, report=None) is None
+
+
+class FakeTensor:
+    """As much of a tensor as is asked of one; nothing is computed."""
+
+    def __init__(self, torch, length):
+        self.torch, self.length = torch, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, part):
+        assert part.stop is None or part.stop <= self.length, "a buffer is read beyond its end"
+        return FakeTensor(self.torch, len(range(self.length)[part]))
+
+    def reshape(self, *shape):
+        return self
+
+    def to(self, dtype):
+        if dtype in self.torch.missing:
+            raise RuntimeError("not on this device")
+        return self
+
+    def copy_(self, other):
+        assert other.length == self.length
+        self.torch.calls.append("copy")
+
+    def sum(self):
+        self.torch.calls.append("sum")
+
+    def __matmul__(self, other):
+        self.torch.calls.append("product")
+
+    @property
+    def T(self):
+        return self
+
+
+class FakeTorch:
+    """A GPU with so much free memory. None is on the machine that runs these tests."""
+
+    __version__ = "0.0"
+    float32, bfloat16, float16 = "float32", "bfloat16", "float16"
+
+    def __init__(self, free=80 * 2**30, there=True, missing=()):
+        self.calls, self.missing = [], missing
+        self.cuda = SimpleNamespace(
+            is_available=lambda: there,
+            mem_get_info=lambda where: (free, 80 * 2**30),
+            synchronize=lambda where: self.calls.append("wait"),
+        )
+
+    def device(self, name):
+        return name
+
+    def inference_mode(self):
+        return nullcontext()
+
+    def ones(self, length, dtype, device):
+        assert device == "cuda:1"
+        return FakeTensor(self, length)
+
+    def randn(self, shape, device):
+        assert device == "cuda:1"
+        return FakeTensor(self, shape[0])
+
+    def dot(self, one, other):
+        assert one.length == other.length
+        self.calls.append("dot")
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Measure the second GPU with this torch; every run counts once and three looks are enough."""
+
+    def run(torch):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setattr(measuring, "_SECONDS", 0)
+        return measuring.measure("cuda:1", None)
+
+    return run
+
+
+def test_a_gpu_is_measured_over_buffers_up_to_a_gibibyte(on_gpu):
+    torch = FakeTorch()
+    found = on_gpu(torch)
+    assert [size // MIB for size, _ in found.read] == [32, 64, 128, 256, 512, 1024]
+    assert set(found.matmul) == {"bfloat16", "float16", "float32"}
+    assert (found.threads, found.method) == (None, "torch 0.0")
+    # One run that is not counted and three times ten, for each of six buffers.
+    for kernel in ("copy", "sum", "dot"):
+        assert torch.calls.count(kernel) == 6 * (1 + 3 * 10)
+    # What was started is waited for: the clock is read after that.
+    assert torch.calls[1] == torch.calls[12] == "wait"
+
+
+def test_a_type_that_a_gpu_lacks_is_left_out(on_gpu):
+    assert set(on_gpu(FakeTorch(missing=("bfloat16",))).matmul) == {"float16", "float32"}
+
+
+def test_a_gpu_that_torch_cannot_use_has_no_ceilings(on_gpu):
+    assert on_gpu(FakeTorch(there=False)) is None
+    assert on_gpu(FakeTorch(free=64 * MIB)) is None
 
 
 @pytest.mark.engine
