@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from pytest_llmperf import ceilings
+
 # 2 layers of 8 heads of 64 numbers, so 512 wide; 256 tied rows: 131,072 of 10,131,072 parameters.
 MODEL = {"layers": 2, "parameters": 10_131_072, "memory_mib": 1000}
 MIB = 2**20
@@ -117,7 +119,7 @@ def test_ceilings_that_cannot_be_measured_fail_no_test(measured, monkeypatch):
     def broken(*arguments):
         raise OSError("no process today")
 
-    monkeypatch.setattr("pytest_llmperf.ceilings.start_worker", broken)
+    monkeypatch.setattr(ceilings, "start_worker", broken)
     run, record = measured()
     assert "mbu" not in record["metrics"]
     assert "mbu" not in run.stdout.str()
