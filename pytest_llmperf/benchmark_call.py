@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .benchmark_store import abandon, is_enabled
+from .engine import LoadedEngine
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
@@ -17,6 +18,7 @@ from .nvml import conditions
 from .quality import flaw
 from .record import make_record
 from .report.terminal import Row
+from .roofline import LoadedModel, Roof, utilization
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
 from .texts import shipped
@@ -110,8 +112,9 @@ class LLMBenchmark:
                 **engine.info.memory,
             }
         )
+        shares, roof = self._utilization(llm, engine, measurement)
         samples = [r.wall_time for r in measurement.rounds]
-        return self._store(llm, workload, measurement, metrics, samples)
+        return self._store(llm, workload, measurement, metrics | shares, samples, roof=roof)
 
     def load(self, llm: LLM) -> Result:
         """Store how long the engine took to load; it is not loaded again for this."""
@@ -155,6 +158,25 @@ class LLMBenchmark:
         gpus = conditions(before, after)
         return replace(measurement, conditions={**measurement.conditions, **gpus})
 
+    def _utilization(
+        self, llm: LLM, engine: LoadedEngine, measurement: Measurement
+    ) -> tuple[dict[str, Metric], Roof | None]:
+        """``mbu`` and ``mfu`` with what they were held against; nothing where that is unknown."""
+        model = LoadedModel.of(engine.info)
+        if model is None or not is_enabled(self._benchmark):
+            return {}, None
+        shares: dict[str, Metric] = {}
+        for again in (False, True):
+            ceilings = self._session.ceilings(llm.cell, engine, again)
+            if ceilings is None:
+                return {}, None
+            roof = model.roof(ceilings, engine.info.device)
+            shares = utilization(measurement.rounds, model, roof)
+            # More than what the machine can do says that something else ran when that was measured.
+            if all(share.max <= 1 for share in shares.values()):
+                break
+        return shares, roof if shares else None
+
     def _workload(self, of_test: Workload) -> Workload:
         """The test's workload with what the command line sets instead."""
         settings = self._session.settings
@@ -196,6 +218,7 @@ class LLMBenchmark:
         metrics: Mapping[str, Metric],
         samples: list[float],
         quality: Mapping[str, Any] | None = None,
+        roof: Roof | None = None,
     ) -> Result:
         session = self._session
         result = Result(metrics, measurement)
@@ -215,6 +238,7 @@ class LLMBenchmark:
             run=session.run(),
             limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
             quality=quality,
+            ceilings=roof.to_record() if roof else None,
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
         entries = session.store.add(
@@ -222,7 +246,8 @@ class LLMBenchmark:
         )
         test, _, parameters = self._node.nodeid.partition("[")
         random_text = session.settings.load_format == "dummy"
-        session.keep(Row(test, parameters.removesuffix("]"), metrics, random_text), entries)
+        row = Row(test, parameters.removesuffix("]"), metrics, random_text, roof)
+        session.keep(row, entries)
         _fail(session.budgets.after(record, metrics))
         return result
 

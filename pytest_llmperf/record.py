@@ -56,6 +56,7 @@ def make_record(
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
     quality: Mapping[str, Any] | None = None,
+    ceilings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine.
 
@@ -63,6 +64,7 @@ def make_record(
         measurement: None where nothing was generated (load time alone).
         gpus: as ``nvml.Gpus.described``.
         quality: ``text``, ``documents`` and ``reference`` where a text was scored.
+        ceilings: as ``roofline.Roof.to_record``; None where utilization is unknown.
     """
     environment: dict[str, Any] = {
         **engine.environment,
@@ -73,6 +75,9 @@ def make_record(
     if gpus is not None:
         environment["gpus"] = [dict(gpu) for gpu in gpus]
     stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, _work(workload, quality))}
+    if ceilings is not None:
+        environment["ceilings"] = dict(ceilings)
+    architecture = engine.info.architecture
     if workload is not None and measurement is not None:
         environment["conditions"] = dict(measurement.conditions)
         if measurement.canary:
@@ -96,6 +101,7 @@ def make_record(
             "dtype": engine.info.dtype,
             "load_format": spec.load_format,
             "parameters": engine.info.parameters,
+            **({"architecture": dict(architecture)} if architecture else {}),
         },
         "backend": {
             "name": spec.backend,

@@ -7,7 +7,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from .backends import backend_class
 from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
+from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import Cell, CellPlan
-from .engine import EngineSlot, engine_threads
+from .engine import EngineSlot, LoadedEngine, engine_threads
 from .environment import accelerator_names, runs_on_cpu, usable_cores
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
@@ -27,6 +28,7 @@ from .nvml import Gpus
 from .options import Settings
 from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
+from .roofline import Ceilings
 from .run_gate import RunGate
 from .worker.client import EngineError
 
@@ -43,7 +45,8 @@ class LLMSession:
         self.settings = settings
         self.plan = CellPlan(settings)
         self.store = BenchmarkStore(config)
-        self.slot = EngineSlot(settings, _log_dir(config))
+        logs = _log_dir(config)
+        self.slot = EngineSlot(settings, logs)
         self.gpus = Gpus(os.environ)
         self.rows: list[Row] = []
         self.baseline = StoredBaseline(lambda: self.storage)
@@ -52,6 +55,9 @@ class LLMSession:
         self.gate: RunGate | None = None
         self._entries: list[dict[str, Any]] = []
         self._progress = ProgressLine(config)
+        self._ceilings = CeilingCache(
+            settings, logs, lambda: self._progress.show("this machine", "ceilings", 0, 0)
+        )
         self._run: Run | None = None
         self._header: dict[str, Any] = {}
         self._journal: Journal | None = None
@@ -74,10 +80,33 @@ class LLMSession:
             pytest.skip(problem)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
+            self._measure_ceilings(cell)
             llm.engine()
         finally:
             self._progress.clear()
         return llm
+
+    def _measure_ceilings(self, cell: Cell) -> None:
+        """Before an engine takes the memory of a GPU, and only for those that can use them."""
+        if backend_class(cell.backend).tells_architecture and self.store.will_measure():
+            where = before_loading(self.slot.spec(cell))
+            self._ceilings.of(cell.backend, where, *self._surroundings(cell))
+
+    def ceilings(self, cell: Cell, engine: LoadedEngine, again: bool = False) -> Ceilings | None:
+        """What the device of a loaded engine can do at best; None where that is unknown.
+
+        Args:
+            again: the engine was faster, so it has to be more than what is known.
+        """
+        where = of_engine(self.slot.spec(cell), engine.info)
+        ask = self._ceilings.again if again else self._ceilings.of
+        try:
+            return ask(cell.backend, where, *self._surroundings(cell))
+        finally:
+            self._progress.clear()
+
+    def _surroundings(self, cell: Cell) -> tuple[Mapping[str, str], list[dict[str, Any]] | None]:
+        return self.plan.packages(cell.backend), self.gpus.described
 
     def run(self) -> Run:
         """Identity of this run; commit and machine are looked up once."""

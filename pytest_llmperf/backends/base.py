@@ -78,6 +78,14 @@ class EngineInfo:
     """Engine settings that this backend chose, worth knowing when reading a number."""
     architecture: Mapping[str, Any] | None = None
     """``Architecture.to_wire`` of the model, where the engine tells its sizes."""
+    embedding_bytes: float | None = None
+    """Of the input embedding table as it is in memory, where the engine tells."""
+    cache_value_bytes: float = 2
+    """Of one number in the key-value cache."""
+    arithmetic: str | None = None
+    """Floating-point type of matrix products, as torch names it; None for integers or unknown."""
+    devices: int = 1
+    """GPUs (or processes of a CPU build) that share the model."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,8 @@ class Backend(ABC):
     """Quantization modes, as ids and options name them: what ``all`` means for this engine."""
     further_modes: ClassVar[tuple[str, ...]] = ()
     """Modes that are measured where they are named, and no part of ``all``."""
+    tells_architecture: ClassVar[bool] = False
+    """Whether ``load`` tells what utilization needs; then the machine's ceilings are measured first."""
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:

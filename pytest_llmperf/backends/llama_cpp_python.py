@@ -13,7 +13,7 @@ from ..gguf import file_type
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import EngineInfo, EngineSpec
-from .gguf_file import GgufBackend, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
 
 if TYPE_CHECKING:
     import numpy
@@ -82,6 +82,7 @@ class LlamaCppPythonBackend(GgufBackend):
                 "threads": context.n_threads,
                 "system": api.llama_print_system_info().decode(),
             },
+            **described(path, on_gpu, context.type_k, context.type_v),
         )
 
     def _parameters(self, spec: EngineSpec, on_gpu: bool) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import Backend, EngineInfo, EngineSpec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _VOCABULARY = 256  # One token id a byte.
+_HEAD = 64
 _PR_SET_TIMERSLACK = 29
 _LEAST = {"chunk": 1, "crash_at": -1, "hang_at": -1, "stop_at": -1, "seed": -(2**63)}
 
@@ -61,6 +63,11 @@ class Program:
     """What its log-probabilities are instead: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
     chunk: int = 1
     """Tokens that arrive together; above 1, token boundaries are unknown."""
+    layers: int = 0
+    """Of the model that its utilization is told for; 0: it tells of none."""
+    heads: int = 8
+    """Of 64 numbers each, keys and values as many."""
+    parameters: int = 0
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
@@ -108,9 +115,11 @@ class SimulatedBackend(Backend):
             dtype=spec.compute_dtype,
             vocabulary=_VOCABULARY,
             has_tokenizer=True,
-            parameters=0,
+            parameters=program.parameters,
             memory={"model_memory": program.memory_mib},
             settings={f.name: getattr(program, f.name) for f in fields(program)},
+            architecture=_architecture(program),
+            arithmetic=spec.compute_dtype,
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -184,6 +193,21 @@ class SimulatedBackend(Backend):
 
     def peak_memory(self) -> float:
         return self._program.memory_mib
+
+
+def _architecture(program: Program) -> dict[str, Any] | None:
+    """A model of the programmed size, its output layer tied."""
+    if not program.layers:
+        return None
+    return Architecture(
+        layers=program.layers,
+        hidden=program.heads * _HEAD,
+        heads=program.heads,
+        kv_heads=program.heads,
+        head_dim=_HEAD,
+        vocabulary=_VOCABULARY,
+        tied=True,
+    ).to_wire()
 
 
 def _log_normal(source: random.Random, cv: float) -> float:

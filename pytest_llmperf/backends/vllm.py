@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
@@ -48,6 +49,7 @@ class VllmBackend(HubTokenizer, Backend):
         "a community build)"
     )
     modes = tuple(MODES)
+    tells_architecture = True
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -126,6 +128,7 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
             },
+            **_described(config, spec),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -289,6 +292,24 @@ def _pool_mib(config: Any) -> float:
         * 2
     )
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
+
+
+def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` for utilization."""
+    model = config.model_config
+    architecture = Architecture.counted(model.hf_config.to_dict())
+    cache = str(config.cache_config.cache_dtype)
+    if architecture is None:
+        return {}
+    # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
+    floats = model.quantization is None or spec.quantization != "none"
+    return {
+        "architecture": architecture.to_wire(),
+        "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
+        "cache_value_bytes": 1 if "8" in cache else model.dtype.itemsize,
+        "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
+        "devices": config.parallel_config.world_size,
+    }
 
 
 def _weights(llm: Any) -> tuple[float, int]:

@@ -24,7 +24,7 @@ from ..environment import describe_device
 from ..measure import InvalidMeasurement, continuations, encoder, measure
 from ..quality import flaw, flaw_at_a_glimpse
 from ..workload import Request, Workload
-from . import scoring
+from . import ceilings, scoring
 
 Report = Callable[[str, int, int], None]
 
@@ -118,6 +118,11 @@ class EngineHost:
         _prepare_environment(before)
         ready = backend_class(before.backend).prepare(before, Path(cache))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
+
+    def ceilings(self, device: str, threads: int | None, report: Report) -> dict[str, Any] | None:
+        """What a device can do at best, in its wire form; no engine is loaded in such a process."""
+        found = ceilings.measure(device, threads)
+        return found.to_wire() if found else None
 
     def close(self, report: Report) -> None:
         """Let the engine end its own processes."""
