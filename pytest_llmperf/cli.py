@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import USAGE_ERROR, ab, compare, history, recover
+from .commands import USAGE_ERROR, ab, compare, history, recover, tradeoff
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pytest-llmperf", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (ab, compare, history, recover):
+    for command in (ab, compare, history, recover, tradeoff):
         command.add(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     # argparse cannot keep what follows "--" apart from its own positionals.

@@ -194,6 +194,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("LLM performance")
         for line in [*table(session.rows), "", *legend(session.rows)]:
             terminalreporter.write_line(line)
+        for line in session.trade_offs():
+            terminalreporter.write_line(line)
         session.store.hide_table_of_ours()
     for line in session.budgets.summary():
         terminalreporter.write_line(line)

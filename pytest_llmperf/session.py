@@ -134,6 +134,14 @@ class LLMSession:
                 pytest.PytestWarning(f"not kept on disk before the run ends: {error}"), stacklevel=2
             )
 
+    def trade_offs(self) -> list[str]:
+        """Lines on speed, memory and quality of the modes, where this run has measured them."""
+        from .report.tradeoff import lines
+        from .tradeoff import trade_offs
+
+        found = [one for one in trade_offs(self._entries) if one.test]
+        return ["", "trade-offs", *lines(found)] if found else []
+
     def verdict(self) -> Judgement | None:
         """The gate's verdict on what was measured; None without a gate or a measurement."""
         if self.gate is None or not self._entries:

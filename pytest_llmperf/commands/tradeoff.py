@@ -1,0 +1,72 @@
+"""``pytest-llmperf tradeoff RUN...``: what each quantization mode gives and takes, with a plot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from . import DONE, Subcommands, add_storage, complain
+
+
+def add(commands: Subcommands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "tradeoff",
+        help="speed, memory and quality of the modes of a model",
+        description="Reads stored runs and puts the quantization modes of each model side by side. "
+        "Exit code: 0 done, 3 broken input or nothing to compare.",
+    )
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="file, folder, glob, run number, commit or run id"
+    )
+    add_storage(parser)
+    parser.add_argument("--markdown", action="store_true", help="print markdown")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="speed against perplexity as .svg, .png or .pdf (one model)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, compare, print, draw."""
+    from ..gate import stored
+    from ..report.tradeoff import MISSING_EXTRA, lines, plot
+    from ..tradeoff import trade_offs
+
+    try:
+        files = [path for name in options.runs for path in stored.find_files(name, options.storage)]
+        found = trade_offs(entry for path in files for entry in _entries(path))
+    except stored.StoredError as error:
+        return complain("tradeoff", str(error))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return complain(
+            "tradeoff", f"no stored run of this plugin ({type(error).__name__}: {error})"
+        )
+    if not found:
+        return complain(
+            "tradeoff",
+            "no model has two modes with a perplexity: run benchmarks/test_quality.py with "
+            "--llm-quant=all and a speed test, with --benchmark-autosave",
+        )
+    print("\n".join(lines(found, "github" if options.markdown else "simple")))
+    if options.plot:
+        if len(found) > 1:
+            names = ", ".join(one.model for one in found)
+            return complain("tradeoff", f"--plot draws one model, and these runs have {names}")
+        try:
+            plot(found[0], options.plot)
+        except ImportError:
+            return complain("tradeoff", MISSING_EXTRA)
+        except ValueError as error:
+            return complain("tradeoff", f"--plot {options.plot}: {error}")
+    return DONE
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["benchmarks"]
+    return found
