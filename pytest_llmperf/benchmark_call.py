@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .benchmark_store import abandon, is_enabled
+from .efficiency import of_energy, of_price
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
@@ -107,6 +108,7 @@ class LLMBenchmark:
                 **engine.info.memory,
             }
         )
+        metrics |= self._of_use(measurement, metrics)
         samples = [r.wall_time for r in measurement.rounds]
         return self._store(llm, workload, measurement, metrics, samples)
 
@@ -126,6 +128,15 @@ class LLMBenchmark:
         after = self._session.gpus.state(engine.info.device, engine.pid)
         gpus = conditions(before, after)
         return replace(measurement, conditions={**measurement.conditions, **gpus})
+
+    def _of_use(self, measurement: Measurement, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+        """What the tokens took beside time: energy where it is known, money where it has a price."""
+        found: dict[str, Metric] = {}
+        if (joules := measurement.energy.get("joules")) is not None:
+            found |= of_energy(measurement.rounds, joules)
+        if (price := self._session.settings.hourly_cost) is not None:
+            found |= of_price(price, metrics["output_throughput"])
+        return found
 
     def _workload(self, of_test: Workload) -> Workload:
         """The test's workload with what the command line sets instead."""
@@ -185,6 +196,8 @@ class LLMBenchmark:
             chosen=session.settings.metrics,
             run=session.run(),
             limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
+            energy=session.idle.added(measurement.energy if measurement else {}),
+            hourly_cost=session.settings.hourly_cost,
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
         entries = session.store.add(

@@ -192,7 +192,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from .report.terminal import legend, table
 
         terminalreporter.section("LLM performance")
-        for line in [*table(session.rows), "", *legend(session.rows)]:
+        for line in [*table(session.rows), "", *legend(session.rows, session.settings.hourly_cost)]:
             terminalreporter.write_line(line)
         session.store.hide_table_of_ours()
     for line in session.budgets.summary():

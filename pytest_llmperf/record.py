@@ -55,12 +55,16 @@ def make_record(
     chosen: Sequence[str],
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
+    energy: Mapping[str, Any],
+    hourly_cost: float | None,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine.
 
     Args:
         measurement: None where nothing was generated (load time alone).
         gpus: as ``nvml.Gpus.described``.
+        energy: as ``IdlePower.added``; empty where nobody asked.
+        hourly_cost: of the machine, where it was given.
     """
     environment: dict[str, Any] = {
         **engine.environment,
@@ -70,6 +74,10 @@ def make_record(
     }
     if gpus is not None:
         environment["gpus"] = [dict(gpu) for gpu in gpus]
+    if energy:
+        environment["energy"] = dict(energy)
+    if hourly_cost is not None:
+        environment["hourly_cost"] = hourly_cost
     stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, workload)}
     if workload is not None and measurement is not None:
         environment["conditions"] = dict(measurement.conditions)

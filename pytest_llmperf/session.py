@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .backends import backend_class
+from .backends.base import Backend
 from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
@@ -29,6 +30,7 @@ from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
 from .run_gate import RunGate
 from .worker.client import EngineError
+from .worker.energy import IdlePower, idle_power
 
 if TYPE_CHECKING:
     from .gate.verdict import Judgement
@@ -45,6 +47,8 @@ class LLMSession:
         self.store = BenchmarkStore(config)
         self.slot = EngineSlot(settings, _log_dir(config))
         self.gpus = Gpus(os.environ)
+        self.idle = IdlePower()
+        self._idle_asked = bool(config.getoption("benchmark_disable", False))
         self.rows: list[Row] = []
         self.baseline = StoredBaseline(lambda: self.storage)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
@@ -72,12 +76,20 @@ class LLMSession:
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
             pytest.skip(problem)
+        self._measure_idle(cell)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
             llm.engine()
         finally:
             self._progress.clear()
         return llm
+
+    def _measure_idle(self, cell: Cell) -> None:
+        """Once, before an engine loads: what the machine draws then, where anything tells it."""
+        knows_its_own = backend_class(cell.backend).joules is not Backend.joules
+        if not self._idle_asked and not knows_its_own:
+            self._idle_asked = True
+            self.idle = idle_power(self.gpus)
 
     def run(self) -> Run:
         """Identity of this run; commit and machine are looked up once."""

@@ -49,6 +49,8 @@ _COLUMNS = (
     _Column("e2e", "e2e s", 1, 3),
     _Column("output_throughput", "tokens/s", 1, 1),
     _Column("peak_memory", "peak MiB", 1, 0),
+    _Column("energy_per_output_token", "J/token", 1, 3),
+    _Column("cost_per_million_tokens", "cost/1M", 1, 3),
     _Column("load_time", "load s", 1, 1),
 )
 
@@ -94,9 +96,19 @@ _FOOTNOTE = (
 )
 
 
-def legend(rows: Sequence[Row]) -> list[str]:
-    """What the table's numbers are."""
+def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
+    """What the table's numbers are.
+
+    Args:
+        hourly_cost: of the machine, where it was given.
+    """
     lines = [_FOOTNOTE] if any("ttft" in row.metrics for row in rows) else []
+    if any("energy_per_output_token" in row.metrics for row in rows):
+        lines.append(
+            "J/token: energy of the engine's GPUs or CPU packages, idle power included, / output tokens"
+        )
+    if hourly_cost is not None and any("cost_per_million_tokens" in r.metrics for r in rows):
+        lines.append(f"cost/1M: a million output tokens at {hourly_cost:g} per hour")
     if any(row.invalid_text for row in rows):
         lines.append(
             "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
