@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from .architecture import Architecture
+from .backends import backend_class
 from .benchmark_store import abandon, is_enabled
 from .efficiency import of_energy, of_price
+from .fit import MeasuredCell
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
@@ -206,8 +209,31 @@ class LLMBenchmark:
         test, _, parameters = self._node.nodeid.partition("[")
         random_text = session.settings.load_format == "dummy"
         session.keep(Row(test, parameters.removesuffix("]"), metrics, random_text), entries)
+        if session.settings.fit and workload and measurement:
+            session.for_fit.append(_for_fit(llm, workload, measurement))
         _fail(session.budgets.after(record, metrics))
         return result
+
+
+def _for_fit(llm: LLM, workload: Workload, measurement: Measurement) -> MeasuredCell:
+    cell, info = llm.cell, llm.engine().info
+    return MeasuredCell(
+        model=cell.model.name,
+        backend=cell.backend,
+        mode=cell.quantization,
+        degree=cell.degree,
+        device=info.device,
+        dtype=info.dtype,
+        architecture=Architecture(**info.architecture) if info.architecture else None,
+        parameters=info.parameters,
+        batch=workload.batch_size,
+        input_tokens=measurement.rounds[0].requests[0].input_tokens,
+        output_tokens=workload.output_len,
+        model_memory=info.memory.get("model_memory"),
+        peak_memory=measurement.peak_memory,
+        pool=info.memory.get("kv_cache_memory", 0.0),
+        by_driver=backend_class(cell.backend).peak_by_driver,
+    )
 
 
 def _fail(lines: Sequence[str]) -> None:

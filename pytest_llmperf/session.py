@@ -21,6 +21,7 @@ from .budgets import BudgetChecker
 from .cells import Cell, CellPlan
 from .engine import EngineSlot, engine_threads
 from .environment import accelerator_names, runs_on_cpu, usable_cores
+from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
@@ -50,6 +51,7 @@ class LLMSession:
         self.idle = IdlePower()
         self._idle_asked = bool(config.getoption("benchmark_disable", False))
         self.rows: list[Row] = []
+        self.for_fit: list[MeasuredCell] = []
         self.baseline = StoredBaseline(lambda: self.storage)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
         self.finished_with: int | None = None
