@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -54,6 +54,62 @@ class Architecture:
             tied=bool(config.get("tie_word_embeddings", False)),
             window=first("sliding_window") if everywhere else None,
             experts=first("num_local_experts", "num_experts", "n_routed_experts") or 1,
+        )
+
+    @classmethod
+    def counted(cls, config: Mapping[str, Any]) -> Architecture | None:
+        """From a transformers configuration whose decode step can be counted; None for others.
+
+        Those are models with towers for images or sound, whose weights no token reads, and with
+        layers that keep something else than keys and values. Where some layers alone have a window,
+        every layer is given it: too little is counted of a context beyond it, never too much.
+        """
+        towers = ("vision_config", "audio_config")
+        text = config.get("text_config")
+        inner = text if isinstance(text, Mapping) else config
+        kinds = set(inner.get("layer_types") or ())
+        if any(config.get(name) for name in towers) or inner.get("kv_lora_rank"):
+            return None
+        if kinds - {"full_attention", "sliding_attention"}:
+            return None
+        found = cls.from_config(config)
+        window = inner.get("sliding_window")
+        if found and "sliding_attention" in kinds and isinstance(window, int):
+            found = replace(found, window=window)
+        return found
+
+    @classmethod
+    def from_gguf(
+        cls, values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
+    ) -> Architecture | None:
+        """From a GGUF file's header; None where it describes something else.
+
+        Args:
+            values: the header's keys and values.
+            shapes: lengths of each tensor by name, the innermost first.
+        """
+        family = values.get("general.architecture")
+
+        def value(key: str) -> int | None:
+            found = values.get(f"{family}.{key}")
+            # Some families have a list, one a layer, where these have a number.
+            return found if isinstance(found, int) else None
+
+        layers, hidden = value("block_count"), value("embedding_length")
+        heads, table = value("attention.head_count"), shapes.get("token_embd.weight")
+        per_layer = isinstance(values.get(f"{family}.attention.head_count_kv"), list)
+        if not layers or not hidden or not heads or not table or per_layer:
+            return None
+        return cls(
+            layers=layers,
+            hidden=hidden,
+            heads=heads,
+            kv_heads=value("attention.head_count_kv") or heads,
+            head_dim=value("attention.key_length") or hidden // heads,
+            vocabulary=table[-1],
+            tied="output.weight" not in shapes,
+            window=value("attention.sliding_window") or None,
+            experts=value("expert_count") or 1,
         )
 
     def kv_bytes_per_token(self, value_bytes: float = 2) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,15 +13,19 @@ from .architecture import Architecture
 from .backends import backend_class
 from .benchmark_store import abandon, is_enabled
 from .efficiency import of_energy, of_price
+from .engine import LoadedEngine
 from .fit import MeasuredCell
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
 from .nvml import conditions
+from .quality import flaw
 from .record import make_record
 from .report.terminal import Row
+from .roofline import LoadedModel, Roof, utilization
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
+from .texts import shipped
 from .workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 
 DEFAULT_OUTPUT_LEN = 64
@@ -103,6 +107,7 @@ class LLMBenchmark:
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
+            llm.check_output()
             measurement = self._measured(llm, workload)
         metrics = from_rounds(measurement.rounds, slo) | _of_process(
             {
@@ -112,16 +117,42 @@ class LLMBenchmark:
             }
         )
         metrics |= self._of_use(measurement, metrics)
+        shares, roof = self._utilization(llm, engine, measurement)
         samples = [r.wall_time for r in measurement.rounds]
-        return self._store(llm, workload, measurement, metrics, samples)
+        return self._store(llm, workload, measurement, metrics | shares, samples, roof=roof)
 
     def load(self, llm: LLM) -> Result:
         """Store how long the engine took to load; it is not loaded again for this."""
         self._use_once()
         with self._abandoned_on_failure():
             engine = llm.engine()
+            llm.check_output()
         metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
         return self._store(llm, None, None, metrics, [engine.load_time])
+
+    def quality(self, llm: LLM) -> Result:
+        """Store perplexity on the shipped text, and the distance from the unquantized model.
+
+        Skips the test where the engine tells no log-probabilities. KL divergence and agreement need
+        the unquantized model's distributions: those of its first unquantized cell, in this run or one
+        before.
+        """
+        self._use_once()
+        text = shipped()
+        with self._abandoned_on_failure():
+            found = llm.quality(text)
+            if isinstance(found, str):
+                pytest.skip(f"not available: {found}")
+            if problem := flaw(found):
+                llm.fail_for(problem)
+        record = {
+            "text": {"name": text.name, "sha256": text.sha256},
+            "documents": [asdict(document) for document in found.documents],
+            "reference": dict(found.reference) if found.reference else None,
+        }
+        return self._store(
+            llm, None, None, _of_process(found.metrics()), [found.seconds], quality=record
+        )
 
     def _measured(self, llm: LLM, workload: Workload) -> Measurement:
         """Measure, and note what the engine's GPUs say before and after."""
@@ -140,6 +171,25 @@ class LLMBenchmark:
         if (price := self._session.settings.hourly_cost) is not None:
             found |= of_price(price, metrics["output_throughput"])
         return found
+
+    def _utilization(
+        self, llm: LLM, engine: LoadedEngine, measurement: Measurement
+    ) -> tuple[dict[str, Metric], Roof | None]:
+        """``mbu`` and ``mfu`` with what they were held against; nothing where that is unknown."""
+        model = LoadedModel.of(engine.info)
+        if model is None or not is_enabled(self._benchmark):
+            return {}, None
+        shares: dict[str, Metric] = {}
+        for again in (False, True):
+            ceilings = self._session.ceilings(llm.cell, engine, again)
+            if ceilings is None:
+                return {}, None
+            roof = model.roof(ceilings, engine.info.device)
+            shares = utilization(measurement.rounds, model, roof)
+            # More than what the machine can do says that something else ran when that was measured.
+            if all(share.max <= 1 for share in shares.values()):
+                break
+        return shares, roof if shares else None
 
     def _workload(self, of_test: Workload) -> Workload:
         """The test's workload with what the command line sets instead."""
@@ -181,6 +231,8 @@ class LLMBenchmark:
         measurement: Measurement | None,
         metrics: Mapping[str, Metric],
         samples: list[float],
+        quality: Mapping[str, Any] | None = None,
+        roof: Roof | None = None,
     ) -> Result:
         session = self._session
         result = Result(metrics, measurement)
@@ -201,6 +253,8 @@ class LLMBenchmark:
             limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
             energy=session.idle.added(measurement.energy if measurement else {}),
             hourly_cost=session.settings.hourly_cost,
+            quality=quality,
+            ceilings=roof.to_record() if roof else None,
         )
         chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
         entries = session.store.add(
@@ -208,9 +262,10 @@ class LLMBenchmark:
         )
         test, _, parameters = self._node.nodeid.partition("[")
         random_text = session.settings.load_format == "dummy"
-        session.keep(Row(test, parameters.removesuffix("]"), metrics, random_text), entries)
         if session.settings.fit and workload and measurement:
             session.for_fit.append(_for_fit(llm, workload, measurement))
+        row = Row(test, parameters.removesuffix("]"), metrics, random_text, roof)
+        session.keep(row, entries)
         _fail(session.budgets.after(record, metrics))
         return result
 

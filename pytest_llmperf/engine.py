@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,13 +12,18 @@ from typing import Any
 from .backends import backend_class, family
 from .backends.base import EngineInfo, EngineSpec
 from .cells import Cell
+from .converted import file_digest, folder_digest
 from .environment import runs_on_cpu, usable_cores
 from .measure import Measurement
 from .options import Settings
+from .quality import Quality
+from .texts import Text, shipped
 from .worker.client import Worker, start_worker
 from .workload import Workload
 
 Progress = Callable[[str, int, int], None]
+# Part of a digest: raise it when what is kept of a model changes.
+_REFERENCES = 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class EngineSlot:
         self._worker: Worker | None = None
         self._cell: Cell | None = None
         self._loaded: LoadedEngine | None = None
+        self._checked: LoadedEngine | None = None
+        self._flaw: str | None = None
         self.loads = 0
 
     def ensure(self, cell: Cell, progress: Progress) -> LoadedEngine:
@@ -88,6 +96,56 @@ class EngineSlot:
             "generate", lambda *_: None, prompts=prompts, output_len=output_len
         )
         return answer
+
+    def flaw(self) -> str | None:
+        """Why the resident engine's output is no working model's; asked once a loaded engine."""
+        if self._checked is not self._loaded:
+            answer = self._call(
+                "check_output",
+                lambda *_: None,
+                text=shipped().documents[0],
+                references=str(self._references()),
+            )
+            self._flaw, self._checked = answer["flaw"], self._loaded
+        return self._flaw
+
+    def quality(self, text: Text, progress: Progress) -> Quality | str:
+        """Score a text, its unquantized model's distributions kept for later; or why that cannot be."""
+        assert self._cell is not None
+        assert self._loaded is not None
+        engine = {
+            "backend": self._cell.backend,
+            "version": self._loaded.version,
+            "dtype": self._loaded.info.dtype,
+        }
+        answer = self._call(
+            "quality",
+            progress,
+            texts=list(text.documents),
+            references=str(self._references()),
+            may_keep=engine if self._cell.quantization == "none" else None,
+        )
+        return answer.get("unavailable") or Quality.from_wire(answer)
+
+    def score(self, prompt: str | list[int]) -> list[float] | str:
+        """Log-likelihoods of a prompt's tokens after the first; or why the engine does not tell."""
+        answer = self._call("score", lambda *_: None, prompt=prompt)
+        found: list[float] | str = answer.get("unavailable") or answer["scores"]
+        return found
+
+    def _references(self) -> Path:
+        """Folder of the resident model's distributions, whatever engine and mode it runs in."""
+        assert self._cell is not None
+        model = self._cell.model
+        path = model.gguf or Path(model.source)
+        if path.is_dir():
+            content = folder_digest(path, _REFERENCES)
+        elif path.is_file():
+            content = file_digest(path, _REFERENCES)
+        else:
+            revision = self._settings.revision or "main"
+            content = hashlib.sha256(f"{model.source}@{revision}".encode()).hexdigest()[:12]
+        return self._settings.cache_dir / "references" / f"{model.name}-{content}"
 
     def close(self) -> None:
         """End the resident engine, if there is one."""

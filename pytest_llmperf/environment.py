@@ -103,13 +103,14 @@ def _accelerators() -> list[dict[str, Any]]:
                 "name": properties.name,
                 "memory_mib": properties.total_memory // 2**20,
                 "cuda": torch.version.cuda,
-                "driver": _nvidia_driver(),
+                "driver": nvidia_driver(),
             }
         )
     return found
 
 
-def _nvidia_driver() -> str:
+def nvidia_driver() -> str:
+    """Version of the driver, read from its own file; ``unknown`` where there is none."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from .cells import Cell
 from .engine import EngineSlot, LoadedEngine, Progress
 from .measure import Measurement
 from .metrics import METRICS, Metric
+from .quality import Quality
+from .texts import Text
 from .worker.client import EngineError
 from .workload import Workload
 
@@ -85,6 +88,47 @@ class LLM:
     ) -> list[list[int]]:
         """Token ids of each prompt's greedy continuation, all prompts submitted together."""
         return [list(answer["ids"]) for answer in self._generate(prompts, output_len)]
+
+    def score(self, tokens: str | list[int]) -> list[float]:
+        """Log-likelihood of each token after the first, given those before it (natural logarithm).
+
+        Fails the test where the engine tells no log-probabilities of a prompt.
+        """
+        self.engine()
+        with _failing(self.cell.id):
+            answer = self._slot.score(tokens)
+        if isinstance(answer, str):
+            pytest.fail(f"{self.cell.id}: not available: {answer}", pytrace=False)
+        return answer
+
+    def perplexity(self, text: str) -> float:
+        """exp of the mean negative log-likelihood of a text's tokens after the first."""
+        if self._random:
+            pytest.fail("random weights have no tokenizer, so no perplexity", pytrace=False)
+        scores = self.score(text)
+        return math.exp(-math.fsum(scores) / len(scores))
+
+    def quality(self, text: Text) -> Quality | str:
+        """Score a text in documents; a string says why that cannot be."""
+        if self._random:
+            return "random weights: there is no quality to measure"
+        self.engine()
+        with _failing(self.cell.id):
+            return self._slot.quality(text, self._progress)
+
+    def check_output(self) -> None:
+        """Fail the test when the engine's output is no working model's; random weights may be so."""
+        if self._random:
+            return
+        self.engine()
+        with _failing(self.cell.id):
+            flaw = self._slot.flaw()
+        if flaw:
+            self.fail_for(flaw)
+
+    def fail_for(self, flaw: str) -> None:
+        """Fail the test for a flaw of the engine's output, whatever its speed."""
+        pytest.fail(f"{self.cell.id}: invalid measurement: {flaw}", pytrace=False)
 
     def engine(self) -> LoadedEngine:
         """The resident engine; a dead one is loaded again. Fails the test when it cannot be."""

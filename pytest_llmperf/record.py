@@ -56,7 +56,9 @@ def make_record(
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
     energy: Mapping[str, Any],
-    hourly_cost: float | None,
+    hourly_cost: float | None = None,
+    quality: Mapping[str, Any] | None = None,
+    ceilings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The stored form; builtin types only, and no path of this machine.
 
@@ -65,6 +67,8 @@ def make_record(
         gpus: as ``nvml.Gpus.described``.
         energy: as ``IdlePower.added``; empty where nobody asked.
         hourly_cost: of the machine, where it was given.
+        quality: ``text``, ``documents`` and ``reference`` where a text was scored.
+        ceilings: as ``roofline.Roof.to_record``; None where utilization is unknown.
     """
     environment: dict[str, Any] = {
         **engine.environment,
@@ -78,7 +82,10 @@ def make_record(
         environment["energy"] = dict(energy)
     if hourly_cost is not None:
         environment["hourly_cost"] = hourly_cost
-    stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, workload)}
+    stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, _work(workload, quality))}
+    if ceilings is not None:
+        environment["ceilings"] = dict(ceilings)
+    architecture = engine.info.architecture
     if workload is not None and measurement is not None:
         environment["conditions"] = dict(measurement.conditions)
         if measurement.canary:
@@ -102,6 +109,7 @@ def make_record(
             "dtype": engine.info.dtype,
             "load_format": spec.load_format,
             "parameters": engine.info.parameters,
+            **({"architecture": dict(architecture)} if architecture else {}),
         },
         "backend": {
             "name": spec.backend,
@@ -118,10 +126,17 @@ def make_record(
         "environment": environment,
         "run": {**asdict(run), "engine": engine.number},
         "gate": {name: dict(values) for name, values in limits.items()},
+        **({"quality": dict(quality)} if quality else {}),
     }
 
 
-def work_hash(cell: Cell, spec: EngineSpec, workload: Workload | None) -> str:
+def _work(workload: Workload | None, quality: Mapping[str, Any] | None) -> str | None:
+    if quality is not None:
+        return str(quality["text"]["sha256"])
+    return workload.hash if workload else None
+
+
+def work_hash(cell: Cell, spec: EngineSpec, work: str | None) -> str:
     """Names the work that was done: equal hashes did the same work on the same kind of engine.
 
     Versions, rounds and machines are left out: they are what runs are compared over.
@@ -130,6 +145,6 @@ def work_hash(cell: Cell, spec: EngineSpec, workload: Workload | None) -> str:
         "model": [cell.model.name, spec.revision, spec.load_format, spec.dtype],
         "backend": [spec.backend, sorted(spec.args.items())],
         "quantization": cell.quantization,
-        "workload": workload.hash if workload else None,
+        "workload": work,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

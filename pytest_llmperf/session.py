@@ -7,7 +7,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from .backends.base import Backend
 from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
+from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import Cell, CellPlan
-from .engine import EngineSlot, engine_threads
+from .engine import EngineSlot, LoadedEngine, engine_threads
 from .environment import accelerator_names, runs_on_cpu, usable_cores
 from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
@@ -29,6 +30,7 @@ from .nvml import Gpus
 from .options import Settings
 from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
+from .roofline import Ceilings
 from .run_gate import RunGate
 from .worker.client import EngineError
 from .worker.energy import IdlePower, idle_power
@@ -46,10 +48,11 @@ class LLMSession:
         self.settings = settings
         self.plan = CellPlan(settings)
         self.store = BenchmarkStore(config)
-        self.slot = EngineSlot(settings, _log_dir(config))
+        logs = _log_dir(config)
+        self.slot = EngineSlot(settings, logs)
         self.gpus = Gpus(os.environ)
         self.idle = IdlePower()
-        self._idle_asked = bool(config.getoption("benchmark_disable", False))
+        self._idle_asked = False
         self.rows: list[Row] = []
         self.for_fit: list[MeasuredCell] = []
         self.baseline = StoredBaseline(lambda: self.storage)
@@ -58,6 +61,9 @@ class LLMSession:
         self.gate: RunGate | None = None
         self._entries: list[dict[str, Any]] = []
         self._progress = ProgressLine(config)
+        self._ceilings = CeilingCache(
+            settings, logs, lambda: self._progress.show("this machine", "ceilings", 0, 0)
+        )
         self._run: Run | None = None
         self._header: dict[str, Any] = {}
         self._journal: Journal | None = None
@@ -81,6 +87,7 @@ class LLMSession:
         self._measure_idle(cell)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
+            self._measure_ceilings(cell)
             llm.engine()
         finally:
             self._progress.clear()
@@ -89,9 +96,31 @@ class LLMSession:
     def _measure_idle(self, cell: Cell) -> None:
         """Once, before an engine loads: what the machine draws then, where anything tells it."""
         knows_its_own = backend_class(cell.backend).joules is not Backend.joules
-        if not self._idle_asked and not knows_its_own:
+        if not self._idle_asked and not knows_its_own and self.store.will_measure():
             self._idle_asked = True
             self.idle = idle_power(self.gpus)
+
+    def _measure_ceilings(self, cell: Cell) -> None:
+        """Before an engine takes the memory of a GPU, and only for those that can use them."""
+        if backend_class(cell.backend).tells_architecture and self.store.will_measure():
+            where = before_loading(self.slot.spec(cell))
+            self._ceilings.of(cell.backend, where, *self._surroundings(cell))
+
+    def ceilings(self, cell: Cell, engine: LoadedEngine, again: bool = False) -> Ceilings | None:
+        """What the device of a loaded engine can do at best; None where that is unknown.
+
+        Args:
+            again: the engine was faster, so it has to be more than what is known.
+        """
+        where = of_engine(self.slot.spec(cell), engine.info)
+        ask = self._ceilings.again if again else self._ceilings.of
+        try:
+            return ask(cell.backend, where, *self._surroundings(cell))
+        finally:
+            self._progress.clear()
+
+    def _surroundings(self, cell: Cell) -> tuple[Mapping[str, str], list[dict[str, Any]] | None]:
+        return self.plan.packages(cell.backend), self.gpus.described
 
     def run(self) -> Run:
         """Identity of this run; commit and machine are looked up once."""

@@ -19,6 +19,9 @@ from ..worker import memory
 from ..workload import Request
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
     from ..models import Model
     from ..worker.memory import DeviceMemory
 
@@ -75,6 +78,14 @@ class EngineInfo:
     """Engine settings that this backend chose, worth knowing when reading a number."""
     architecture: Mapping[str, Any] | None = None
     """``Architecture.to_wire`` of the model, where the engine tells its sizes."""
+    embedding_bytes: float | None = None
+    """Of the input embedding table as it is in memory, where the engine tells."""
+    cache_value_bytes: float = 2
+    """Of one number in the key-value cache."""
+    arithmetic: str | None = None
+    """Floating-point type of matrix products, as torch names it; None for integers or unknown."""
+    devices: int = 1
+    """GPUs (or processes of a CPU build) that share the model."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,10 @@ class Refusal:
     """True: no installation helps, so asking for it is a mistake. False: something is missing here."""
 
 
+class Unavailable(Exception):
+    """This engine does not tell what it was asked for; one line with the reason."""
+
+
 class Backend(ABC):
     """One engine. Made in the worker process, used by one thread, closed before the process ends."""
 
@@ -111,6 +126,8 @@ class Backend(ABC):
     """Quantization modes, as ids and options name them: what ``all`` means for this engine."""
     further_modes: ClassVar[tuple[str, ...]] = ()
     """Modes that are measured where they are named, and no part of ``all``."""
+    tells_architecture: ClassVar[bool] = False
+    """Whether ``load`` tells what utilization needs; then the machine's ceilings are measured first."""
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -206,6 +223,30 @@ class Backend(ABC):
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
         """Token ids of each greedy continuation, for text instead of times."""
         return [list(trace.token_ids) for trace in self.generate(requests)]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        """The engine's distribution of the next token after each token of a text but its last.
+
+        Computed as the engine computes a prompt: as a whole, by the weights and kernels it measures
+        with, normalized over the whole vocabulary.
+
+        Returns:
+            Natural logarithms, (len(ids) - 1, vocabulary); row i is the distribution after
+            ``ids[: i + 1]``.
+
+        Raises:
+            Unavailable: the engine does not tell.
+        """
+        raise Unavailable(f"{self.name} tells no log-probabilities of a prompt")
+
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """Log-likelihood of each token after the first, given those before it.
+
+        Raises:
+            Unavailable: the engine does not tell.
+        """
+        rows = self.log_probabilities(ids)
+        return [float(row[token]) for row, token in zip(rows, ids[1:], strict=True)]
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:

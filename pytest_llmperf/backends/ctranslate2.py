@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..converted import folder_digest, new_folder
 from ..trace import RequestTrace
 from ..worker.memory import DeviceMemory
@@ -16,13 +17,17 @@ from ..workload import Request
 from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
     from ..models import Model
 
 MIB = 2**20
 # Part of the converted folder's name: raise it when the conversion itself changes.
-_VERSION = 1
+_VERSION = 2
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
+_BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
 # Its converter reads the layout that these had before transformers carried them itself.
 _NOT_CONVERTED = {"phi": "Phi", "phi3": "Phi-3"}
 # Keyword arguments of each call to generate; all others are the Generator's.
@@ -39,6 +44,7 @@ class CTranslate2Backend(Backend):
     modes = ("none", "int8")
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
+    tells_architecture = True
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -120,6 +126,7 @@ class CTranslate2Backend(Backend):
             revision=spec.revision,
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
             settings={"compute_type": actual, "threads": spec.threads or 0, **self._of_generate},
+            **_described(notes, actual, compute_type),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -152,6 +159,20 @@ class CTranslate2Backend(Backend):
             RequestTrace.token_by_token(submitted, len(request.prompt_ids), times[i], tokens[i])
             for i, request in enumerate(requests)
         ]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        import ctranslate2
+        import numpy
+
+        answer = self._generator.forward_batch(
+            [[self._tokens[i] for i in ids]], return_log_probs=True
+        )
+        if answer.device != "cpu":
+            answer = answer.to_device(ctranslate2.Device.cpu)
+        if answer.dtype != ctranslate2.DataType.float32:
+            answer = answer.to(ctranslate2.DataType.float32)
+        # A copy: the array would be a view of memory that goes with the answer.
+        return numpy.array(answer, dtype=numpy.float32)[0, :-1]
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
@@ -193,6 +214,29 @@ def _compute_type(spec: EngineSpec, device: str) -> str:
     )
 
 
+def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` for utilization.
+
+    Args:
+        actual: the type that the engine computes in.
+        stored: the type of the file, whose size is that of the weights unless they differ.
+    """
+    if not notes.get("architecture") or actual != stored:
+        return {}
+    shape = Architecture(**notes["architecture"])
+    weights, _, floats = actual.rpartition("_")
+    value_bytes = _BYTES.get(floats, 4)
+    per_weight = _BYTES[weights or actual]
+    # A row of integers has a float32 factor.
+    factors = 4 * shape.vocabulary if actual.startswith("int") else 0
+    return {
+        "architecture": notes["architecture"],
+        "embedding_bytes": float(shape.embedding_parameters * per_weight + factors),
+        "cache_value_bytes": value_bytes,
+        "arithmetic": actual if actual in _FLOATS else None,
+    }
+
+
 def _downloaded(spec: EngineSpec) -> EngineSpec:
     from huggingface_hub import snapshot_download
 
@@ -204,12 +248,17 @@ def _downloaded(spec: EngineSpec) -> EngineSpec:
 
 def _convert(source: Path, compute_type: str, folder: Path) -> None:
     from ctranslate2.converters import TransformersConverter
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
     tokenizer = AutoTokenizer.from_pretrained(str(source))
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    notes = {"parameters": _parameter_count(source)}
+    # What the engine's own configuration does not keep; with defaults that the file may leave out.
+    shape = Architecture.counted(AutoConfig.from_pretrained(str(source)).to_dict())
+    notes = {
+        "parameters": _parameter_count(source),
+        "architecture": shape and shape.to_wire(),
+    }
     (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..gguf import FILE_TYPES, OTHER, metadata
+from ..architecture import Architecture
+from ..environment import visible_gpus
+from ..gguf import FILE_TYPES, OTHER, file_type, header
 from ..worker.memory import DeviceMemory
 from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
 """Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
+_FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 class GgufBackend(Backend):
@@ -23,6 +26,7 @@ class GgufBackend(Backend):
 
     further_modes = (*FILE_TYPES.values(), OTHER)
     peak_by_driver = True
+    tells_architecture = True
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -93,6 +97,21 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
     return memory | {"kv_cache_memory": pool / MIB} if pool else memory
 
 
+def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` that the header of the file tells; types as in ``pool_bytes``."""
+    architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
+    # It spreads the layers over all GPUs that it finds.
+    if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
+        return {}
+    return {
+        "architecture": architecture.to_wire(),
+        "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
+        "cache_value_bytes": value_bytes,
+        # Products with quantized weights are products of integers.
+        "arithmetic": _FLOATS.get(file_type(path)),
+    }
+
+
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:
     """Bytes of a key-value pool; 0 where its type or the model's shape is another than usual.
 
@@ -100,19 +119,16 @@ def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float
         tokens: of all sequences together.
         key_type: ggml type of the keys; ``value_type``: of the values.
     """
-    family = metadata(path, "general.architecture")
-    layers, heads, kv_heads, width, head = (
-        metadata(path, f"{family}.{key}")
-        for key in (
-            "block_count",
-            "attention.head_count",
-            "attention.head_count_kv",
-            "embedding_length",
-            "attention.key_length",
-        )
-    )
+    architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
+    return tokens * architecture.kv_bytes_per_token(value_bytes) if architecture else 0.0
+
+
+def _architecture(path: Path) -> Architecture | None:
+    found = header(path)
+    return Architecture.from_gguf(found.values, found.shapes)
+
+
+def _value_bytes(key_type: int, value_type: int) -> float:
+    """Of a number in the pool, keys and values together; 0 where it is not known."""
     key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
-    kv_heads = kv_heads or heads
-    if not (key and value and layers and isinstance(kv_heads, int)):
-        return 0.0
-    return float(tokens * layers * kv_heads * (head or width // heads) * (key + value))
+    return (key + value) / 2 if key and value else 0.0

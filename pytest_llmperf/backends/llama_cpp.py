@@ -14,7 +14,7 @@ from ..gguf import file_type, metadata
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import EngineInfo, EngineSpec
-from .gguf_file import GgufBackend, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
 
 # A proxy that the environment names is not for this machine's own loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -42,17 +42,17 @@ class LlamaCppBackend(GgufBackend):
         shares = 1 if parameters.kv_unified else self._slots
         self._slot_tokens: int = parameters.n_ctx // shares
         self._server: Any = xllamacpp.Server(parameters)
-        described = self._ask("/v1/models")["data"][0]["meta"]
+        meta = self._ask("/v1/models")["data"][0]["meta"]
         self._control = _control_tokens(path)
         types = int(parameters.cache_type_k), int(parameters.cache_type_v)
         return EngineInfo(
             device=device_name(spec, on_gpu),
             dtype="float32",
-            vocabulary=described["n_vocab"],
+            vocabulary=meta["n_vocab"],
             has_tokenizer=True,
-            parameters=described["n_params"],
+            parameters=meta["n_params"],
             revision=spec.revision,
-            memory=memory_mib(described["size"], pool_bytes(path, parameters.n_ctx, *types)),
+            memory=memory_mib(meta["size"], pool_bytes(path, parameters.n_ctx, *types)),
             settings={
                 "file_type": file_type(path),
                 "n_parallel": parameters.n_parallel,
@@ -63,6 +63,7 @@ class LlamaCppBackend(GgufBackend):
                 "threads": parameters.cpuparams.n_threads,
                 "system": xllamacpp.get_system_info(),
             },
+            **described(path, on_gpu, *types),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:

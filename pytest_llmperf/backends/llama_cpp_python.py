@@ -7,13 +7,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..gguf import file_type
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import EngineInfo, EngineSpec
-from .gguf_file import GgufBackend, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 _SEQUENCES = 8
 _POOL_TOKENS = 16384
@@ -78,6 +82,7 @@ class LlamaCppPythonBackend(GgufBackend):
                 "threads": context.n_threads,
                 "system": api.llama_print_system_info().decode(),
             },
+            **described(path, on_gpu, context.type_k, context.type_v),
         )
 
     def _parameters(self, spec: EngineSpec, on_gpu: bool) -> tuple[Any, Any]:
@@ -130,8 +135,28 @@ class LlamaCppPythonBackend(GgufBackend):
             for i, request in enumerate(requests)
         ]
 
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        import numpy
+
+        api = self._api
+        api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        entries = [_Entry(0, i, token, True) for i, token in enumerate(ids[:-1])]
+        rows = numpy.empty((len(entries), self._size), dtype=numpy.float32)
+        for start in range(0, len(entries), self._capacity):
+            for i, _, logits in self._logits(entries[start : start + self._capacity]):
+                row = logits.astype(numpy.float64)
+                rows[start + i] = row - numpy.logaddexp.reduce(row)
+        return rows
+
     def _step(self, entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
         """Forward some tokens; gives the sequence and the likeliest next token, where it is wanted."""
+        for _, sequence, logits in self._logits(entries):
+            yield sequence, int(logits.argmax())
+
+    def _logits(
+        self, entries: Sequence[_Entry]
+    ) -> Iterator[tuple[int, int, NDArray[numpy.float32]]]:
+        """Forward some tokens; gives index, sequence and logits (a view) of those that want them."""
         import numpy
 
         batch = self._batch
@@ -151,10 +176,7 @@ class LlamaCppPythonBackend(GgufBackend):
         for i, entry in enumerate(entries):
             if entry.wanted:
                 logits = self._api.llama_get_logits_ith(self._context, i)
-                yield (
-                    entry.sequence,
-                    int(numpy.ctypeslib.as_array(logits, shape=(self._size,)).argmax()),
-                )
+                yield i, entry.sequence, numpy.ctypeslib.as_array(logits, shape=(self._size,))
 
     def encode(self, text: str) -> list[int]:
         data = text.encode()

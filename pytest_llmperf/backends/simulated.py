@@ -14,13 +14,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..trace import RequestTrace
 from ..workload import Request
 from .base import Backend, EngineInfo, EngineSpec
 
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
 _VOCABULARY = 256  # One token id a byte.
+_HEAD = 64
 _PR_SET_TIMERSLACK = 29
 _LEAST = {"chunk": 1, "crash_at": -1, "hang_at": -1, "stop_at": -1, "seed": -(2**63)}
 
@@ -53,8 +59,17 @@ class Program:
     cached_tokens: int = 0
     hidden_cache: int = 0
     """1: a prompt that was seen before has a tenth of its ttft, and nobody says so."""
+    nll: float = 2.0
+    """Negative log-likelihood of every next token of a text, in nats; all other tokens are alike."""
+    broken: int = 0
+    """What its log-probabilities are instead: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
     chunk: int = 1
     """Tokens that arrive together; above 1, token boundaries are unknown."""
+    layers: int = 0
+    """Of the model that its utilization is told for; 0: it tells of none."""
+    heads: int = 8
+    """Of 64 numbers each, keys and values as many."""
+    parameters: int = 0
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
@@ -103,9 +118,11 @@ class SimulatedBackend(Backend):
             dtype=spec.compute_dtype,
             vocabulary=_VOCABULARY,
             has_tokenizer=True,
-            parameters=0,
+            parameters=program.parameters,
             memory={"model_memory": program.memory_mib},
             settings={f.name: getattr(program, f.name) for f in fields(program)},
+            architecture=_architecture(program),
+            arithmetic=spec.compute_dtype,
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -157,6 +174,21 @@ class SimulatedBackend(Backend):
     def joules(self) -> float | None:
         return self._program.power_w * self._busy if self._program.power_w else None
 
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        import numpy
+
+        likely = math.exp(-self._program.nll)
+        rest = (1 - likely) / (_VOCABULARY - 1)
+        rows = numpy.full((len(ids) - 1, _VOCABULARY), rest, dtype=numpy.float64)
+        rows[range(len(rows)), [0] * len(rows) if self._program.broken == 2 else list(ids[1:])] = (
+            likely
+        )
+        if self._program.broken == 3:
+            rows[:] = 1 / _VOCABULARY
+        if self._program.broken == 1:
+            rows[:] = math.nan
+        return numpy.log(rows).astype(numpy.float32)
+
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
@@ -168,6 +200,21 @@ class SimulatedBackend(Backend):
 
     def peak_memory(self) -> float:
         return self._program.memory_mib
+
+
+def _architecture(program: Program) -> dict[str, Any] | None:
+    """A model of the programmed size, its output layer tied."""
+    if not program.layers:
+        return None
+    return Architecture(
+        layers=program.layers,
+        hidden=program.heads * _HEAD,
+        heads=program.heads,
+        kv_heads=program.heads,
+        head_dim=_HEAD,
+        vocabulary=_VOCABULARY,
+        tied=True,
+    ).to_wire()
 
 
 def _log_normal(source: random.Random, cv: float) -> float:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..environment import visible_gpus
 from ..quantization import MODES
 from ..trace import RequestTrace
@@ -16,7 +17,9 @@ from . import random_weights
 from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
 
 if TYPE_CHECKING:
+    import numpy
     import torch
+    from numpy.typing import NDArray
 
 MIB = 2**20
 
@@ -29,6 +32,7 @@ class TransformersBackend(HubTokenizer, Backend):
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
+    tells_architecture = True
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -80,6 +84,7 @@ class TransformersBackend(HubTokenizer, Backend):
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
             },
+            **_described(model, spec, dtype),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -116,6 +121,13 @@ class TransformersBackend(HubTokenizer, Backend):
             )
             for i, request in enumerate(requests)
         ]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        torch = self._torch
+        with torch.inference_mode():
+            logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
+            found: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
+        return found
 
     def reset_peak_memory(self) -> None:
         if self._device.type != "cuda":
@@ -199,6 +211,27 @@ def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     del model
     gc.collect()
     return loaded
+
+
+def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` for utilization."""
+    config = model.config.to_dict()
+    architecture = Architecture.counted(config)
+    devices = set((getattr(model, "hf_device_map", None) or {"": 0}).values())
+    # Layers that wait in the host's memory come over another bus than the one that is measured.
+    if architecture is None or (len(devices) > 1 and devices & {"cpu", "disk"}):
+        return {}
+    table = model.get_input_embeddings().weight
+    # LLM.int8() multiplies integers; what a checkpoint was quantized to before, nobody knows here.
+    known = spec.quantization == "none" and not config.get("quantization_config")
+    floats = known or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
+    return {
+        "architecture": architecture.to_wire(),
+        "embedding_bytes": float(table.numel() * table.element_size()),
+        "cache_value_bytes": dtype.itemsize,
+        "arithmetic": str(dtype).removeprefix("torch.") if floats else None,
+        "devices": len(devices),
+    }
 
 
 def _weights_bytes(model: Any) -> int:

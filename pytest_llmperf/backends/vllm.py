@@ -9,13 +9,26 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..architecture import Architecture
 from ..quantization import MODES
 from ..trace import RequestTrace
 from ..workload import Request
 from . import random_weights
-from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal, parallel_degree
+from .base import (
+    Backend,
+    EngineInfo,
+    EngineSpec,
+    HubTokenizer,
+    Refusal,
+    Unavailable,
+    parallel_degree,
+)
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 MIB = 2**20
 _CPU_MAX_MODEL_LEN = 4096
@@ -36,6 +49,7 @@ class VllmBackend(HubTokenizer, Backend):
         "a community build)"
     )
     modes = tuple(MODES)
+    tells_architecture = True
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -114,6 +128,7 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
             },
+            **_described(config, spec),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -183,6 +198,40 @@ class VllmBackend(HubTokenizer, Backend):
             for name, request in zip(names, requests, strict=True)
         ]
 
+    def score(self, ids: Sequence[int]) -> list[float]:
+        from vllm import SamplingParams
+
+        # 0: of the prompt's own tokens alone. The last token's successor is computed and dropped.
+        wanted = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
+        )
+        prompt = [{"prompt_token_ids": list(ids)}]
+        (answer,) = self._llm.generate(prompt, wanted, use_tqdm=False)
+        found = answer.prompt_logprobs
+        return [float(entry[i].logprob) for entry, i in zip(found[1:], ids[1:], strict=True)]
+
+    def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
+        # A whole vocabulary a token is too much for vLLM's own answer, a Python object each: the
+        # logits behind that answer are taken where they are made, and checked against it.
+        import numpy
+
+        _ask_workers(self._llm, _keep_logits)
+        try:
+            own = self.score(ids)
+        finally:
+            parts = [part for part in _ask_workers(self._llm, _kept_logits) if part]
+        # With tensor parallelism the logits come together in one worker, or in each.
+        rows = [row for row in parts[0] if len(row) > 1] if parts else []
+        found = numpy.concatenate(rows) if rows else numpy.empty((0, 0), dtype=numpy.float32)
+        if len(found) != len(ids) - 1:
+            raise Unavailable(
+                f"vLLM made {len(found)} distributions for {len(ids) - 1} places of a prompt"
+            )
+        seen = found[range(len(own)), list(ids[1:])]
+        if not numpy.allclose(seen, own, atol=0.01, equal_nan=True):
+            raise RuntimeError("vLLM's logits do not give its own prompt log-probabilities")
+        return found
+
     def reset_peak_memory(self) -> None:
         if self._device == "cpu":
             return super().reset_peak_memory()
@@ -245,6 +294,24 @@ def _pool_mib(config: Any) -> float:
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 
+def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
+    """Fields of ``EngineInfo`` for utilization."""
+    model = config.model_config
+    architecture = Architecture.counted(model.hf_config.to_dict())
+    cache = str(config.cache_config.cache_dtype)
+    if architecture is None:
+        return {}
+    # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
+    floats = model.quantization is None or spec.quantization != "none"
+    return {
+        "architecture": architecture.to_wire(),
+        "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
+        "cache_value_bytes": 1 if "8" in cache else model.dtype.itemsize,
+        "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
+        "devices": config.parallel_config.world_size,
+    }
+
+
 def _weights(llm: Any) -> tuple[float, int]:
     """MiB of the weights over all workers, and the number of parameters."""
     parts = _ask_workers(llm, _weights_of)
@@ -296,6 +363,30 @@ def _weights_of(worker: Any) -> tuple[int, int]:
             repacked += rows * columns
     itemsize = next(p.element_size() for p in model.parameters() if p.numel())
     return sum(sizes.values()) + repacked * itemsize, count + repacked
+
+
+def _keep_logits(worker: Any) -> None:
+    """Runs inside a vLLM worker: note all logits that the model makes, as log-probabilities."""
+    model = worker.get_model()
+    compute = model.compute_logits
+    model.llmperf_rows = []
+
+    def compute_and_keep(*args: Any, **kwargs: Any) -> Any:
+        logits = compute(*args, **kwargs)
+        if logits is not None:
+            model.llmperf_rows.append(logits.float().log_softmax(dim=-1).cpu().numpy())
+        return logits
+
+    model.compute_logits = compute_and_keep
+
+
+def _kept_logits(worker: Any) -> list[Any]:
+    """Runs inside a vLLM worker: the noted ones, oldest first; nothing is noted from now on."""
+    model = worker.get_model()
+    rows = model.llmperf_rows
+    # The attribute of the instance alone: the class's own method is below it.
+    del model.compute_logits, model.llmperf_rows
+    return list(rows)
 
 
 def _reset_device_peak(worker: Any) -> None:

@@ -17,6 +17,7 @@ except ImportError:
     from json import loads as _loads  # type: ignore[assignment]
 
 QUALITY = "quality"
+PAIRED = "perplexity"
 _LOAD = "load_time"
 _KINDS = ("timing", "exact", QUALITY)
 
@@ -39,7 +40,7 @@ class Observation:
     spread: float
     """(p90 - p50) / p50: how far the samples reach up."""
     samples: tuple[float, ...] = ()
-    """Kept for quality alone, whose samples are documents that pair up."""
+    """Negative log-likelihoods of documents, for perplexity alone: they pair up between runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _run(data: Mapping[str, Any], entries: Sequence[Any], path: Path) -> StoredR
 
 def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
     metrics = _mapping(record["metrics"])
-    judged = [key for key in metrics if key in chosen or metrics[key]["kind"] == QUALITY]
+    judged = [key for key in metrics if key in chosen or key == PAIRED]
     if not judged and _LOAD in metrics:
         judged = [_LOAD]  # A test of loading alone: its one entry is that time.
     model, backend = record["model"], record["backend"]
@@ -178,16 +179,26 @@ def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
         subject=subject,
         workload=_mapping(record["workload"]),
         environment=_environment(record["environment"]),
-        metrics={key: _observation(metrics[key]) for key in judged},
+        metrics={
+            key: _observation(metrics[key], _documents(record) if key == PAIRED else ())
+            for key in judged
+        },
         limits=_limits(record.get("gate", {})),
     )
 
 
-def _observation(metric: Mapping[str, Any]) -> Observation:
+def _documents(record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Negative log-likelihoods of the documents, in their order; they pair up between runs."""
+    documents = _mapping(record.get("quality") or {}).get("documents") or ()
+    if not isinstance(documents, list):
+        raise TypeError("quality has no list of documents")
+    return tuple(_number(_mapping(document)["nll"]) for document in documents)
+
+
+def _observation(metric: Mapping[str, Any], samples: tuple[float, ...]) -> Observation:
     value = _number(metric["p50"])
     if metric["better"] not in ("lower", "higher") or metric["kind"] not in _KINDS:
         raise ValueError(f"better {metric['better']!r}, kind {metric['kind']!r}")
-    quality = metric["kind"] == QUALITY
     return Observation(
         value=value,
         n=int(_number(metric["n"])),
@@ -195,7 +206,7 @@ def _observation(metric: Mapping[str, Any]) -> Observation:
         better=metric["better"],
         kind=metric["kind"],
         spread=(_number(metric["p90"]) - value) / value if value else 0.0,
-        samples=tuple(_number(sample) for sample in metric["samples"]) if quality else (),
+        samples=samples,
     )
 
 

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from ..metrics import Metric
+from ..roofline import Roof
 
 # Cursor and line control that every terminal has had since the VT100.
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
     "convert": "dequantizing the GGUF file (once)",
+    "ceilings": "measuring its ceilings (once)",
     "load": "loading",
     "warm-up": "warm-up",
     "round": "round",
+    "score": "scoring document",
 }
 
 
@@ -33,6 +36,8 @@ class Row:
     metrics: Mapping[str, Metric]
     invalid_text: bool = False
     """Random weights: the text means nothing."""
+    roof: Roof | None = None
+    """What ``mbu`` and ``mfu`` are shares of."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class _Column:
     title: str
     scale: float
     digits: int
+    spread: bool = True
 
 
 _COLUMNS = (
@@ -48,10 +54,15 @@ _COLUMNS = (
     _Column("tpot", "tpot ms", 1e3, 2),
     _Column("e2e", "e2e s", 1, 3),
     _Column("output_throughput", "tokens/s", 1, 1),
+    _Column("mbu", "mbu", 1e2, 0, spread=False),
+    _Column("mfu", "mfu", 1e2, 0, spread=False),
     _Column("peak_memory", "peak MiB", 1, 0),
     _Column("energy_per_output_token", "J/token", 1, 3),
     _Column("cost_per_million_tokens", "cost/1M", 1, 3),
     _Column("load_time", "load s", 1, 1),
+    _Column("perplexity", "perplexity", 1, 2),
+    _Column("kl_divergence", "KL nats", 1, 4),
+    _Column("top1_agreement", "agree %", 100, 1),
 )
 
 
@@ -81,11 +92,12 @@ def table(rows: Sequence[Row]) -> list[str]:
         if all(not row[-1] for row in body):
             body, headers = [row[:-1] for row in body], headers[:-1]
         align = ["left", *["right"] * (len(headers) - 1)]
-        lines.append(test)
-        lines += tabulate(
-            body, headers, tablefmt="simple", colalign=align, disable_numparse=True
+        # The headers as a row: as headers they would have room to spare on both sides.
+        titles, *cells = tabulate(
+            [headers, *body], tablefmt="plain", colalign=align, disable_numparse=True
         ).splitlines()
-        lines.append("")
+        widths = [max(len(row[i]) for row in [headers, *body]) for i in range(len(headers))]
+        lines += [test, titles, "  ".join("-" * width for width in widths), *cells, ""]
     return lines[:-1]
 
 
@@ -109,6 +121,8 @@ def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
         )
     if hourly_cost is not None and any("cost_per_million_tokens" in r.metrics for r in rows):
         lines.append(f"cost/1M: a million output tokens at {hourly_cost:g} per hour")
+    if roofs := [row.roof for row in rows if row.roof is not None]:
+        lines.append(_ceilings(roofs))
     if any(row.invalid_text for row in rows):
         lines.append(
             "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
@@ -116,12 +130,33 @@ def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
     return lines
 
 
+def _ceilings(roofs: Sequence[Roof]) -> str:
+    """What mbu and mfu are, with the ceilings of all rows."""
+    reads = [r.read_bytes_per_s / 1e9 for r in roofs if r.read_bytes_per_s]
+    rates: dict[str, list[float]] = {}
+    for roof in roofs:
+        if roof.matmul_flops and roof.dtype:
+            rates.setdefault(roof.dtype, []).append(roof.matmul_flops / 1e12)
+    measured = [f"{_range(reads)} GB/s"] if reads else []
+    measured += [f"{_range(found)} TFLOP/s {dtype}" for dtype, found in rates.items()]
+    return (
+        "mbu: % of the memory bandwidth that decoding used; mfu: % of the arithmetic rate that prefill "
+        f"used; of what this machine was measured to do: {', '.join(measured)}"
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    """Three digits; two numbers where engines have ceilings of their own."""
+    low, high = (f"{value:.3g}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
 def _value(row: Row, column: _Column) -> str:
     metric = row.metrics.get(column.key)
     if metric is None:
         return "-"
     text = f"{metric.p50 * column.scale:,.{column.digits}f}"
-    if metric.n > 1:
+    if metric.n > 1 and column.spread:
         text += f" ±{metric.spread * 100:>2.0f}%"
     pool = row.metrics.get("kv_cache_memory")
     if column.key == "peak_memory" and pool is not None and pool.p50:

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import backend_class, distributions
-from ..backends.base import Backend, EngineInfo, EngineSpec
+from ..backends.base import Backend, EngineInfo, EngineSpec, Unavailable
 from ..environment import describe_device
 from ..measure import InvalidMeasurement, continuations, encoder, measure
+from ..quality import flaw, flaw_at_a_glimpse
 from ..workload import Request, Workload
+from . import ceilings, scoring
 from .energy import meter_of
 
 Report = Callable[[str, int, int], None]
@@ -76,12 +78,55 @@ class EngineHost:
             for ids in continuations(backend, requests)
         ]
 
+    def check_output(self, text: str, references: str, report: Report) -> dict[str, Any]:
+        """``flaw``: why the engine's output is no working model's, or None.
+
+        Args:
+            references: folder of the unquantized model's distributions.
+        """
+        backend, info = self._loaded()
+        root = Path(references)
+        try:
+            found = flaw(scoring.assess(backend, info, [text], root, None, lambda *_: None))
+        except Unavailable:
+            found = flaw_at_a_glimpse(scoring.glimpse(backend, text, root))
+        return {"flaw": found}
+
+    def quality(
+        self,
+        texts: list[str],
+        references: str,
+        may_keep: dict[str, Any] | None,
+        report: Report,
+    ) -> dict[str, Any]:
+        """A Quality in its wire form, or ``unavailable`` with the reason."""
+        backend, info = self._loaded()
+        try:
+            found = scoring.assess(backend, info, texts, Path(references), may_keep, report)
+        except Unavailable as error:
+            return {"unavailable": str(error)}
+        return found.to_wire()
+
+    def score(self, prompt: str | list[int], report: Report) -> dict[str, Any]:
+        """``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
+        backend, info = self._loaded()
+        ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
+        try:
+            return {"scores": scoring.scores(backend, ids)}
+        except Unavailable as error:
+            return {"unavailable": str(error)}
+
     def prepare(self, spec: dict[str, Any], cache: str, report: Report) -> dict[str, Any]:
         """Download and convert what an engine reads; the answer says where it is."""
         before = EngineSpec(**spec)
         _prepare_environment(before)
         ready = backend_class(before.backend).prepare(before, Path(cache))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
+
+    def ceilings(self, device: str, threads: int | None, report: Report) -> dict[str, Any] | None:
+        """What a device can do at best, in its wire form; no engine is loaded in such a process."""
+        found = ceilings.measure(device, threads)
+        return found.to_wire() if found else None
 
     def close(self, report: Report) -> None:
         """Let the engine end its own processes."""

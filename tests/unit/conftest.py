@@ -138,19 +138,19 @@ def stored_json():
     """The same as a file's content, with every key of schema 1: ``stored_json(3, ttft=0.1)``."""
 
     def metric(key, value):
-        known = METRICS.get(key)
+        known = METRICS[key]
         samples = value if isinstance(value, list) else [value]
         return {
-            "unit": known.unit if known else "nats",
-            "better": known.better if known else "lower",
-            "kind": known.kind if known else "quality",
+            "unit": known.unit,
+            "better": known.better,
+            "kind": known.kind,
             "n": len(samples),
             "p50": statistics.median(samples),
             "p90": max(samples),
             "samples": samples,
         }
 
-    def make(number, /, nodeid=NODEID, **values):
+    def make(number, /, nodeid=NODEID, nats=None, **values):
         record = {
             "schema": 1,
             "nodeid": nodeid,
@@ -192,13 +192,14 @@ def stored_json():
             },
             "gate": {"min_effect": {"ttft": 0.03}, "must_see": {"*": 0.1}},
         }
+        if nats is not None:
+            record["quality"] = {"documents": [{"tokens": 240, "nll": nll} for nll in nats]}
         siblings = [
             {
                 "fullname": f"{nodeid[:-1]}-{key}]",
                 "extra_info": {"llmperf": {"parent": nodeid, "metric": key}},
             }
             for key in values
-            if key in METRICS
         ]
         return {
             "commit_info": {"branch": "main"},

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import statistics
 
 import pytest
 
@@ -19,7 +21,12 @@ NATS = [2.0, 2.1, 2.2, 2.3]
 def complete(stored_json):
     """The content of a file with metrics of every kind."""
     return lambda number=1: stored_json(
-        number, ttft=[0.1, 0.2, 0.3], output_throughput=50.0, peak_memory=900.0, perplexity=NATS
+        number,
+        ttft=[0.1, 0.2, 0.3],
+        output_throughput=50.0,
+        peak_memory=900.0,
+        perplexity=math.exp(statistics.fmean(NATS)),
+        nats=NATS,
     )
 
 
@@ -72,7 +79,7 @@ def test_a_run_is_read_as_it_was_stored(complete, file):
     assert ttft.spread == pytest.approx(0.5)
 
 
-def test_samples_are_kept_for_quality_alone(complete, file):
+def test_perplexity_has_a_sample_a_document(complete, file):
     metrics = read_run(file(complete())).tests[NODEID].metrics
     assert metrics["perplexity"].samples == tuple(NATS)
     assert metrics["ttft"].samples == ()

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 from pytest_llmperf.metrics import metric
 from pytest_llmperf.report.terminal import Row, legend, table
+from pytest_llmperf.roofline import Roof
 
 
 def row(test, cell, invalid_text=False, **samples):
@@ -133,3 +136,43 @@ def test_the_legend_says_that_weights_are_random():
     assert legend([NONE, RANDOM])[1] == (
         "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
     )
+
+
+def test_utilization_stands_beside_the_tokens_in_whole_percents():
+    both = row("t", "a", output_throughput=[30.0, 31.0], mbu=[0.514, 0.52], mfu=[0.084])
+    lines = table([both, row("t", "b", output_throughput=[30.0], mbu=[1.2])])
+    assert cells(lines[1]) == ["tokens/s", "mbu", "mfu", "ratio"]
+    # Without a spread: that of tpot says it.
+    assert cells(lines[3])[2:4] == ["52", "8"]
+    assert cells(lines[4])[2:4] == ["120", "-"]
+
+
+def test_columns_are_as_wide_as_what_stands_in_them():
+    lines = table([row("t", "a", output_throughput=[30.0], mbu=[0.5])])
+    assert lines[1:] == [
+        "   tokens/s  mbu  ratio",
+        "-  --------  ---  -----",
+        "a      30.0   50  1.00x",
+    ]
+
+
+def roof(read=None, matmul=None, dtype=None):
+    return Roof(read, matmul, dtype, 1, "by hand")
+
+
+def test_the_legend_names_the_measured_ceilings():
+    rows = [
+        replace(NONE, roof=roof(17.24e9, 1.639e11, "bfloat16")),
+        replace(NF4, roof=roof(30.2e9)),
+        replace(NF4, roof=roof(30.2e9, 1.6e11, "float32")),
+    ]
+    assert legend(rows)[1] == (
+        "mbu: % of the memory bandwidth that decoding used; mfu: % of the arithmetic rate that prefill "
+        "used; of what this machine was measured to do: 17.2 to 30.2 GB/s, 0.164 TFLOP/s bfloat16, "
+        "0.16 TFLOP/s float32"
+    )
+
+
+def test_the_legend_names_one_ceiling_where_there_is_one():
+    (_, line) = legend([replace(NONE, roof=roof(17.24e9)), NF4])
+    assert line.endswith("measured to do: 17.2 GB/s")

@@ -1,0 +1,8 @@
+"""What the quantization modes cost in quality: perplexity, and distance from the unquantized model."""
+
+import pytest
+
+
+@pytest.mark.llm(quant="all")
+def test_quality(llm, llm_benchmark):
+    llm_benchmark.quality(llm)

@@ -1,0 +1,253 @@
+"""The roofline: the share of this machine's measured ceilings that a measurement reached. Pure maths.
+
+docs/roofline.md has the formulas, and what they leave out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .architecture import Architecture
+from .metrics import Metric, metric, tpot
+
+if TYPE_CHECKING:
+    from .backends.base import EngineInfo
+    from .trace import RequestTrace, RoundTrace
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The best that one device was seen to do, for any engine on it."""
+
+    read: tuple[tuple[int, float], ...]
+    """(bytes of a buffer, bytes/s of reading it over and over), smallest buffer first."""
+    matmul: Mapping[str, float]
+    """FLOP/s of a matrix product by type, as torch names it."""
+    threads: int | None
+    """Threads that it was measured with; None on a GPU."""
+    method: str
+    """What measured it, for instance ``torch 2.13.0``."""
+
+    def read_rate(self, size: float) -> float | None:
+        """Bytes/s at which ``size`` bytes can be read over and over; None where that is too little.
+
+        A buffer that fits a cache is read faster than one that does not, and so are weights. The
+        rate is the best of all buffers from the largest that is no larger than ``size``.
+        """
+        begin = max((buffer for buffer, _ in self.read if buffer <= size), default=None)
+        if begin is None:
+            return None
+        return max(rate for buffer, rate in self.read if buffer >= begin)
+
+    def matmul_rate(self, dtype: str) -> float | None:
+        """FLOP/s of a type; None where it was not measured.
+
+        Every value of a 16-bit type is one of float32 too, so an engine may compute in that: where
+        it is faster (CPUs without matrix instructions) it is the ceiling.
+        """
+        if dtype not in self.matmul:
+            return None
+        return max(self.matmul[dtype], self.matmul.get("float32", 0.0))
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "read": [list(pair) for pair in self.read],
+            "matmul": dict(self.matmul),
+            "threads": self.threads,
+            "method": self.method,
+        }
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> Ceilings:
+        """Raises KeyError, TypeError or ValueError for something else."""
+        return cls(
+            read=tuple((int(size), float(rate)) for size, rate in data["read"]),
+            matmul={str(name): float(rate) for name, rate in data["matmul"].items()},
+            threads=data["threads"],
+            method=str(data["method"]),
+        )
+
+
+@dataclass(frozen=True)
+class Roof:
+    """The ceilings of one loaded engine; a rate is None where there is nothing to divide by."""
+
+    read_bytes_per_s: float | None
+    matmul_flops: float | None
+    dtype: str | None
+    """Type of ``matmul_flops``."""
+    threads: int | None
+    method: str
+
+    def to_record(self) -> dict[str, Any]:
+        """``environment.ceilings`` of the stored record."""
+        return {
+            "read_bytes_per_s": self.read_bytes_per_s,
+            "matmul_flops": self.matmul_flops,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "method": self.method,
+        }
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What an engine works with, as far as a roofline needs it."""
+
+    architecture: Architecture
+    weight_bytes: float
+    """Of all weights, over all devices, quantization constants included."""
+    parameters: int | None
+    embedding_bytes: float | None
+    """Of the input embedding table; None where the engine does not tell."""
+    cache_value_bytes: float
+    """Of one number in the key-value cache."""
+    arithmetic: str | None
+    """Floating-point type of its matrix products; None for integers, a mixture, or unknown."""
+    devices: int = 1
+    """How many GPUs share it."""
+
+    @classmethod
+    def of(cls, info: EngineInfo) -> LoadedModel | None:
+        """None where the engine does not tell the sizes of its model."""
+        if info.architecture is None:
+            return None
+        return cls(
+            architecture=Architecture(**info.architecture),
+            weight_bytes=info.memory.get("model_memory", 0.0) * MIB,
+            parameters=info.parameters,
+            embedding_bytes=info.embedding_bytes,
+            cache_value_bytes=info.cache_value_bytes,
+            arithmetic=info.arithmetic,
+            devices=info.devices,
+        )
+
+    @property
+    def dense(self) -> bool:
+        """Whether every token uses every weight: a mixture of experts reads what its router picks."""
+        return self.architecture.experts == 1
+
+    @property
+    def step_weight_bytes(self) -> float | None:
+        """Bytes of weights that a decode step reads, once for its whole batch.
+
+        All of them but the embedding table, of which a token takes one row; unless that table is the
+        output layer too, which is read as a whole.
+        """
+        if not self.dense or not self.weight_bytes:
+            return None
+        if self.architecture.tied:
+            return self.weight_bytes
+        if self.embedding_bytes is None:
+            return None
+        return self.weight_bytes - self.embedding_bytes
+
+    @property
+    def cache_bytes_per_token(self) -> float:
+        """Bytes of the key-value cache for one token of context."""
+        return self.architecture.kv_bytes_per_token(self.cache_value_bytes)
+
+    def prompt_flops(self, tokens: int) -> float | None:
+        """Floating-point operations that a prompt takes until its first output token.
+
+        A multiplication and an addition a weight and token; the output layer for the last token
+        alone. Attention: a product with the keys and one with the values, for each token and those
+        before it (none that a causal mask or a window hides).
+        """
+        shape = self.architecture
+        if not self.dense or not self.parameters:
+            return None
+        table = shape.embedding_parameters
+        layers = self.parameters - (table if shape.tied else 2 * table)
+        attention = 4 * shape.layers * shape.heads * shape.head_dim
+        seen = _sum_of_contexts(1, tokens, shape.window)
+        return 2.0 * layers * tokens + 2.0 * table + attention * seen
+
+    def roof(self, ceilings: Ceilings, device: str) -> Roof:
+        """The ceilings that this engine can be held against.
+
+        Those of one GPU times the number of GPUs, each of which has its share of the weights. Several
+        processes on one CPU share its memory in a way that nobody measured: no ceiling.
+        """
+        shared = self.devices > 1 and device == "cpu"
+        size = self.step_weight_bytes
+        read = None if size is None or shared else ceilings.read_rate(size / self.devices)
+        known = self.dense and self.parameters and self.arithmetic and not shared
+        matmul = ceilings.matmul_rate(self.arithmetic) if known and self.arithmetic else None
+        return Roof(
+            read_bytes_per_s=read and read * self.devices,
+            matmul_flops=matmul and matmul * self.devices,
+            dtype=self.arithmetic if matmul else None,
+            threads=ceilings.threads,
+            method=ceilings.method,
+        )
+
+
+def utilization(rounds: Sequence[RoundTrace], model: LoadedModel, roof: Roof) -> dict[str, Metric]:
+    """``mbu`` and ``mfu``, a sample a round, as far as they are known.
+
+    A sample a round and not a request: the requests of a batch share every step, so their utilization
+    is one number, and a sample each would only repeat it.
+    """
+    bandwidth, rate = roof.read_bytes_per_s, roof.matmul_flops
+    reads = [_bytes_per_second(r, model) for r in rounds]
+    computes = [_flops_per_second(r, model) for r in rounds]
+    found = {
+        "mbu": metric("mbu", [x / bandwidth for x in reads if x] if bandwidth else []),
+        "mfu": metric("mfu", [x / rate for x in computes if x] if rate else []),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _bytes_per_second(round_: RoundTrace, model: LoadedModel) -> float | None:
+    """What decoding read in a round: bytes of a mean step over the time of a median one."""
+    weights = model.step_weight_bytes
+    decoding = [r for r in round_.requests if tpot(r)]
+    if weights is None or not decoding:
+        return None
+    step = statistics.median(value for r in decoding if (value := tpot(r)))
+    context = statistics.fmean(_mean_context(r, model.architecture.window) for r in decoding)
+    return (weights + _together(decoding) * context * model.cache_bytes_per_token) / step
+
+
+def _flops_per_second(round_: RoundTrace, model: LoadedModel) -> float | None:
+    """What the prompts of a round took, over the time until the last of them has its first token."""
+    operations = [model.prompt_flops(r.input_tokens) for r in round_.requests]
+    begin = min(r.submitted for r in round_.requests)
+    end = max(r.first for r in round_.requests)
+    return sum(x for x in operations if x) / (end - begin)
+
+
+def _together(requests: Sequence[RequestTrace]) -> float:
+    """How many requests share a step on average: the whole batch, unless the engine splits it."""
+    covered, until = 0.0, -float("inf")
+    for begin, end in sorted((r.first, r.last) for r in requests):
+        covered += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return sum(r.last - r.first for r in requests) / covered
+
+
+def _mean_context(request: RequestTrace, window: int | None) -> float:
+    """Tokens of context in the mean decode step of a request, the step's own token included.
+
+    The step that makes output token k + 1 reads the keys and values of the prompt and of k - 1 output
+    tokens, and writes those of the k-th: prompt + k. Over k from 1 to n - 1 that is prompt + n / 2.
+    Steps before the end of the first chunk are no part of tpot, so not of this mean either.
+    """
+    first, last = request.counts[0], request.output_tokens - 1
+    begin, end = request.input_tokens + first, request.input_tokens + last
+    return _sum_of_contexts(begin, end, window) / (last - first + 1)
+
+
+def _sum_of_contexts(begin: int, end: int, window: int | None) -> float:
+    """The sum of min(n, window) over n from ``begin`` to ``end``."""
+    if window is None or end <= window:
+        return (begin + end) * (end - begin + 1) / 2
+    if begin > window:
+        return float(window * (end - begin + 1))
+    return _sum_of_contexts(begin, window, None) + window * (end - window)

@@ -1,0 +1,216 @@
+"""Scores texts beside the engine: its next-token distributions never leave its process.
+
+The unquantized model's distributions are kept on disk once they are known. numpy comes with the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..backends.base import Backend, EngineInfo
+from ..converted import new_folder
+from ..quality import DocumentQuality, Glimpse, Quality, flaw
+from ..workload import Request
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Rows = NDArray[numpy.float32]
+    """(positions, vocabulary): log-probabilities of the next token."""
+
+_NOTES = "reference.json"
+_BLOCK = 64
+"""Positions at a time: what is compared at once stays small beside the engine."""
+_GLIMPSES, _GLIMPSE_BATCH = 16, 8
+_GLIMPSE_LONGEST = 96
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Distributions of the unquantized model for some documents, in a folder of their own."""
+
+    folder: Path
+    notes: Mapping[str, Any]
+
+    @classmethod
+    def find(cls, root: Path, documents: Sequence[Sequence[int]]) -> Reference | None:
+        """The one that was kept for these documents; None where there is none.
+
+        Args:
+            root: the model's folder.
+            documents: token ids; another tokenizer's are other documents.
+        """
+        folder = root / _name(documents[0])
+        try:
+            notes = json.loads((folder / _NOTES).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        names = [_name(document) for document in documents]
+        return cls(folder, notes) if notes["documents"][: len(names)] == names else None
+
+    def rows(self, i: int) -> Rows:
+        """Of one document, read from disk as far as they are looked at."""
+        import numpy
+
+        found: Rows = numpy.load(self.folder / f"{i}.npy", mmap_mode="r")
+        return found
+
+
+def assess(
+    backend: Backend,
+    info: EngineInfo,
+    texts: Sequence[str],
+    root: Path,
+    may_keep: Mapping[str, Any] | None,
+    progress: Progress,
+) -> Quality:
+    """Score documents, and compare them with the unquantized model's distributions.
+
+    Args:
+        root: folder of the model's references.
+        may_keep: what to note of this engine when its distributions become the reference, which they do
+            where there is none yet; None for a quantized model.
+
+    Raises:
+        Unavailable: the engine tells no distributions.
+    """
+    start = time.perf_counter()
+    documents = [backend.encode(text) for text in texts]
+    reference = Reference.find(root, documents)
+    if reference is None and may_keep is not None:
+        return _kept(backend, documents, root, may_keep, progress, start)
+    found = []
+    vocabulary = info.vocabulary
+    for i, ids in enumerate(documents):
+        progress("score", i + 1, len(documents))
+        rows = backend.log_probabilities(ids)
+        vocabulary = rows.shape[1]
+        found.append(_document(rows, ids, reference.rows(i) if reference else None))
+    notes = None if reference is None else {**reference.notes["engine"], "own": False}
+    return Quality(tuple(found), vocabulary, time.perf_counter() - start, notes)
+
+
+def _kept(
+    backend: Backend,
+    documents: Sequence[Sequence[int]],
+    root: Path,
+    engine: Mapping[str, Any],
+    progress: Progress,
+    start: float,
+) -> Quality:
+    """Score, and keep the distributions as the reference, unless they are no working model's."""
+    import numpy
+
+    found: list[DocumentQuality] = []
+    vocabulary = 0
+    try:
+        with new_folder(root / _name(documents[0])) as part:
+            for i, ids in enumerate(documents):
+                progress("score", i + 1, len(documents))
+                rows = backend.log_probabilities(ids)
+                vocabulary = rows.shape[1]
+                numpy.save(part / f"{i}.npy", rows)
+                alone = _document(rows, ids, None)
+                # Against itself: known to the last bit.
+                found.append(replace(alone, kl=0.0, agreement=1.0, reference_nll=alone.nll))
+            notes = {"engine": dict(engine), "documents": [_name(ids) for ids in documents]}
+            (part / _NOTES).write_text(json.dumps(notes), "utf-8")
+            quality = Quality(tuple(found), vocabulary, time.perf_counter() - start, None)
+            if flaw(quality):
+                raise _Broken
+    except _Broken:
+        return quality
+    return replace(quality, reference={**engine, "own": True})
+
+
+class _Broken(Exception):
+    """The unquantized model's own output is broken: its folder must not appear."""
+
+
+def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
+    """The next token at a few places of a text, for engines that tell no probabilities."""
+    ids = backend.encode(text)
+    longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
+    ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
+    tokens: list[int] = []
+    for begin in range(0, len(ends), _GLIMPSE_BATCH):
+        requests = [Request(tuple(ids[:end]), 1) for end in ends[begin : begin + _GLIMPSE_BATCH]]
+        tokens += [answer[0] for answer in backend.continue_ids(requests)]
+    reference = Reference.find(root, [ids])
+    if reference is None:
+        return Glimpse(tuple(tokens))
+    rows = reference.rows(0)
+    return Glimpse(tuple(tokens), tuple(int(rows[end - 1].argmax()) for end in ends))
+
+
+def scores(backend: Backend, ids: Sequence[int]) -> list[float]:
+    """Log-likelihood of each token after the first, given those before it."""
+    if len(ids) < 2:
+        raise ValueError("a score needs at least 2 tokens: the first one has nothing before it")
+    return backend.score(ids)
+
+
+def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> DocumentQuality:
+    """Compare the distributions of one document, some positions at a time."""
+    import numpy
+
+    targets = numpy.asarray(ids[1:])
+    count = len(targets)
+    if rows.shape[0] != count:
+        raise ValueError(f"{rows.shape[0]} distributions for {count} positions")
+    places = numpy.arange(count)
+    likeliest = rows.argmax(axis=1)
+    alone = DocumentQuality(
+        tokens=count,
+        nll=-float(rows[places, targets].mean(dtype=numpy.float64)),
+        choices=len(set(likeliest.tolist())),
+    )
+    if reference is None:
+        return alone
+    divergence, agreeing = 0.0, 0
+    # Some engines pad the vocabulary: what only one of them has is counted with the last shared token.
+    width = min(rows.shape[1], reference.shape[1])
+    for begin in range(0, count, _BLOCK):
+        p, q = reference[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
+        agreeing += int((p.argmax(axis=1) == likeliest[begin : begin + _BLOCK]).sum())
+        divergence += float(_divergence(_folded(p, width), _folded(q, width)).sum())
+    return replace(
+        alone,
+        kl=divergence / count,
+        agreement=agreeing / count,
+        reference_nll=-float(reference[places, targets].mean(dtype=numpy.float64)),
+    )
+
+
+def _divergence(p: Any, q: Any) -> Any:
+    """KL divergence of each row, from log-probabilities; what p never gives adds nothing."""
+    import numpy
+
+    terms = numpy.exp(p)
+    with numpy.errstate(invalid="ignore"):
+        terms *= p - q
+    terms[numpy.isneginf(p)] = 0
+    return terms.sum(axis=1, dtype=numpy.float64)
+
+
+def _folded(rows: Any, width: int) -> Any:
+    """Rows of a width: what lies beyond is added to the last column."""
+    import numpy
+
+    if rows.shape[1] == width:
+        return rows
+    last = numpy.logaddexp.reduce(rows[:, width - 1 :], axis=1)
+    return numpy.concatenate([rows[:, : width - 1], last[:, None]], axis=1)
+
+
+def _name(ids: Sequence[int]) -> str:
+    """Names a document by its token ids."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]

@@ -1,0 +1,402 @@
+"""Measuring ceilings and keeping them. No wall time is asserted: only what is measured, and when."""
+
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_llmperf import ceilings
+from pytest_llmperf.backends.base import EngineInfo, EngineSpec
+from pytest_llmperf.ceilings import CeilingCache, before_loading, best_of, fingerprint, of_engine
+from pytest_llmperf.roofline import Ceilings
+from pytest_llmperf.worker import ceilings as measuring
+from pytest_llmperf.worker.client import EngineDied
+from pytest_llmperf.worker.server import EngineHost
+
+MIB = 2**20
+TORCH = {"torch": "2.13.0"}
+CPU = ("cpu", 1)
+SLOW = Ceilings(((32 * MIB, 20e9), (64 * MIB, 10e9)), {"float32": 1e11}, 1, "by hand")
+MIXED = Ceilings(((32 * MIB, 15e9), (64 * MIB, 12e9)), {"float32": 2e11}, 1, "by hand")
+
+
+class Measured:
+    """Stands in for the process that measures; counts how often it was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    def __call__(self, isolation, python, log):
+        assert isolation == "process"
+        self.python = python
+        return self
+
+    def call(self, method, progress, timeout, **arguments):
+        self.asked.append((method, arguments))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer and answer.to_wire()
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def process(monkeypatch):
+    """The answers of the processes to come: ``process(SLOW, None)``."""
+
+    def put(*answers):
+        found = Measured(*answers)
+        monkeypatch.setattr(ceilings, "start_worker", found)
+        return found
+
+    return put
+
+
+@pytest.fixture
+def cache(unsaid, tmp_path):
+    """A new run on the same cache folder each time."""
+    return lambda **settings: CeilingCache(
+        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs", lambda: None
+    )
+
+
+def files(tmp_path):
+    return list((tmp_path / "ceilings").glob("*.json"))
+
+
+def test_ceilings_are_measured_once_and_kept(process, cache, tmp_path):
+    worker = process(SLOW)
+    run = cache()
+    assert run.of("vllm", CPU, TORCH, None) == SLOW
+    assert run.of("transformers", CPU, TORCH, None) == SLOW
+    assert cache().of("vllm", CPU, TORCH, None) == SLOW
+    assert worker.asked == [("ceilings", {"device": "cpu", "threads": 1})]
+    assert len(files(tmp_path)) == 1
+
+
+def test_only_a_measurement_is_shown(process, unsaid, tmp_path):
+    process(SLOW)
+    shown = []
+    settings = replace(unsaid, cache_dir=tmp_path)
+    for _ in range(2):
+        CeilingCache(settings, tmp_path, lambda: shown.append(1)).of("vllm", CPU, TORCH, None)
+    assert shown == [1]
+
+
+def test_the_engines_own_environment_measures(process, cache):
+    worker = process(SLOW)
+    cache(pythons={"vllm": "/opt/vllm/bin/python"}).of("vllm", CPU, TORCH, None)
+    assert worker.python == "/opt/vllm/bin/python"
+
+
+@pytest.mark.parametrize(
+    ("where", "packages"),
+    [(("cpu", 2), TORCH), (("cuda:0", None), TORCH), (CPU, {"torch": "2.14.0"}), (CPU, {})],
+)
+def test_another_fingerprint_is_measured_again(process, cache, tmp_path, where, packages):
+    worker = process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    assert cache().of("vllm", where, packages, None) == MIXED
+    assert len(worker.asked) == len(files(tmp_path)) == 2
+
+
+def test_another_host_driver_or_gpu_is_another_fingerprint(monkeypatch):
+    def now(device="cuda:0", gpus=None):
+        return fingerprint("python", (device, None), TORCH, gpus)
+
+    here, card = now(), {"name": "A", "power_limit_w": 700}
+    assert now(gpus=[card]) != now(gpus=[{**card, "power_limit_w": 500}])
+    monkeypatch.setattr(ceilings, "nvidia_driver", lambda: "999.1")
+    assert now() != here
+    on_cpu = now("cpu")
+    assert "driver" not in on_cpu
+    monkeypatch.setattr(ceilings, "describe_host", lambda: {"host": "elsewhere"})
+    assert now("cpu") != on_cpu
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": 1, "ceilings": {}}'])
+def test_a_broken_file_is_measured_again(process, cache, tmp_path, text):
+    process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    file.write_text(text)
+    assert cache().of("vllm", CPU, TORCH, None) == MIXED
+    assert json.loads(file.read_text())["ceilings"] == MIXED.to_wire()
+
+
+def test_a_file_of_another_fingerprint_is_measured_again(process, cache, tmp_path):
+    process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    data = json.loads(file.read_text())
+    data["fingerprint"]["host"] = "elsewhere"
+    file.write_text(json.dumps(data))
+    assert cache().of("vllm", CPU, TORCH, None) == MIXED
+
+
+@pytest.mark.parametrize("answer", [None, EngineDied("gone"), OSError("no memory")])
+def test_what_cannot_be_measured_is_not_there_and_not_tried_twice(process, cache, tmp_path, answer):
+    worker = process(answer)
+    run = cache()
+    assert run.of("vllm", CPU, TORCH, None) is None
+    assert run.of("vllm", CPU, TORCH, None) is None
+    assert run.again("vllm", CPU, TORCH, None) is None
+    assert len(worker.asked) == 1
+    assert files(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(process, unsaid, tmp_path):
+    process(SLOW)
+    (tmp_path / "file").write_text("")
+    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path, lambda: None)
+    assert run.of("vllm", CPU, TORCH, None) == SLOW
+
+
+def test_a_ceiling_that_was_too_low_is_raised_once_a_run(process, cache):
+    worker = process(SLOW, MIXED)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    best = replace(SLOW, read=((32 * MIB, 20e9), (64 * MIB, 12e9)), matmul={"float32": 2e11})
+    assert run.again("vllm", CPU, TORCH, None) == best
+    assert run.again("vllm", CPU, TORCH, None) == best
+    assert cache().of("vllm", CPU, TORCH, None) == best
+    assert len(worker.asked) == 2
+
+
+def test_a_second_measurement_that_fails_leaves_the_first(process, cache):
+    process(SLOW, EngineDied("gone"))
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    assert run.again("vllm", CPU, TORCH, None) == SLOW
+
+
+def test_the_best_of_two_keeps_what_only_one_has():
+    other = Ceilings(((128 * MIB, 9e9),), {"float16": 3e11}, 1, "other")
+    assert best_of(SLOW, other) == Ceilings(
+        (*SLOW.read, (128 * MIB, 9e9)), {"float32": 1e11, "float16": 3e11}, 1, "other"
+    )
+
+
+def spec(**changes):
+    return EngineSpec(backend="vllm", quantization="none", model="m", **changes)
+
+
+def info(device, **settings):
+    return EngineInfo(device, "bfloat16", 100, has_tokenizer=False, settings=settings)
+
+
+def test_where_an_engine_will_compute():
+    assert before_loading(spec(device="cpu", threads=3)) == ("cpu", 3)
+    assert before_loading(spec(device="cuda")) == ("cuda:0", None)
+    assert before_loading(spec(device="cuda:1")) == ("cuda:1", None)
+
+
+def test_where_an_engine_does_compute():
+    assert of_engine(spec(threads=3), info("cpu")) == ("cpu", 3)
+    # As many threads as it says, whatever it was asked for; 0 and less are its own choice.
+    assert of_engine(spec(threads=3), info("cpu", threads=4)) == ("cpu", 4)
+    assert of_engine(spec(), info("cpu", threads=0)) == ("cpu", None)
+    assert of_engine(spec(), info("cuda", threads=8)) == ("cuda:0", None)
+    # It sees the second GPU as its first.
+    assert of_engine(spec(device="cuda:1"), info("cuda:0")) == ("cuda:1", None)
+
+
+# What measures
+
+
+def test_buffers_double_until_one_fills_the_cache():
+    some = [size * MIB for size in (32, 64, 128, 256, 512)]
+    assert measuring.buffer_sizes(100 * 2**30, 2 * MIB) == some
+    assert measuring.buffer_sizes(100 * 2**30, 600 * MIB) == [*some, 1024 * MIB]
+
+
+def test_buffers_take_a_quarter_of_the_free_memory_at_most():
+    assert measuring.buffer_sizes(300 * MIB, 0) == [32 * MIB, 64 * MIB]
+    assert measuring.buffer_sizes(100 * MIB, 0) == []
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Buffers and products of no size, one thread's worth."""
+    monkeypatch.setattr(measuring, "buffer_sizes", lambda free, cache: [MIB, 2 * MIB])
+    monkeypatch.setattr(measuring, "_SIDES", (64,))
+    monkeypatch.setattr(measuring, "_SECONDS", 0)
+    for name in ("OMP", "MKL", "OPENBLAS"):
+        monkeypatch.setenv(f"{name}_NUM_THREADS", "1")
+
+
+def check(found, method, types):
+    assert [size for size, _ in found.read] == [MIB, 2 * MIB]
+    assert all(rate > 0 for _, rate in found.read)
+    assert set(found.matmul) == types
+    assert all(rate > 0 for rate in found.matmul.values())
+    assert found.method.startswith(method)
+    assert found.threads == 1
+    assert Ceilings.from_wire(found.to_wire()) == found
+
+
+def test_numpy_measures_float32(small, monkeypatch):
+    pytest.importorskip("numpy")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    check(measuring.measure("cpu", 1), "numpy ", {"float32"})
+
+
+def test_without_a_library_nothing_is_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert measuring.measure("cpu", None) is None
+
+
+def test_numpy_knows_no_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert measuring.measure("cuda:0", None) is None
+
+
+def test_a_machine_without_memory_has_no_ceilings(monkeypatch):
+    pytest.importorskip("numpy")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(measuring, "_free_memory", lambda: 100 * MIB)
+    assert measuring.measure("cpu", None) is None
+
+
+def test_a_larger_product_is_tried_while_it_does_not_take_long(monkeypatch):
+    sides = []
+
+    class Timer:
+        def best(self, kernels):
+            return 1e12
+
+    def products(side):
+        sides.append(side)
+        return [(None, 2.0 * side**3)]
+
+    # 2 x 4096^3 operations at 1 TFLOP/s are 0.14 s, 2 x 2048^3 are 0.02 s.
+    assert measuring._best_product(products, Timer()) == 1e12
+    assert sides == [512, 1024, 2048]
+
+
+def test_the_simulated_device_has_programmed_ceilings():
+    answer = EngineHost().ceilings("simulated", None, report=None)
+    assert answer["method"] == "programmed"
+    assert Ceilings.from_wire(answer).read_rate(1000) == 100e9
+
+
+def test_a_worker_without_a_library_answers_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert EngineHost().ceilings("cuda:0", None, report=None) is None
+
+
+class FakeTensor:
+    """As much of a tensor as is asked of one; nothing is computed."""
+
+    def __init__(self, torch, length):
+        self.torch, self.length = torch, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, part):
+        assert part.stop is None or part.stop <= self.length, "a buffer is read beyond its end"
+        return FakeTensor(self.torch, len(range(self.length)[part]))
+
+    def reshape(self, *shape):
+        return self
+
+    def to(self, dtype):
+        if dtype in self.torch.missing:
+            raise RuntimeError("not on this device")
+        return self
+
+    def copy_(self, other):
+        assert other.length == self.length
+        self.torch.calls.append("copy")
+
+    def sum(self):
+        self.torch.calls.append("sum")
+
+    def __matmul__(self, other):
+        self.torch.calls.append("product")
+
+    @property
+    def T(self):
+        return self
+
+
+class FakeTorch:
+    """A GPU with so much free memory. None is on the machine that runs these tests."""
+
+    __version__ = "0.0"
+    float32, bfloat16, float16 = "float32", "bfloat16", "float16"
+
+    def __init__(self, free=80 * 2**30, there=True, missing=()):
+        self.calls, self.missing = [], missing
+        self.cuda = SimpleNamespace(
+            is_available=lambda: there,
+            mem_get_info=lambda where: (free, 80 * 2**30),
+            synchronize=lambda where: self.calls.append("wait"),
+        )
+
+    def device(self, name):
+        return name
+
+    def inference_mode(self):
+        return nullcontext()
+
+    def ones(self, length, dtype, device):
+        assert device == "cuda:1"
+        return FakeTensor(self, length)
+
+    def randn(self, shape, device):
+        assert device == "cuda:1"
+        return FakeTensor(self, shape[0])
+
+    def dot(self, one, other):
+        assert one.length == other.length
+        self.calls.append("dot")
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Measure the second GPU with this torch; every run counts once and three looks are enough."""
+
+    def run(torch):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setattr(measuring, "_SECONDS", 0)
+        return measuring.measure("cuda:1", None)
+
+    return run
+
+
+def test_a_gpu_is_measured_over_buffers_up_to_a_gibibyte(on_gpu):
+    torch = FakeTorch()
+    found = on_gpu(torch)
+    assert [size // MIB for size, _ in found.read] == [32, 64, 128, 256, 512, 1024]
+    assert set(found.matmul) == {"bfloat16", "float16", "float32"}
+    assert (found.threads, found.method) == (None, "torch 0.0")
+    # One run that is not counted and three times ten, for each of six buffers.
+    for kernel in ("copy", "sum", "dot"):
+        assert torch.calls.count(kernel) == 6 * (1 + 3 * 10)
+    # What was started is waited for: the clock is read after that.
+    assert torch.calls[1] == torch.calls[12] == "wait"
+
+
+def test_a_type_that_a_gpu_lacks_is_left_out(on_gpu):
+    assert set(on_gpu(FakeTorch(missing=("bfloat16",))).matmul) == {"float16", "float32"}
+
+
+def test_a_gpu_that_torch_cannot_use_has_no_ceilings(on_gpu):
+    assert on_gpu(FakeTorch(there=False)) is None
+    assert on_gpu(FakeTorch(free=64 * MIB)) is None
+
+
+@pytest.mark.engine
+def test_torch_measures_every_type(small):
+    pytest.importorskip("torch")
+    check(measuring.measure("cpu", 1), "torch ", {"bfloat16", "float16", "float32"})

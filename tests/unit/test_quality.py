@@ -1,0 +1,226 @@
+"""Quality from distributions whose figures are worked out by hand."""
+
+import json
+import math
+
+import numpy
+import pytest
+
+from pytest_llmperf.backends.base import Backend, EngineInfo, Unavailable
+from pytest_llmperf.quality import (
+    DocumentQuality,
+    Glimpse,
+    Quality,
+    flaw,
+    flaw_at_a_glimpse,
+)
+from pytest_llmperf.texts import shipped
+from pytest_llmperf.trace import RequestTrace
+from pytest_llmperf.worker import scoring
+
+INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=4, has_tokenizer=True)
+ENGINE = {"backend": "table", "version": "1", "dtype": "float32"}
+# The next token after the first, the second and the third token of "abcd", over a vocabulary of 4.
+HALF = [[0.25, 0.5, 0.125, 0.125], [0.25, 0.25, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
+# The same with another favourite at the second place.
+OTHER = [[0.25, 0.5, 0.125, 0.125], [0.5, 0.25, 0.25, 0.0], [0.25, 0.25, 0.25, 0.25]]
+
+
+class TableBackend(Backend):
+    """Distributions from a table; letters a to d are the token ids 0 to 3."""
+
+    name = "table"
+
+    def __init__(self, table):
+        with numpy.errstate(divide="ignore"):
+            self._rows = numpy.log(numpy.array(table)).astype(numpy.float32)
+
+    def load(self, spec):
+        raise NotImplementedError
+
+    def generate(self, requests):
+        return [
+            RequestTrace(0.0, (1.0,), (1,), 1, (int(self._rows[len(r.prompt_ids) - 1].argmax()),))
+            for r in requests
+        ]
+
+    def encode(self, text):
+        return [ord(letter) - ord("a") for letter in text]
+
+    def decode(self, ids):
+        raise NotImplementedError
+
+    def log_probabilities(self, ids):
+        return self._rows[: len(ids) - 1]
+
+
+class SilentBackend(TableBackend):
+    """Gives tokens, and no probabilities."""
+
+    def log_probabilities(self, ids):
+        raise Unavailable("silent tells nothing")
+
+
+def assess(table, root, may_keep=None, texts=("abcd",)):
+    return scoring.assess(TableBackend(table), INFO, texts, root, may_keep, lambda *_: None)
+
+
+def test_perplexity_is_exp_of_the_mean_loss_of_the_next_tokens(tmp_path):
+    # "abcd": P(b) = 1/2, P(c) = 1/2, P(d) = 1/4: the mean loss is (ln 2 + ln 2 + ln 4) / 3 = 4/3 ln 2.
+    found = assess(HALF, tmp_path)
+    assert found.perplexity == pytest.approx(2 ** (4 / 3))
+    assert (found.tokens, found.vocabulary, found.reference) == (3, 4, None)
+
+
+def test_a_long_document_counts_as_many_times_as_it_has_tokens():
+    documents = (DocumentQuality(30, 1.0, 9), DocumentQuality(10, 2.0, 9))
+    # (30 x 1 + 10 x 2) / 40 = 1.25
+    assert Quality(documents, 100, 0.0).perplexity == pytest.approx(math.exp(1.25))
+
+
+def test_without_a_reference_there_is_no_divergence_and_no_agreement(tmp_path):
+    found = assess(HALF, tmp_path)
+    assert (found.kl_divergence, found.top1_agreement) == (None, None)
+    assert set(found.metrics()) == {"perplexity"}
+
+
+def test_the_unquantized_model_is_its_own_reference(tmp_path):
+    found = assess(HALF, tmp_path, ENGINE)
+    assert (found.kl_divergence, found.top1_agreement) == (0.0, 1.0)
+    assert found.reference == {**ENGINE, "own": True}
+
+
+def test_divergence_and_agreement_are_against_the_kept_distributions(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    found = assess(OTHER, tmp_path)
+    # They differ at the second place alone: 1/4 ln(1/2) + 1/4 ln 1 + 1/2 ln 2 = 1/4 ln 2, of 3 places.
+    assert found.kl_divergence == pytest.approx(math.log(2) / 12, rel=1e-6)
+    assert found.top1_agreement == pytest.approx(2 / 3)
+    assert found.reference == {**ENGINE, "own": False}
+    assert found.reference_perplexity == pytest.approx(2 ** (4 / 3))
+
+
+def test_the_first_unquantized_engine_stays_the_reference(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    found = assess(OTHER, tmp_path, {**ENGINE, "backend": "second"})
+    assert found.reference == {**ENGINE, "own": False}
+    assert found.kl_divergence > 0
+
+
+def test_a_broken_unquantized_model_becomes_no_reference(tmp_path):
+    same = [[0.7, 0.1, 0.1, 0.1]] * 3
+    found = assess(same, tmp_path, ENGINE)
+    assert flaw(found) == "its likeliest next token is the same at each of 3 places of a text"
+    assert found.reference is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_token_ids_have_another_reference(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    assert assess(HALF, tmp_path, texts=("abca",)).kl_divergence is None
+
+
+def test_one_document_is_compared_with_a_reference_of_several(tmp_path):
+    assess(HALF, tmp_path, ENGINE, texts=("abcd", "abca"))
+    assert assess(OTHER, tmp_path, texts=("abcd",)).top1_agreement == pytest.approx(2 / 3)
+
+
+def test_a_damaged_reference_is_none(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    (notes,) = tmp_path.glob("*/reference.json")
+    notes.write_text("{")
+    assert assess(OTHER, tmp_path).kl_divergence is None
+
+
+def test_a_padded_vocabulary_is_counted_with_its_last_token(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    padded = [[*row[:3], row[3] / 2, row[3] / 2] for row in HALF]
+    assert assess(padded, tmp_path).kl_divergence == pytest.approx(0, abs=1e-6)
+
+
+def test_the_wire_form_gives_the_same_back(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    found = assess(OTHER, tmp_path)
+    assert Quality.from_wire(json.loads(json.dumps(found.to_wire()))) == found
+
+
+def test_scores_are_the_losses_of_the_next_tokens():
+    scores = scoring.scores(TableBackend(HALF), [0, 1, 2, 3])
+    assert scores == pytest.approx([math.log(0.5), math.log(0.5), math.log(0.25)])
+
+
+def test_a_score_needs_two_tokens():
+    with pytest.raises(ValueError, match="needs at least 2 tokens"):
+        scoring.scores(TableBackend(HALF), [0])
+
+
+def quality(nll=2.0, choices=50, vocabulary=1000, **reference):
+    return Quality((DocumentQuality(100, nll, choices, **reference),), vocabulary, 0.0)
+
+
+def test_a_working_model_has_no_flaw():
+    assert flaw(quality()) is None
+    assert flaw(quality(kl=0.5, agreement=0.55, reference_nll=1.7)) is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (quality(nll=math.nan), "its log-probabilities are no finite numbers"),
+        (quality(nll=math.inf), "its log-probabilities are no finite numbers"),
+        (
+            quality(choices=1),
+            "its likeliest next token is the same at each of 100 places of a text",
+        ),
+        (
+            # 0.75 ln 1000 = 5.18 nats
+            quality(nll=math.log(400)),
+            "its perplexity on plain English is 400, little better than guessing among 1,000 tokens "
+            "(random weights: --llm-load-format=dummy)",
+        ),
+        (
+            quality(nll=math.log(40), reference_nll=math.log(10), kl=2.0, agreement=0.5),
+            "its perplexity is 40.0, far from the unquantized model's 10.0",
+        ),
+        (
+            quality(reference_nll=2.0, kl=2.0, agreement=0.25),
+            "its likeliest next token is the unquantized model's at 25% of 100 places only",
+        ),
+    ],
+)
+def test_a_broken_model_has_a_flaw(broken, message):
+    assert flaw(broken) == message
+
+
+def test_an_engine_without_probabilities_is_seen_by_its_next_tokens(tmp_path):
+    found = scoring.glimpse(SilentBackend(HALF), "abcd", tmp_path)
+    assert found == Glimpse((1, 2, 0))
+    assert flaw_at_a_glimpse(found) is None
+
+
+def test_next_tokens_are_compared_with_the_kept_distributions(tmp_path):
+    assess(HALF, tmp_path, ENGINE)
+    found = scoring.glimpse(SilentBackend(OTHER), "abcd", tmp_path)
+    assert found == Glimpse((1, 0, 0), (1, 2, 0))
+    assert found.agreement == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Glimpse((7,) * 16), "its next token is the same at each of 16 places of a text"),
+        (
+            Glimpse((1, 2, 3, 4), (5, 6, 7, 4)),
+            "its next token is the unquantized model's at 25% of 4 places only",
+        ),
+    ],
+)
+def test_a_broken_engine_without_probabilities_has_a_flaw(broken, message):
+    assert flaw_at_a_glimpse(broken) == message
+
+
+def test_the_shipped_text_has_documents_of_about_one_length():
+    text = shipped()
+    assert len(text.documents) == 8
+    assert all(900 < len(document) < 1300 for document in text.documents)
+    assert text.sha256.startswith("81d804429b39238c")
