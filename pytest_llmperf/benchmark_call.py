@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from .architecture import Architecture
+from .backends import backend_class
 from .benchmark_store import abandon, is_enabled
+from .efficiency import of_energy, of_price
 from .engine import LoadedEngine
+from .fit import MeasuredCell
 from .llm import LLM, Result
 from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, metric
@@ -112,6 +116,7 @@ class LLMBenchmark:
                 **engine.info.memory,
             }
         )
+        metrics |= self._of_use(measurement, metrics)
         shares, roof = self._utilization(llm, engine, measurement)
         samples = [r.wall_time for r in measurement.rounds]
         return self._store(llm, workload, measurement, metrics | shares, samples, roof=roof)
@@ -157,6 +162,15 @@ class LLMBenchmark:
         after = self._session.gpus.state(engine.info.device, engine.pid)
         gpus = conditions(before, after)
         return replace(measurement, conditions={**measurement.conditions, **gpus})
+
+    def _of_use(self, measurement: Measurement, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+        """What the tokens took beside time: energy where it is known, money where it has a price."""
+        found: dict[str, Metric] = {}
+        if (joules := measurement.energy.get("joules")) is not None:
+            found |= of_energy(measurement.rounds, joules)
+        if (price := self._session.settings.hourly_cost) is not None:
+            found |= of_price(price, metrics["output_throughput"])
+        return found
 
     def _utilization(
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
@@ -237,6 +251,8 @@ class LLMBenchmark:
             chosen=session.settings.metrics,
             run=session.run(),
             limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
+            energy=session.idle.added(measurement.energy if measurement else {}),
+            hourly_cost=session.settings.hourly_cost,
             quality=quality,
             ceilings=roof.to_record() if roof else None,
         )
@@ -246,10 +262,33 @@ class LLMBenchmark:
         )
         test, _, parameters = self._node.nodeid.partition("[")
         random_text = session.settings.load_format == "dummy"
+        if session.settings.fit and workload and measurement:
+            session.for_fit.append(_for_fit(llm, workload, measurement))
         row = Row(test, parameters.removesuffix("]"), metrics, random_text, roof)
         session.keep(row, entries)
         _fail(session.budgets.after(record, metrics))
         return result
+
+
+def _for_fit(llm: LLM, workload: Workload, measurement: Measurement) -> MeasuredCell:
+    cell, info = llm.cell, llm.engine().info
+    return MeasuredCell(
+        model=cell.model.name,
+        backend=cell.backend,
+        mode=cell.quantization,
+        degree=cell.degree,
+        device=info.device,
+        dtype=info.dtype,
+        architecture=Architecture(**info.architecture) if info.architecture else None,
+        parameters=info.parameters,
+        batch=workload.batch_size,
+        input_tokens=measurement.rounds[0].requests[0].input_tokens,
+        output_tokens=workload.output_len,
+        model_memory=info.memory.get("model_memory"),
+        peak_memory=measurement.peak_memory,
+        pool=info.memory.get("kv_cache_memory", 0.0),
+        by_driver=backend_class(cell.backend).peak_by_driver,
+    )
 
 
 def _fail(lines: Sequence[str]) -> None:

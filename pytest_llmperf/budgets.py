@@ -22,7 +22,14 @@ SHOWN = 5
 """Tests without a baseline that the summary names; the rest is counted."""
 # 5 / (1 - q): so many that five of them lie beyond the percentile.
 _NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
-_ONE_SAMPLE = ("load_time", "perplexity", "kl_divergence", "top1_agreement")
+_ONE_SAMPLE = (
+    "load_time",
+    "perplexity",
+    "kl_divergence",
+    "top1_agreement",
+    "energy_per_output_token",
+    "energy_per_token",
+)
 _PER_REQUEST = ("ttft", "e2e", "tpot", *POOLED)
 _UNITS: Mapping[str, Mapping[str, float]] = {
     "s": {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6},

@@ -13,6 +13,7 @@ from .backends.base import Backend, EngineInfo
 from .trace import RequestTrace, RoundTrace
 from .worker import canary
 from .worker.conditions import Snapshot, between
+from .worker.energy import Meter
 from .workload import Request, Workload
 
 Progress = Callable[[str, int, int], None]
@@ -39,6 +40,8 @@ class Measurement:
     """What else went on meanwhile: ``environment.conditions`` of the stored record."""
     canary: Mapping[str, Any] = field(default_factory=dict)
     """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
+    energy: Mapping[str, Any] = field(default_factory=dict)
+    """Of all rounds: ``environment.energy`` of the stored record, or why it is not known."""
 
     def to_wire(self) -> dict[str, Any]:
         return {
@@ -46,6 +49,7 @@ class Measurement:
             "peak_memory": self.peak_memory,
             "conditions": dict(self.conditions),
             "canary": dict(self.canary),
+            "energy": dict(self.energy),
         }
 
     @classmethod
@@ -55,13 +59,21 @@ class Measurement:
             data["peak_memory"],
             data["conditions"],
             data["canary"],
+            data["energy"],
         )
 
 
 def measure(
-    backend: Backend, info: EngineInfo, workload: Workload, progress: Progress
+    backend: Backend,
+    info: EngineInfo,
+    workload: Workload,
+    progress: Progress,
+    meter: Meter | None = None,
 ) -> Measurement:
     """Run a workload: warm-up rounds unmeasured, then the rounds, each checked.
+
+    Args:
+        meter: measures their energy.
 
     Raises:
         InvalidMeasurement: a request came back with other tokens than it had to, or from a cache.
@@ -73,14 +85,18 @@ def measure(
         requests = workload.requests(i - workload.warmup, encode, info.vocabulary)
         check(requests, backend.generate(requests), f"warm-up round {i + 1}")
     rounds = []
+    meter = meter or Meter()
     backend.reset_peak_memory()
     before = Snapshot.take()
+    meter.start()
     for i in range(workload.rounds):
         progress("round", i + 1, workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
         traces = backend.generate(requests)
         check(requests, traces, f"round {i + 1}")
         rounds.append(RoundTrace(tuple(traces)))
+        meter.mark()
+    energy = meter.stop()
     conditions = between(before, Snapshot.take())
     # Before the canary, whose memory is not the engine's.
     peak_memory = backend.peak_memory()
@@ -88,7 +104,7 @@ def measure(
     if workload.prompt is not None:
         check_no_hidden_cache(backend, info, workload, rounds)
     return Measurement(
-        tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after)
+        tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after), energy
     )
 
 

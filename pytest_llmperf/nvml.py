@@ -84,6 +84,36 @@ class Gpus:
             temperature_c=nvml.temperature(used[0]),
         )
 
+    def boards(self, worker: int | None = None, count: int = 1) -> list[Board]:
+        """The whole GPUs that an engine computes on, for the energy that they take.
+
+        Args:
+            worker: pid of the process that the engine runs in; None: every visible GPU.
+            count: how many GPUs share the model. It decides where the driver lists no process of the
+                engine, as in many containers, and then only when that many are visible.
+
+        Raises:
+            LookupError: with one line, where that cannot be known or a GPU is shared by slices.
+        """
+        nvml, cards = self._opened
+        if nvml is None:
+            raise LookupError("NVML cannot be asked: pip install 'pytest-llmperf[gpu]'")
+        if not cards:
+            raise LookupError("which GPUs the engine sees is not known")
+        if worker is not None:
+            listed = [c for c in cards if any(_belongs(p, worker) for p in nvml.processes(c))]
+            if not listed and len(cards) != count:
+                raise LookupError(
+                    f"which of {len(cards)} visible GPUs the engine uses is not known: the driver lists "
+                    "no process of it (CUDA_VISIBLE_DEVICES can leave the others out)"
+                )
+            cards = listed or cards
+        if any(card.device is not card.board or _has_slices(nvml, card) for card in cards):
+            raise LookupError(
+                "a MIG slice has no counter of its own, and the board's is everybody's"
+            )
+        return [Board(nvml, card.board) for card in cards]
+
     def used_mib(self) -> float | None:
         """MiB in use on all of them, whoever uses it; None where nobody can say."""
         nvml, cards = self._opened
@@ -124,6 +154,28 @@ class _Card:
     """A whole GPU, or a MIG slice of one."""
     board: Any
     """The whole GPU: clocks, power and temperature are its own."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A whole GPU's energy and power; None where the driver or the GPU does not say."""
+
+    _nvml: _Nvml
+    _handle: Any
+
+    @property
+    def uuid(self) -> str | None:
+        return _text(self._nvml.ask("nvmlDeviceGetUUID", self._handle))
+
+    def joules(self) -> float | None:
+        """Used since the driver was loaded (Volta and later)."""
+        millijoules = self._nvml.ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
+        return None if millijoules is None else millijoules / 1000
+
+    def watts(self) -> float | None:
+        """Drawn now, as the driver averages it."""
+        milliwatts = self._nvml.ask("nvmlDeviceGetPowerUsage", self._handle)
+        return None if milliwatts is None else milliwatts / 1000
 
 
 @dataclass(frozen=True)
@@ -173,18 +225,22 @@ def _open() -> _Nvml | None:
 def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
     memory = nvml.ask("nvmlDeviceGetMemoryInfo", card.device)
     power = nvml.ask("nvmlDeviceGetEnforcedPowerLimit", card.board)
-    mig = nvml.ask("nvmlDeviceGetMigMode", card.board)
     ecc = nvml.ask("nvmlDeviceGetEccMode", card.board)
     return {
         "name": _text(nvml.ask("nvmlDeviceGetName", card.device)),
         "memory_mib": None if memory is None else memory.total // _MIB,
-        # Modes are pairs, current and after the next reset. A GPU without MIG has no answer.
-        "mig": bool(mig and mig[0]),
+        "mig": _has_slices(nvml, card),
         "power_limit_w": None if power is None else power / 1000,
         "clock_limit_mhz": _clock_limit(nvml, card),
         "driver": _text(nvml.ask("nvmlSystemGetDriverVersion")),
         "ecc": None if ecc is None else bool(ecc[0]),
     }
+
+
+def _has_slices(nvml: _Nvml, card: _Card) -> bool:
+    """Whether MIG is on. A GPU without MIG has no answer."""
+    mig = nvml.ask("nvmlDeviceGetMigMode", card.board)  # Current, and after the next reset.
+    return bool(mig and mig[0])
 
 
 def _clock_limit(nvml: _Nvml, card: _Card) -> int | None:

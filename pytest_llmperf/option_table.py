@@ -77,6 +77,10 @@ _OPTIONS = (
         "fail a test over this budget, e.g. ttft.p95:200ms output_throughput.mean:30 tpot.p50:+5%%",
         repeat=True,
     ),
+    _Option(
+        "llm-hourly-cost", "PRICE", "price of the machine per hour: gives cost_per_million_tokens"
+    ),
+    _Option("llm-fit", "SIZE", "say which modes fit a GPU of this memory, e.g. 16GiB"),
     _Option("llm-cache-dir", "PATH", "where converted models are kept"),
     _Option("llm-tests-from", "FILE", "run only the tests whose ids stand in the file, one a line"),
     _Option("llm-gate", "history", "judge this run against the stored ones before it ends"),

@@ -106,6 +106,28 @@ def seconds(text: str) -> float:
     return value
 
 
+def price(text: str) -> float:
+    """A positive number, of whatever currency."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"{text!r} is not a positive number: a price per hour, without its currency"
+        )
+    return value
+
+
+def card_size(text: str) -> float:
+    """``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) in MiB."""
+    units = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not a memory size such as 16GiB, 15360MiB or 16GB")
+    return float(match[1]) * units[match[2]] / 2**20
+
+
 def device(text: str) -> str:
     """auto, cpu, cuda or cuda:N."""
     kind, _, index = text.partition(":")

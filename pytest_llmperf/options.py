@@ -65,6 +65,10 @@ class Settings:
     require: bool
     fail_if: tuple[Budget, ...]
     """Limits that measurements have to keep."""
+    hourly_cost: float | None
+    """Price of the machine per hour, in whatever currency."""
+    fit: float | None
+    """MiB of the GPU that models are to fit."""
     cache_dir: Path
     only: frozenset[str] | None
     """Ids of the tests to run; None: all that pytest collects."""
@@ -101,6 +105,8 @@ class Settings:
             timeout=read.one("llm_timeout", value_of.seconds) or 900.0,
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
             fail_if=read.many("llm_fail_if", value_of.budget, split=False) or (),
+            hourly_cost=read.one("llm_hourly_cost", value_of.price),
+            fit=read.one("llm_fit", value_of.card_size),
             cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
             only=read.one("llm_tests_from", value_of.test_ids),
             gate=GateSettings(
@@ -127,6 +133,12 @@ class Settings:
                 )
         if self.gate.accept and not self.gate.mode:
             raise pytest.UsageError("--llm-accept: there is no verdict without --llm-gate=history")
+        if self.hourly_cost is None:
+            for budget in self.fail_if:
+                if budget.metric == "cost_per_million_tokens":
+                    raise pytest.UsageError(
+                        f"--llm-fail-if: {budget.text!r} needs a price: give --llm-hourly-cost"
+                    )
         return self
 
     @property

@@ -192,11 +192,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from .report.terminal import legend, table
 
         terminalreporter.section("LLM performance")
-        for line in [*table(session.rows), "", *legend(session.rows)]:
+        for line in [*table(session.rows), "", *legend(session.rows, session.settings.hourly_cost)]:
             terminalreporter.write_line(line)
         for line in session.trade_offs():
             terminalreporter.write_line(line)
         session.store.hide_table_of_ours()
+    if session.settings.fit and session.for_fit:
+        from .fit import needs
+        from .report.fit import fit_lines
+
+        terminalreporter.section("LLM fit")
+        for line in fit_lines(needs(session.for_fit), session.settings.fit):
+            terminalreporter.write_line(line)
     for line in session.budgets.summary():
         terminalreporter.write_line(line)
     judgement = session.verdict()

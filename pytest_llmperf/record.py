@@ -55,6 +55,8 @@ def make_record(
     chosen: Sequence[str],
     run: Run,
     limits: Mapping[str, Mapping[str, float]],
+    energy: Mapping[str, Any],
+    hourly_cost: float | None = None,
     quality: Mapping[str, Any] | None = None,
     ceilings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def make_record(
     Args:
         measurement: None where nothing was generated (load time alone).
         gpus: as ``nvml.Gpus.described``.
+        energy: as ``IdlePower.added``; empty where nobody asked.
+        hourly_cost: of the machine, where it was given.
         quality: ``text``, ``documents`` and ``reference`` where a text was scored.
         ceilings: as ``roofline.Roof.to_record``; None where utilization is unknown.
     """
@@ -74,6 +78,10 @@ def make_record(
     }
     if gpus is not None:
         environment["gpus"] = [dict(gpu) for gpu in gpus]
+    if energy:
+        environment["energy"] = dict(energy)
+    if hourly_cost is not None:
+        environment["hourly_cost"] = hourly_cost
     stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, _work(workload, quality))}
     if ceilings is not None:
         environment["ceilings"] = dict(ceilings)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .backends import backend_class
+from .backends.base import Backend
 from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
@@ -21,6 +22,7 @@ from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import Cell, CellPlan
 from .engine import EngineSlot, LoadedEngine, engine_threads
 from .environment import accelerator_names, runs_on_cpu, usable_cores
+from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
@@ -31,6 +33,7 @@ from .report.terminal import ProgressLine, Row
 from .roofline import Ceilings
 from .run_gate import RunGate
 from .worker.client import EngineError
+from .worker.energy import IdlePower, idle_power
 
 if TYPE_CHECKING:
     from .gate.verdict import Judgement
@@ -48,7 +51,10 @@ class LLMSession:
         logs = _log_dir(config)
         self.slot = EngineSlot(settings, logs)
         self.gpus = Gpus(os.environ)
+        self.idle = IdlePower()
+        self._idle_asked = False
         self.rows: list[Row] = []
+        self.for_fit: list[MeasuredCell] = []
         self.baseline = StoredBaseline(lambda: self.storage)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
         self.finished_with: int | None = None
@@ -78,6 +84,7 @@ class LLMSession:
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
             pytest.skip(problem)
+        self._measure_idle(cell)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
             self._measure_ceilings(cell)
@@ -85,6 +92,13 @@ class LLMSession:
         finally:
             self._progress.clear()
         return llm
+
+    def _measure_idle(self, cell: Cell) -> None:
+        """Once, before an engine loads: what the machine draws then, where anything tells it."""
+        knows_its_own = backend_class(cell.backend).joules is not Backend.joules
+        if not self._idle_asked and not knows_its_own and self.store.will_measure():
+            self._idle_asked = True
+            self.idle = idle_power(self.gpus)
 
     def _measure_ceilings(self, cell: Cell) -> None:
         """Before an engine takes the memory of a GPU, and only for those that can use them."""

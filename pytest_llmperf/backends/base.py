@@ -256,6 +256,8 @@ class Backend(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
 
+    peak_by_driver: ClassVar[bool] = False
+    """Whether its peak on a GPU is the driver's count, which holds the CUDA context too."""
     _device_memory: DeviceMemory | None = None
     """Made by ``load``, before anything is on a GPU, where the engine's own allocator does not tell."""
 
@@ -268,6 +270,10 @@ class Backend(ABC):
     def peak_memory(self) -> float:
         """MiB at the peak since the window started: the resident set unless a device says otherwise."""
         return self._device_memory.mib() if self._device_memory else memory.peak_mib()
+
+    def joules(self) -> float | None:
+        """Energy used so far, where the engine itself knows it; None: the machine's counters do."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Give back whatever outlives the process otherwise (child processes)."""

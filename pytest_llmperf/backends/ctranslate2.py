@@ -43,6 +43,7 @@ class CTranslate2Backend(Backend):
     install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
     modes = ("none", "int8")
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
+    peak_by_driver = True
     tells_architecture = True
 
     @classmethod

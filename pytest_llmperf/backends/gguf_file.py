@@ -25,6 +25,7 @@ class GgufBackend(Backend):
     """What the bindings of llama.cpp share: modes, refusals, and where the file comes from."""
 
     further_modes = (*FILE_TYPES.values(), OTHER)
+    peak_by_driver = True
     tells_architecture = True
 
     @classmethod

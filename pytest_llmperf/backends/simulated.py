@@ -48,6 +48,8 @@ class Program:
     seed: int = 0
     load_time: float = 0.0
     memory_mib: float = 64.0
+    power_w: float = 0.0
+    """Drawn while it answers, nothing in between; 0: it tells no energy."""
     crash_at: int = -1
     """Number of the request, from 0 and warm-up included, at which the process kills itself."""
     hang_at: int = -1
@@ -103,6 +105,7 @@ class SimulatedBackend(Backend):
         self._program = program = Program.from_args(spec.args)
         _ask_for_exact_timers()
         self._served = 0
+        self._busy = 0.0
         self._seen: set[tuple[int, ...]] = set()
         # A seed alone would give every process the same luck: where processes are to differ, the pid
         # tells them apart.
@@ -151,6 +154,7 @@ class SimulatedBackend(Backend):
                 if length > begin:
                     times[i].append(now)
                     counts[i].append(min(end, length) - begin)
+        self._busy += max(row[-1] for row in times) - submitted
         return [
             RequestTrace(
                 submitted=submitted,
@@ -166,6 +170,9 @@ class SimulatedBackend(Backend):
     def _length(self, request: Request) -> int:
         stop = self._program.stop_at
         return min(request.output_len, stop) if stop > 0 else request.output_len
+
+    def joules(self) -> float | None:
+        return self._program.power_w * self._busy if self._program.power_w else None
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
         import numpy

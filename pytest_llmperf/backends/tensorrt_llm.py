@@ -28,6 +28,7 @@ class TensorRTLLMBackend(Backend):
     name = "tensorrt-llm"
     distributions = ("tensorrt-llm",)
     companions = ("torch", "transformers", "tensorrt")
+    peak_by_driver = True
     install_hint = "its pins fit no other engine, so give its own: --llm-python tensorrt-llm=PATH"
 
     @classmethod

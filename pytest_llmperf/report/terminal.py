@@ -57,6 +57,8 @@ _COLUMNS = (
     _Column("mbu", "mbu", 1e2, 0, spread=False),
     _Column("mfu", "mfu", 1e2, 0, spread=False),
     _Column("peak_memory", "peak MiB", 1, 0),
+    _Column("energy_per_output_token", "J/token", 1, 3),
+    _Column("cost_per_million_tokens", "cost/1M", 1, 3),
     _Column("load_time", "load s", 1, 1),
     _Column("perplexity", "perplexity", 1, 2),
     _Column("kl_divergence", "KL nats", 1, 4),
@@ -106,9 +108,19 @@ _FOOTNOTE = (
 )
 
 
-def legend(rows: Sequence[Row]) -> list[str]:
-    """What the table's numbers are."""
+def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
+    """What the table's numbers are.
+
+    Args:
+        hourly_cost: of the machine, where it was given.
+    """
     lines = [_FOOTNOTE] if any("ttft" in row.metrics for row in rows) else []
+    if any("energy_per_output_token" in row.metrics for row in rows):
+        lines.append(
+            "J/token: energy of the engine's GPUs or CPU packages, idle power included, / output tokens"
+        )
+    if hourly_cost is not None and any("cost_per_million_tokens" in r.metrics for r in rows):
+        lines.append(f"cost/1M: a million output tokens at {hourly_cost:g} per hour")
     if roofs := [row.roof for row in rows if row.roof is not None]:
         lines.append(_ceilings(roofs))
     if any(row.invalid_text for row in rows):

@@ -25,6 +25,7 @@ from ..measure import InvalidMeasurement, continuations, encoder, measure
 from ..quality import flaw, flaw_at_a_glimpse
 from ..workload import Request, Workload
 from . import ceilings, scoring
+from .energy import meter_of
 
 Report = Callable[[str, int, int], None]
 
@@ -35,6 +36,7 @@ class EngineHost:
     def __init__(self) -> None:
         self._backend: Backend | None = None
         self._info: EngineInfo | None = None
+        self._degree = ""
 
     def load(self, spec: dict[str, Any], report: Report) -> dict[str, Any]:
         """Load an engine; the answer says what is loaded and how long it took."""
@@ -45,6 +47,7 @@ class EngineHost:
         info = backend.load(engine)
         load_time = time.perf_counter() - start
         self._backend, self._info = backend, info
+        self._degree = backend.degree(engine.args)
         packages = installed_packages()
         named = (*backend.distributions, *backend.companions)
         return {
@@ -59,7 +62,8 @@ class EngineHost:
     def measure(self, workload: dict[str, Any], report: Report) -> dict[str, Any]:
         """Run a workload; the answer is a Measurement in its wire form."""
         backend, info = self._loaded()
-        return measure(backend, info, Workload(**workload), report).to_wire()
+        with meter_of(backend, info.device, self._degree) as meter:
+            return measure(backend, info, Workload(**workload), report, meter).to_wire()
 
     def generate(
         self, prompts: list[str | list[int]], output_len: int, report: Report

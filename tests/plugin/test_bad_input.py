@@ -13,7 +13,8 @@ BACKENDS = "transformers, vllm, llama-cpp, llama-cpp-python, ctranslate2, tensor
 METRICS = (
     "ttft, e2e, tpot, itl, icl, output_throughput, total_throughput, request_throughput, "
     "prefill_throughput, decode_throughput, goodput, load_time, peak_memory, model_memory, "
-    "kv_cache_memory"
+    "kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, energy_per_output_token, "
+    "energy_per_token, cost_per_million_tokens"
 )
 MISTAKES = [
     (
@@ -89,6 +90,25 @@ MISTAKES = [
     (
         f"--llm-python=fast={sys.executable}",
         f"--llm-python: unknown backend 'fast'; known: {BACKENDS}",
+    ),
+    *(
+        (
+            f"--llm-hourly-cost={bad}",
+            f"--llm-hourly-cost: '{bad}' is not a positive number: a price per hour, without its "
+            "currency",
+        )
+        for bad in ("0", "-1", "$2", "inf", "nan", "")
+    ),
+    (
+        "--llm-fail-if=cost_per_million_tokens.p50:2",
+        "--llm-fail-if: 'cost_per_million_tokens.p50:2' needs a price: give --llm-hourly-cost",
+    ),
+    *(
+        (
+            f"--llm-fit={bad}",
+            f"--llm-fit: '{bad}' is not a memory size such as 16GiB, 15360MiB or 16GB",
+        )
+        for bad in ("16", "GiB", "-16GiB", "0GiB", "16 gib", "16TiB", "")
     ),
     ("--llm-model=no.gguf", "--llm-model: 'no.gguf': there is no such GGUF file"),
     (
@@ -191,8 +211,8 @@ def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(
     line = (
         f"cannot load {cell}: ValueError: simulated has no argument 'speed'; known: ttft, tpot, "
         "ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, memory_mib, "
-        f"crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, heads, "
-        f"parameters; log: {log}"
+        "power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, "
+        f"heads, parameters; log: {log}"
     )
     section = run.outlines[run.outlines.index(line) - 1 : run.outlines.index(line) + 2]
     assert "ERROR at setup of test_x" in section[0]

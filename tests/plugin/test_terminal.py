@@ -153,7 +153,7 @@ def test_help_lists_every_option(pytester):
     options = (
         "model backend quant dtype device revision load-format input-len output-len batch-size "
         "rounds warmup metrics backend-arg python isolation threads timeout cache-dir require "
-        "fail-if"
+        "fail-if hourly-cost fit"
     )
     for name in options.split():
         assert f"--llm-{name}" in run.stdout.str()

@@ -12,7 +12,7 @@ from pytest_llmperf.workload import Request
 
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "
-    "memory_mib, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, "
+    "memory_mib, power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, "
     "layers, heads, parameters"
 )
 

@@ -1,0 +1,38 @@
+"""Energy and price per token: pure maths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .metrics import Metric, metric
+from .trace import RoundTrace
+
+
+def of_energy(rounds: Sequence[RoundTrace], joules: float) -> dict[str, Metric]:
+    """Joules per token, one sample: a counter is too coarse for a sample a round.
+
+    Args:
+        rounds: the measured rounds.
+        joules: used by all of them together.
+    """
+    requests = [request for r in rounds for request in r.requests]
+    output = sum(request.output_tokens for request in requests)
+    everything = output + sum(request.input_tokens for request in requests)
+    return _known(
+        {"energy_per_output_token": [joules / output], "energy_per_token": [joules / everything]}
+    )
+
+
+def of_price(hourly: float, output_throughput: Metric) -> dict[str, Metric]:
+    """Price of a million output tokens at a round's throughput, a sample a round.
+
+    Args:
+        hourly: of the whole machine, in any currency.
+    """
+    samples = [hourly / 3600 / rate * 1e6 for rate in output_throughput.samples]
+    return _known({"cost_per_million_tokens": samples})
+
+
+def _known(samples: Mapping[str, Sequence[float]]) -> dict[str, Metric]:
+    found = {key: metric(key, values) for key, values in samples.items()}
+    return {key: value for key, value in found.items() if value is not None}

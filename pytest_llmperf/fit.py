@@ -1,0 +1,238 @@
+"""Whether a model fits a GPU: what a mode needs at a batch and length. Pure maths, MiB throughout.
+
+docs/energy.md has the formulas, and how far the estimates were from what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .architecture import Architecture
+from .quantization import MODES
+
+CONTEXT = 512.0
+"""The CUDA context with its loaded kernels, which no allocator counts."""
+WORKSPACE = 32.0
+"""What cuBLAS takes on Hopper; less on older GPUs."""
+POOL_ENGINE_REST = 512.0
+"""Activations and graphs of an engine with a pool: vLLM took 290 to 410 on an H100."""
+ESTIMATED_ENGINE = "transformers"
+"""Whose modes are estimated where the run has not measured them."""
+
+_MIB = 2**20
+# bitsandbytes: a block of 64 weights has a 4-byte scale; quantized twice, that is a byte, and a block
+# of 256 scales has 4 bytes.
+_BYTES_PER_WEIGHT = {
+    "int8": 1.0,
+    "fp4": 0.5 + 4 / 64,
+    "nf4": 0.5 + 4 / 64,
+    "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
+}
+_SCALE_BYTES = 4
+"""Of int8, an output row of a matrix."""
+_LOGIT_BYTES = 6
+"""In the compute type, and once more in float32 to choose from."""
+
+
+@dataclass(frozen=True)
+class MeasuredCell:
+    """What one measurement says about memory."""
+
+    model: str
+    backend: str
+    mode: str
+    degree: str
+    """How many GPUs share the model (``tp2``); empty for one."""
+    device: str
+    dtype: str
+    architecture: Architecture | None
+    parameters: int | None
+    batch: int
+    input_tokens: int
+    output_tokens: int
+    model_memory: float | None
+    peak_memory: float
+    pool: float
+    """Reserved key-value pool, 0 where there is none."""
+    by_driver: bool
+    """Whether the peak on a GPU is the driver's count, which holds the CUDA context."""
+
+    @property
+    def tokens(self) -> int:
+        """Of one request."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def name(self) -> str:
+        """As ids have it, without the model."""
+        return "-".join(part for part in (self.backend, self.mode, self.degree) if part)
+
+    @property
+    def value_bytes(self) -> int:
+        """Of a number that is not quantized."""
+        return 4 if self.dtype == "float32" else 2
+
+    @property
+    def kv_cache(self) -> float | None:
+        """Key-value cache that this batch and length fill."""
+        if self.architecture is None:
+            return None
+        return kv_mib(self.architecture, self.batch, self.tokens, self.value_bytes)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one mode of a model needs on a GPU; None where that is not known."""
+
+    model: str
+    name: str
+    batch: int
+    tokens: int
+    weights: float | None
+    kv_cache: float | None
+    """None: in ``rest``, or not known."""
+    rest: float | None
+    """Activations, workspace and the CUDA context."""
+    total: float | None
+    source: Literal["measured", "estimated"]
+
+    def margin(self, size: float) -> float | None:
+        """What is left of a GPU of that size; below 0 it does not fit."""
+        return None if self.total is None else size - self.total
+
+
+def needs(cells: Sequence[MeasuredCell]) -> list[Need]:
+    """The need of every measured mode at its largest batch and length, model by model.
+
+    The modes of transformers that were not measured follow their model's, estimated for the largest
+    batch and length of all.
+    """
+    found = []
+    for model in dict.fromkeys(cell.model for cell in cells):
+        own = [cell for cell in cells if cell.model == model]
+        names = dict.fromkeys(cell.name for cell in own)
+        found += [need_of(_largest(cell for cell in own if cell.name == name)) for name in names]
+        known = [cell for cell in own if cell.architecture and cell.parameters]
+        if known:
+            found += _unmeasured_modes(_largest(known), names)
+    return found
+
+
+def need_of(cell: MeasuredCell) -> Need:
+    """What a measured cell needs: its own peak on a GPU, an estimate from one on a CPU."""
+    if cell.device == "cpu":
+        return _estimated(cell, cell.name, cell.mode, cell.model_memory)
+    kv = cell.kv_cache
+    total = None
+    # Without the size of the weights, an engine that says nothing of its pool may have one.
+    if cell.model_memory is not None and (kv is not None or not cell.pool):
+        context = 0.0 if cell.by_driver else CONTEXT
+        total = cell.peak_memory + context
+        if cell.pool:
+            total += (kv or 0.0) - cell.pool
+    return _need(
+        cell, cell.name, cell.model_memory, kv, total, "estimated" if cell.degree else "measured"
+    )
+
+
+def weights_mib(
+    architecture: Architecture, parameters: int, mode: str, value_bytes: int = 2
+) -> float | None:
+    """Weights of a model that transformers quantizes by bitsandbytes; None where that is not known.
+
+    Embeddings and output layer stay as they are, and so do norms and biases, which are too few to
+    count.
+
+    Args:
+        parameters: of the whole model.
+        value_bytes: bytes of a weight that is not quantized.
+    """
+    if mode == "none":
+        return parameters * value_bytes / _MIB
+    # The experts of one layer are one tensor there, which bitsandbytes leaves alone.
+    if mode not in _BYTES_PER_WEIGHT or architecture.experts > 1:
+        return None
+    kept = architecture.embedding_parameters * (1 if architecture.tied else 2)
+    linear = parameters - kept
+    size = kept * value_bytes + linear * _BYTES_PER_WEIGHT[mode]
+    if mode == "int8":
+        size += linear / architecture.hidden * _SCALE_BYTES
+    return size / _MIB
+
+
+def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: int = 2) -> float:
+    """Key-value cache of a batch, each request that many tokens long."""
+    seen = min(tokens, architecture.window or tokens)
+    return batch * seen * architecture.kv_bytes_per_token(value_bytes) / _MIB
+
+
+def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:
+    """What comes on top of weights and cache at the peak, for an engine without a pool.
+
+    The peak is either the prompt's, when the cache is short and a feed-forward block's activations
+    (and, quantized, the matrix that is dequantized for them) are large, or that of the last token,
+    when one layer's keys exist twice while a token is added to them.
+    """
+    hidden, layers = architecture.hidden, architecture.layers
+    block = _feed_forward_parameters(architecture, cell.parameters)
+    # Two matrices or three: half of them is at least one.
+    row = (block / hidden + 4 * hidden) * cell.value_bytes
+    prompt = cell.batch * cell.input_tokens * row / _MIB
+    if mode != "none":
+        prompt += block / 2 * cell.value_bytes / _MIB
+    cache = kv_mib(architecture, cell.batch, cell.tokens, cell.value_bytes)
+    filled = kv_mib(architecture, cell.batch, cell.input_tokens, cell.value_bytes)
+    peak = max(filled + prompt, cache + cache / (2 * layers)) - cache
+    return WORKSPACE + peak + cell.batch * architecture.vocabulary * _LOGIT_BYTES / _MIB
+
+
+def _feed_forward_parameters(architecture: Architecture, parameters: int | None) -> float:
+    """Of the block that a token uses in a layer."""
+    hidden = architecture.hidden
+    if not parameters:
+        return 12.0 * hidden * hidden
+    kept = architecture.embedding_parameters * (1 if architecture.tied else 2)
+    heads = architecture.heads + architecture.kv_heads
+    attention = 2 * hidden * heads * architecture.head_dim
+    layer = (parameters - kept) / architecture.layers
+    return max(0.0, layer - attention) / architecture.experts
+
+
+def _largest(cells: Iterable[MeasuredCell]) -> MeasuredCell:
+    return max(cells, key=lambda cell: cell.batch * cell.tokens)
+
+
+def _unmeasured_modes(like: MeasuredCell, measured: Iterable[str]) -> list[Need]:
+    """Estimates for a model's architecture, its parameters and sizes as this cell has them."""
+    found = []
+    for mode in MODES:
+        name = f"{ESTIMATED_ENGINE}-{mode}"
+        if like.architecture is None or like.parameters is None or name in measured:
+            continue
+        weights = weights_mib(like.architecture, like.parameters, mode, like.value_bytes)
+        if weights is not None:
+            found.append(_estimated(like, name, mode, weights))
+    return found
+
+
+def _estimated(cell: MeasuredCell, name: str, mode: str, weights: float | None) -> Need:
+    kv, total = cell.kv_cache, None
+    if cell.architecture is not None and kv is not None and weights is not None:
+        pooled = cell.pool and name == cell.name
+        rest = POOL_ENGINE_REST if pooled else activations_mib(cell, cell.architecture, mode)
+        total = weights + kv + rest + CONTEXT
+    return _need(cell, name, weights, kv, total, "estimated")
+
+
+def _need(
+    cell: MeasuredCell,
+    name: str,
+    weights: float | None,
+    kv: float | None,
+    total: float | None,
+    source: Literal["measured", "estimated"],
+) -> Need:
+    rest = None if total is None or weights is None else total - weights - (kv or 0.0)
+    return Need(cell.model, name, cell.batch, cell.tokens, weights, kv, rest, total, source)

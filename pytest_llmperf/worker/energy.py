@@ -1,0 +1,222 @@
+"""Energy of the measured rounds: what the engine computes on, and the processor packages beside it.
+
+Counters are read before the first round and after the last, as ``conditions`` reads the kernel's. What
+cannot be known gives no number but the reason why.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..nvml import Gpus
+from .energy_sources import (
+    POWERCAP,
+    Clock,
+    EngineCounter,
+    Nothing,
+    Packages,
+    Source,
+    Unavailable,
+    gpu_source,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..backends.base import Backend
+
+REFRESHES = 10
+"""Refreshes of a counter that rounds have to last: then its age is a tenth of the window at most."""
+IDLE_SECONDS = 1.0
+
+
+class Meter:
+    """The energy of one measurement. A context: leaving it ends whatever samples."""
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        packages: Source | None = None,
+        gpus: Sequence[str] = (),
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Nothing is measured, and nothing said, without a source.
+
+        Args:
+            source: what the engine computes on.
+            packages: the processor's, beside a GPU.
+            gpus: UUIDs of the GPUs that the source counts.
+        """
+        self._source = source
+        self._packages = packages
+        self._gpus = list(gpus)
+        self._clock = clock
+        self._begin = 0.0
+        self._failed: dict[Source, str] = {}
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for source in self._sources:
+            source.close()
+
+    def start(self) -> None:
+        """Just before the first round."""
+        for source in self._sources:
+            self._asked(source, source.start)
+        self._begin = self._clock()
+
+    def mark(self) -> None:
+        """Between two rounds."""
+        for source in self._sources:
+            self._asked(source, source.mark)
+
+    def stop(self) -> dict[str, Any]:
+        """Just after the last round: ``environment.energy`` of the record, empty without a source.
+
+        ``gpus`` in it are UUIDs, for ``IdlePower.added``.
+        """
+        seconds = self._clock() - self._begin
+        joules = {source: self._joules(source, seconds) for source in self._sources}
+        if self._source is None:
+            return {}
+        found: dict[str, Any] = {}
+        own = joules[self._source]
+        if own is None:
+            found["unavailable"] = self._failed[self._source]
+        else:
+            found |= {
+                "source": self._source.name,
+                "joules": own,
+                "seconds": seconds,
+                "mean_w": own / seconds,
+                "error_share": self._source.refresh / seconds,
+            }
+            found |= {"gpus": self._gpus} if self._gpus else {}
+        beside = None if self._packages is None else joules[self._packages]
+        return found if beside is None else {**found, "cpu_joules": beside}
+
+    @property
+    def _sources(self) -> list[Source]:
+        return [source for source in (self._source, self._packages) if source is not None]
+
+    def _joules(self, source: Source, seconds: float) -> float | None:
+        joules = self._asked(source, source.stop)
+        least = REFRESHES * source.refresh
+        if joules is not None and seconds < least:
+            self._failed[source] = (
+                f"rounds took {seconds:.2g} s, and the {source.name} needs {least:g} s: "
+                "more rounds or tokens"
+            )
+            return None
+        return joules
+
+    def _asked(self, source: Source, question: Callable[[], float | None]) -> float | None:
+        """The answer; None once a source has failed."""
+        if source not in self._failed:
+            try:
+                return question()
+            except Unavailable as error:
+                self._failed[source] = str(error)
+        return None
+
+
+def meter_of(
+    backend: Backend,
+    device: str,
+    degree: str = "",
+    gpus: Gpus | None = None,
+    powercap: Path = POWERCAP,
+) -> Meter:
+    """What measures the energy of a loaded engine.
+
+    Args:
+        device: the engine's, as ``EngineInfo.device``.
+        degree: how many GPUs share the model, as ``Backend.degree`` has it (``tp2-pp2`` is four).
+        gpus: those that the engine's process sees; None asks for them.
+    """
+    if backend.joules() is not None:
+        return Meter(EngineCounter(backend))
+    packages = _packages(powercap)
+    if device == "cpu":
+        return Meter(packages)
+    if not device.startswith("cuda"):
+        return Meter()
+    beside = packages if isinstance(packages, Packages) else None
+    count = math.prod(int(number) for number in re.findall(r"\d+", degree))
+    try:
+        boards = (gpus or Gpus(os.environ)).boards(os.getpid(), count)
+        return Meter(gpu_source(boards), beside, [board.uuid or "" for board in boards])
+    except (LookupError, Unavailable) as error:
+        return Meter(Nothing(str(error)), beside)
+
+
+def _packages(powercap: Path) -> Packages | Nothing:
+    try:
+        return Packages(powercap)
+    except Unavailable as error:
+        return Nothing(str(error))
+
+
+@dataclass(frozen=True)
+class IdlePower:
+    """What the machine draws before an engine loads, in W; empty or None where it does not say."""
+
+    gpus: Mapping[str, float] = field(default_factory=dict)
+    """By UUID."""
+    packages: float | None = None
+
+    def added(self, energy: Mapping[str, Any]) -> dict[str, Any]:
+        """``environment.energy`` with ``idle_w`` of what it counts, and no GPU's name in it."""
+        found = dict(energy)
+        uuids = found.pop("gpus", None)
+        idle = self.packages if found.get("source") == Packages.name else None
+        if uuids:
+            found["gpus"] = len(uuids)
+            known = [self.gpus.get(uuid) for uuid in uuids]
+            idle = None if None in known else sum(watts for watts in known if watts is not None)
+        return found if idle is None else {**found, "idle_w": idle}
+
+
+def idle_power(
+    gpus: Gpus,
+    powercap: Path = POWERCAP,
+    clock: Clock = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> IdlePower:
+    """Mean power over a second. Returns at once where nothing tells it."""
+    sources: dict[str, Source] = {}
+    with suppress(LookupError, Unavailable):
+        sources |= {board.uuid or "": gpu_source([board], clock) for board in gpus.boards()}
+    with suppress(Unavailable):
+        sources[Packages.name] = Packages(powercap, clock)
+    watts: dict[str, float] = {}
+    with ExitStack() as stack:
+        begun: dict[str, float] = {}
+        for name, source in sources.items():
+            stack.callback(source.close)
+            with suppress(Unavailable):
+                source.start()
+                begun[name] = clock()
+        if begun:
+            sleep(IDLE_SECONDS)
+        for name, begin in begun.items():
+            seconds = clock() - begin
+            with suppress(Unavailable):
+                watts[name] = sources[name].stop() / seconds
+    packages = watts.pop(Packages.name, None)
+    return IdlePower(watts, packages)

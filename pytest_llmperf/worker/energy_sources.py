@@ -1,0 +1,252 @@
+"""Where joules are told: NVML's counter or power, RAPL's packages, an engine that knows its own."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ..nvml import Board
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+
+POWERCAP = Path("/sys/class/powercap")
+# More than any package can draw: a counter that could have wrapped twice at this power says nothing.
+_MOST_WATTS = 1000.0
+_SAMPLE_EVERY = 0.1
+
+Clock = Callable[[], float]
+
+
+class Unavailable(Exception):
+    """Why the energy is not known: one line for the record."""
+
+
+class Source(ABC):
+    """Something that tells joules between two moments. Used once."""
+
+    name: str
+    refresh: ClassVar[float]
+    """Seconds that a reading may be old."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin the window. Raises Unavailable."""
+
+    def mark(self) -> None:  # noqa: B027 - most counters need no reading on the way
+        """A moment between two rounds."""
+
+    @abstractmethod
+    def stop(self) -> float:
+        """End the window: joules since ``start``. Raises Unavailable."""
+
+    def close(self) -> None:  # noqa: B027 - most leave nothing running
+        """End what ``start`` has started, whatever has happened since. Never raises."""
+
+
+class GpuCounter(Source):
+    """NVML's counter of energy since the driver was loaded, summed over GPUs."""
+
+    name = "NVML counter"
+    refresh = 0.1  # 20 to 100 ms, by the GPU.
+
+    def __init__(self, boards: Sequence[Board]) -> None:
+        self._boards = boards
+
+    def start(self) -> None:
+        self._before = self._read()
+
+    def stop(self) -> float:
+        return _moved(self._read() - self._before)
+
+    def _read(self) -> float:
+        return _sum(board.joules() for board in self._boards)
+
+
+class GpuPower(Source):
+    """Power that NVML tells ten times a second, integrated by trapezoids: for GPUs without a counter."""
+
+    name = "sampled power"
+    refresh = 0.1
+
+    def __init__(self, boards: Sequence[Board], clock: Clock = time.monotonic) -> None:
+        self._boards = boards
+        self._clock = clock
+        self._samples: list[tuple[float, float]] = []
+        self._failed: Unavailable | None = None
+        self._end = threading.Event()
+        # A daemon, so that an engine that hangs does not keep the process.
+        self._thread = threading.Thread(target=self._run, name="llmperf-power", daemon=True)
+
+    def start(self) -> None:
+        self._sample()
+        self._thread.start()
+
+    def stop(self) -> float:
+        self.close()
+        if self._failed is None:
+            self._sample()
+        if self._failed is not None:
+            raise self._failed
+        return _moved(
+            sum((t1 - t0) * (w0 + w1) / 2 for (t0, w0), (t1, w1) in pairwise(self._samples))
+        )
+
+    def close(self) -> None:
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self._failed is None and not self._end.wait(_SAMPLE_EVERY):
+            self._sample()
+
+    def _sample(self) -> None:
+        try:
+            watts = _sum(board.watts() for board in self._boards)
+        except Unavailable as error:
+            self._failed = error
+        else:
+            self._samples.append((self._clock(), watts))
+
+
+class Nothing(Source):
+    """No source, and why."""
+
+    name = "nothing"
+    refresh = 0.0
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def start(self) -> None:
+        raise Unavailable(self._reason)
+
+    def stop(self) -> float:
+        raise Unavailable(self._reason)
+
+
+@dataclass
+class _Package:
+    """One RAPL domain: a processor package. Its counter wraps."""
+
+    folder: Path
+    range_uj: int
+    joules: float = 0.0
+    last_uj: int = 0
+
+    def read(self) -> int:
+        return _whole(self.folder / "energy_uj")
+
+
+class Packages(Source):
+    """RAPL's counters of every processor package, the memory controller and all cores included."""
+
+    name = "RAPL"
+    refresh = 0.001
+
+    def __init__(self, powercap: Path = POWERCAP, clock: Clock = time.monotonic) -> None:
+        """Raises Unavailable where there is no package, or one of them cannot be read."""
+        self._clock = clock
+        # Neither their parts (intel-rapl:0:0), which a package includes, nor psys, which includes them.
+        folders = [
+            folder
+            for folder in sorted(powercap.glob("intel-rapl:*"))
+            if re.fullmatch(r"intel-rapl:\d+", folder.name)
+            and _text(folder / "name").startswith("package")
+        ]
+        if not folders:
+            raise Unavailable(f"no RAPL package in {powercap}")
+        self._packages = [
+            _Package(folder, _whole(folder / "max_energy_range_uj")) for folder in folders
+        ]
+        for package in self._packages:
+            package.read()
+
+    def start(self) -> None:
+        self._at = self._clock()
+        for package in self._packages:
+            package.joules, package.last_uj = 0.0, package.read()
+
+    def mark(self) -> None:
+        now = self._clock()
+        for package in self._packages:
+            if (now - self._at) * _MOST_WATTS * 1e6 > package.range_uj:
+                raise Unavailable(
+                    f"a RAPL counter may have wrapped more than once in {now - self._at:.0f} s"
+                )
+            current = package.read()
+            change = current - package.last_uj
+            package.joules += (change if change >= 0 else change + package.range_uj) / 1e6
+            package.last_uj = current
+        self._at = now
+
+    def stop(self) -> float:
+        self.mark()
+        return _moved(sum(package.joules for package in self._packages))
+
+
+class EngineCounter(Source):
+    """What the engine itself says (``Backend.joules``)."""
+
+    refresh = 0.0
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.name = backend.name
+
+    def start(self) -> None:
+        self._before = _sum([self._backend.joules()])
+
+    def stop(self) -> float:
+        return _moved(_sum([self._backend.joules()]) - self._before)
+
+
+def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source:
+    """The counter of these GPUs where all have one, their sampled power otherwise.
+
+    Raises:
+        Unavailable: a GPU has neither.
+    """
+    if all(board.joules() is not None for board in boards):
+        return GpuCounter(boards)
+    if all(board.watts() is not None for board in boards):
+        return GpuPower(boards, clock)
+    raise Unavailable("the GPU tells neither its energy nor its power")
+
+
+def _sum(values: Iterable[float | None]) -> float:
+    total = 0.0
+    for value in values:
+        if value is None:
+            raise Unavailable("the driver no longer tells the energy or the power")
+        total += value
+    return total
+
+
+def _moved(joules: float) -> float:
+    """Joules of a counter that counts: some machines show one that stands still."""
+    if joules <= 0:
+        raise Unavailable("the counter stood still")
+    return joules
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _whole(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        raise Unavailable(f"{path} cannot be read by this user") from None
