@@ -5,6 +5,7 @@ Every function raises ValueError with one line that says what is wrong and what 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +187,7 @@ def backend_arg(text: str) -> tuple[str, str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A literal where the text is one (numbers, true, false, none), else the text itself."""
+    """A literal where the text is one (numbers, true, false, none, JSON), else the text itself."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -195,6 +196,9 @@ def _value(text: str) -> Any:
             return number(text)
         except ValueError:
             continue
+    if text[:1] in ("{", "["):
+        with suppress(ValueError):
+            return json.loads(text)
     return text
 
 

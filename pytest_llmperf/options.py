@@ -187,7 +187,8 @@ class _Reader:
             values = [part.strip() for value in values for part in value.split(",")]
             values = [value for value in values if value]
         parsed = [self._parse(name, value, parse) for value in values]
-        return tuple(dict.fromkeys(parsed)) or None
+        # Not by a dict: an argument may be a JSON object, which has no hash.
+        return tuple(v for i, v in enumerate(parsed) if v not in parsed[:i]) or None
 
     def _values(self, name: str) -> list[str]:
         value = self._config.getoption(name)

