@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ from .base import (
     Refusal,
     Unavailable,
     parallel_degree,
+)
+from .vllm_workers import (
+    ask_workers,
+    device_peak,
+    keep_logits,
+    kept_logits,
+    reset_device_peak,
+    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -215,11 +223,11 @@ class VllmBackend(HubTokenizer, Backend):
         # logits behind that answer are taken where they are made, and checked against it.
         import numpy
 
-        _ask_workers(self._llm, _keep_logits)
+        ask_workers(self._llm, keep_logits)
         try:
             own = self.score(ids)
         finally:
-            parts = [part for part in _ask_workers(self._llm, _kept_logits) if part]
+            parts = [part for part in ask_workers(self._llm, kept_logits) if part]
         # With tensor parallelism the logits come together in one worker, or in each.
         rows = [row for row in parts[0] if len(row) > 1] if parts else []
         found = numpy.concatenate(rows) if rows else numpy.empty((0, 0), dtype=numpy.float32)
@@ -235,12 +243,12 @@ class VllmBackend(HubTokenizer, Backend):
     def reset_peak_memory(self) -> None:
         if self._device == "cpu":
             return super().reset_peak_memory()
-        _ask_workers(self._llm, _reset_device_peak)
+        ask_workers(self._llm, reset_device_peak)
 
     def peak_memory(self) -> float:
         if self._device == "cpu":
             return super().peak_memory()
-        return float(sum(_ask_workers(self._llm, _device_peak))) / MIB
+        return float(sum(ask_workers(self._llm, device_peak))) / MIB
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
@@ -314,88 +322,5 @@ def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
 
 def _weights(llm: Any) -> tuple[float, int]:
     """MiB of the weights over all workers, and the number of parameters."""
-    parts = _ask_workers(llm, _weights_of)
+    parts = ask_workers(llm, weights_of)
     return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)
-
-
-def _ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
-    """Call a self-contained function with every worker of vLLM, wherever those run.
-
-    A worker's process may not be able to import this package by its name; a function of ``__main__``
-    travels by value through every process on the way.
-    """
-    function.__module__ = "__main__"
-    answers: list[Any] = llm.collective_rpc(function)
-    return answers
-
-
-def _weights_of(worker: Any) -> tuple[int, int]:
-    """Runs inside a vLLM worker: bytes of the weights and number of parameters, shared ones once."""
-    model = worker.get_model()
-    sizes: dict[int, int] = {}
-    count = 0
-
-    def add(tensor: Any) -> None:
-        if tensor is not None and tensor.numel():
-            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-
-    for parameter in model.parameters():
-        states = (getattr(parameter, "bnb_quant_state", None) or {}).values()
-        new = parameter.numel() and parameter.data_ptr() not in sizes
-        add(parameter)
-        for state in states:
-            count += state.shape.numel()
-            while state is not None:
-                add(state.absmax)
-                add(getattr(state, "code", None))
-                state = getattr(state, "state2", None)
-        if new and not states:
-            count += parameter.numel()
-    for buffer in model.buffers():
-        add(buffer)
-    # A CPU kernel that takes a weight over in its own layout leaves an empty one behind.
-    repacked = 0
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if weight is not None and not weight.numel():
-            rows = getattr(module, "output_size_per_partition", getattr(module, "output_size", 0))
-            columns = getattr(module, "input_size_per_partition", getattr(module, "input_size", 0))
-            repacked += rows * columns
-    itemsize = next(p.element_size() for p in model.parameters() if p.numel())
-    return sum(sizes.values()) + repacked * itemsize, count + repacked
-
-
-def _keep_logits(worker: Any) -> None:
-    """Runs inside a vLLM worker: note all logits that the model makes, as log-probabilities."""
-    model = worker.get_model()
-    compute = model.compute_logits
-    model.llmperf_rows = []
-
-    def compute_and_keep(*args: Any, **kwargs: Any) -> Any:
-        logits = compute(*args, **kwargs)
-        if logits is not None:
-            model.llmperf_rows.append(logits.float().log_softmax(dim=-1).cpu().numpy())
-        return logits
-
-    model.compute_logits = compute_and_keep
-
-
-def _kept_logits(worker: Any) -> list[Any]:
-    """Runs inside a vLLM worker: the noted ones, oldest first; nothing is noted from now on."""
-    model = worker.get_model()
-    rows = model.llmperf_rows
-    # The attribute of the instance alone: the class's own method is below it.
-    del model.compute_logits, model.llmperf_rows
-    return list(rows)
-
-
-def _reset_device_peak(worker: Any) -> None:
-    import torch
-
-    torch.cuda.reset_peak_memory_stats()
-
-
-def _device_peak(worker: Any) -> int:
-    import torch
-
-    return int(torch.cuda.max_memory_allocated())

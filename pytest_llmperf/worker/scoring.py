@@ -6,6 +6,7 @@ The unquantized model's distributions are kept on disk once they are known. nump
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..backends.base import Backend, EngineInfo
+from ..backends.base import Backend, EngineInfo, Unavailable
 from ..converted import new_folder
 from ..quality import DocumentQuality, Glimpse, Quality, flaw
 from ..workload import Request
@@ -82,6 +83,8 @@ def assess(
     Raises:
         Unavailable: the engine tells no distributions.
     """
+    if importlib.util.find_spec("numpy") is None:
+        raise Unavailable(f"scoring needs numpy in {backend.name}'s environment")
     start = time.perf_counter()
     documents = [backend.encode(text) for text in texts]
     reference = Reference.find(root, documents)
@@ -144,7 +147,7 @@ def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
     for begin in range(0, len(ends), _GLIMPSE_BATCH):
         requests = [Request(tuple(ids[:end]), 1) for end in ends[begin : begin + _GLIMPSE_BATCH]]
         tokens += [answer[0] for answer in backend.continue_ids(requests)]
-    reference = Reference.find(root, [ids])
+    reference = Reference.find(root, [ids]) if importlib.util.find_spec("numpy") else None
     if reference is None:
         return Glimpse(tuple(tokens))
     rows = reference.rows(0)

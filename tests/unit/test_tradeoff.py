@@ -1,0 +1,126 @@
+"""Trade-offs out of stored records, worked out by hand."""
+
+import json
+
+import pytest
+
+from pytest_llmperf.cli import main
+from pytest_llmperf.report.tradeoff import lines
+from pytest_llmperf.tradeoff import trade_offs
+
+
+def entry(mode, test="test_speed.py::test_x", backend="transformers", **values):
+    cell = f"m-{backend}-{mode}"
+    record = {
+        "nodeid": f"{test}[{cell}]",
+        "cell": cell,
+        "model": {"name": "m"},
+        "backend": {"name": backend},
+        "quantization": {"mode": mode},
+        "metrics": {key: {"p50": value} for key, value in values.items()},
+    }
+    return {"extra_info": {"llmperf": record}}
+
+
+@pytest.fixture
+def entries():
+    return [
+        entry("none", output_throughput=50.0, model_memory=300.0, peak_memory=400.0),
+        entry("nf4", output_throughput=35.0, model_memory=100.0, peak_memory=180.0),
+        entry("none", test="test_quality.py::test_q", perplexity=10.0, top1_agreement=1.0),
+        entry("nf4", test="test_quality.py::test_q", perplexity=10.4, top1_agreement=0.9),
+    ]
+
+
+def test_a_mode_is_put_in_words_against_its_engine_unquantized(entries):
+    (found,) = trade_offs(entries)
+    # 300 / 100, 35 / 50, 10.4 / 10 - 1
+    assert found.words() == [
+        "transformers nf4: 3.0x less memory, 0.7x speed, perplexity +4.0 %, 90 % of next tokens the same"
+    ]
+
+
+def test_more_memory_is_said_as_such(entries):
+    entries[1]["extra_info"]["llmperf"]["metrics"]["model_memory"]["p50"] = 600.0
+    assert "2.0x more memory" in trade_offs(entries)[0].words()[0]
+
+
+def test_a_reserved_pool_is_no_need(entries):
+    entries[0]["extra_info"]["llmperf"]["metrics"]["kv_cache_memory"] = {"p50": 150.0}
+    assert [point.peak_mib for point in trade_offs(entries)[0].points] == [250.0, 180.0]
+
+
+def test_speeds_come_from_the_test_that_most_cells_ran(entries):
+    entries.insert(0, entry("none", test="test_other.py::test_o", output_throughput=1.0))
+    (found,) = trade_offs(entries)
+    assert found.test == "test_speed.py::test_x"
+    assert [point.tokens_per_s for point in found.points] == [50.0, 35.0]
+
+
+def test_the_newest_of_equal_measurements_counts(entries):
+    entries.append(entry("nf4", output_throughput=40.0))
+    assert trade_offs(entries)[0].points[1].tokens_per_s == 40.0
+
+
+def test_an_engine_without_an_unquantized_cell_has_no_words(entries):
+    entries.append(entry("q4_1", backend="llama-cpp", output_throughput=90.0))
+    (found,) = trade_offs(entries)
+    assert len(found.points) == 3
+    assert len(found.words()) == 1
+
+
+def test_one_quality_is_no_trade_off(entries):
+    assert trade_offs(entries[:3]) == []
+
+
+def test_entries_of_others_are_left_out(entries):
+    foreign = [{"extra_info": {}}, {"extra_info": {"llmperf": {"parent": "x", "metric": "ttft"}}}]
+    assert len(trade_offs([*foreign, *entries])) == 1
+
+
+def test_the_table_leaves_out_what_nobody_has(entries):
+    text = "\n".join(lines(trade_offs(entries)))
+    assert "perplexity" in text
+    assert "J/token" not in text
+
+
+@pytest.fixture
+def stored(tmp_path, entries):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"benchmarks": entries}))
+    return str(path)
+
+
+def test_the_command_prints_the_table_and_draws_the_plot(stored, tmp_path, capsys):
+    picture = tmp_path / "trade.svg"
+    assert main(["tradeoff", stored, "--plot", str(picture)]) == 0
+    assert "nf4: 3.0x less memory" in capsys.readouterr().out
+    assert "<svg" in picture.read_text()
+
+
+def test_markdown_has_a_table_and_bullets(stored, capsys):
+    assert main(["tradeoff", stored, "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| transformers nf4" in out
+    assert "\n- transformers nf4: 3.0x" in out
+
+
+def test_an_unknown_format_of_a_plot_is_one_line(stored, tmp_path, capsys):
+    assert main(["tradeoff", stored, "--plot", str(tmp_path / "trade.xyz")]) == 3
+    assert "Format 'xyz' is not supported" in capsys.readouterr().err
+
+
+def test_runs_without_two_qualities_say_what_to_run(tmp_path, capsys):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"benchmarks": []}))
+    assert main(["tradeoff", str(path)]) == 3
+    assert "run benchmarks/test_quality.py with --llm-quant=all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", '{"benchmarks": [{"extra_info": 3}]}', "[]"])
+def test_a_file_that_is_no_stored_run_is_one_line(tmp_path, capsys, content):
+    path = tmp_path / "run.json"
+    path.write_text(content)
+    assert main(["tradeoff", str(path)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pytest-llmperf tradeoff: no stored run of this plugin")
