@@ -20,8 +20,12 @@ from compare_with_engines import paired_ratio
 from gate_benchmark import load, variation
 from tabulate import tabulate
 
+from pytest_llmperf.architecture import Architecture
+from pytest_llmperf.fit import MeasuredCell, need_of
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 T4_MIB = 15_360
+CARD_MIB = 16 * 1024
 # The article's own figures, on the GPU that it used: latency in s, tokens/s, were prompts counted?
 ARTICLE = {
     "transformers": (2.74, 32, "with the prompt"),
@@ -37,9 +41,10 @@ def main() -> None:
     throughput = records("h100-phi-2-throughput")
     two_gpus = [
         record
-        for name in ("transformers-1", "transformers-2", "vllm-1")
+        for name in ("transformers-1", "transformers-2", "vllm-1", "vllm-2")
         for record in records(f"h200-mistral-7b-{name}")
     ]
+    efficient = records("h200-phi-2-efficiency") + records("h200-mistral-7b-efficiency")
     tables = {
         "device": device_line(latency + throughput),
         "article": article(latency),
@@ -49,7 +54,12 @@ def main() -> None:
         "device-h200": device_line(two_gpus),
         "scaling": scaling(two_gpus),
         "paired": paired(("vllm", "transformers")),
+        "ceilings": ceilings(efficient),
+        "efficiency-phi-2": efficiency(efficient, "phi-2"),
+        "efficiency-mistral-7b": efficiency(efficient, "mistral-7b"),
         "noise": noise(DOCS / "data" / "h200-phi-2-vllm-noise.json"),
+        "noise-host-1": noise(DOCS / "data" / "h200-phi-2-transformers-noise-1.json"),
+        "noise-host-2": noise(DOCS / "data" / "h200-phi-2-transformers-noise-2.json"),
     }
     page = DOCS / "gpu.md"
     text = page.read_text("utf-8")
@@ -179,7 +189,7 @@ def scaling(found: list[dict[str, Any]]) -> str:
         pool = record["metrics"].get("kv_cache_memory", {}).get("p50", 0)
         rows.append(
             [
-                re.search(r"\[mistral-7b-(.*)-out", record["nodeid"])[1],
+                record["cell"].removeprefix("mistral-7b-"),
                 record["workload"]["batch_size"],
                 f"{p50(record, 'ttft') * 1e3:.1f}",
                 f"{p50(record, 'tpot') * 1e3:.2f}",
@@ -210,6 +220,62 @@ def paired(engines: tuple[str, ...]) -> str:
         )
     headers = ["against", "e2e s, ours", "theirs", "paired ratio", "95 % interval", "pairs"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def ceilings(found: list[dict[str, Any]]) -> str:
+    """What the cards were measured to do, and what they draw when idle."""
+    known = [record["environment"]["ceilings"] for record in found]
+    read = [c["read_bytes_per_s"] / 1e12 for c in known]
+    rate = [c["matmul_flops"] / 1e12 for c in known if c["matmul_flops"]]
+    idle = [record["environment"]["energy"]["idle_w"] for record in found]
+    return (
+        f"Measured ceilings: {min(read):.2f} to {max(read):.2f} TB/s, {min(rate):.0f} to "
+        f"{max(rate):.0f} TFLOP/s (bfloat16); idle power {min(idle):.0f} to {max(idle):.0f} W a card."
+    )
+
+
+def efficiency(found: list[dict[str, Any]], model: str) -> str:
+    rows = []
+    for record in [r for r in found if r["model"]["name"] == model]:
+        need = need_of(measured_cell(record)).total
+        rows.append(
+            [
+                record["backend"]["name"],
+                record["quantization"]["mode"],
+                f"{p50(record, 'output_throughput'):.1f}",
+                f"{p50(record, 'mbu') * 100:.0f}",
+                f"{p50(record, 'energy_per_output_token'):.2f}",
+                f"{record['environment']['energy']['mean_w']:.0f}",
+                f"{p50(record, 'model_memory'):,.0f}",
+                f"{need:,.0f}",
+                "yes" if need < CARD_MIB else "no",
+            ]
+        )
+    headers = ["engine", "mode", "tokens/s", "mbu %", "J/token", "mean W"]
+    headers += ["weights MiB", "need MiB", "fits 16 GiB"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def measured_cell(record: dict[str, Any]) -> MeasuredCell:
+    """A stored record as ``--llm-fit`` sees it."""
+    work = record["workload"]
+    return MeasuredCell(
+        model=record["model"]["name"],
+        backend=record["backend"]["name"],
+        mode=record["quantization"]["mode"],
+        degree="",
+        device=record["environment"]["device"],
+        dtype=record["model"]["dtype"],
+        architecture=Architecture(**record["model"]["architecture"]),
+        parameters=record["model"]["parameters"],
+        batch=work["batch_size"],
+        input_tokens=work["input_tokens"],
+        output_tokens=work["output_tokens"],
+        model_memory=p50(record, "model_memory"),
+        peak_memory=p50(record, "peak_memory"),
+        pool=record["metrics"].get("kv_cache_memory", {}).get("p50", 0),
+        by_driver=False,
+    )
 
 
 def noise(path: Path) -> str:
