@@ -42,13 +42,15 @@ class Architecture:
         heads, vocabulary = first("num_attention_heads", "n_head"), first("vocab_size")
         if not layers or not hidden or not heads or not vocabulary:
             return None
+        # Falcon's older models and StarCoder: one head whatever else the configuration names.
+        multi_query = config.get("multi_query") and not config.get("new_decoder_architecture")
         # Some models have a window that they do not use, or use in some layers alone.
         everywhere = config.get("use_sliding_window", True) and not config.get("layer_types")
         return cls(
             layers=layers,
             hidden=hidden,
             heads=heads,
-            kv_heads=first("num_key_value_heads") or heads,
+            kv_heads=1 if multi_query else first("num_key_value_heads", "num_kv_heads") or heads,
             head_dim=first("head_dim") or hidden // heads,
             vocabulary=vocabulary,
             tied=bool(config.get("tie_word_embeddings", False)),
@@ -98,7 +100,11 @@ class Architecture:
         layers, hidden = value("block_count"), value("embedding_length")
         heads, table = value("attention.head_count"), shapes.get("token_embd.weight")
         per_layer = isinstance(values.get(f"{family}.attention.head_count_kv"), list)
+        # Latent attention, and layers that keep a state instead of keys and values.
+        others = ("attention.kv_lora_rank", "ssm.state_size", "full_attention_interval")
         if not layers or not hidden or not heads or not table or per_layer:
+            return None
+        if any(f"{family}.{key}" in values for key in others):
             return None
         return cls(
             layers=layers,

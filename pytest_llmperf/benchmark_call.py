@@ -288,6 +288,7 @@ def _for_fit(llm: LLM, workload: Workload, measurement: Measurement) -> Measured
         peak_memory=measurement.peak_memory,
         pool=info.memory.get("kv_cache_memory", 0.0),
         by_driver=backend_class(cell.backend).peak_by_driver,
+        cache_value_bytes=info.cache_value_bytes if info.architecture else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from .workload import Workload
 Progress = Callable[[str, int, int], None]
 # Part of a digest: raise it when what is kept of a model changes.
 _REFERENCES = 1
+# Names of arguments that change what a model computes.
+_OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,11 @@ class EngineSlot:
         )
         return self._loaded
 
+    def leave(self, cell: Cell) -> None:
+        """End the resident engine unless it is this cell's: another one is about to load."""
+        if self._cell != cell:
+            self.close()
+
     def measure(self, workload: Workload, progress: Progress) -> Measurement:
         """Run a workload on the resident engine."""
         answer = self._call("measure", progress, workload=workload.to_wire())
@@ -118,12 +126,16 @@ class EngineSlot:
             "version": self._loaded.version,
             "dtype": self._loaded.info.dtype,
         }
+        # An engine's own arguments may quantize what the mode does not.
+        plain = not any(
+            _OTHER_NUMBERS.search(k) for k in self._settings.args_of(self._cell.backend)
+        )
         answer = self._call(
             "quality",
             progress,
             texts=list(text.documents),
             references=str(self._references()),
-            may_keep=engine if self._cell.quantization == "none" else None,
+            may_keep=engine if plain and self._cell.quantization == "none" else None,
         )
         return answer.get("unavailable") or Quality.from_wire(answer)
 
@@ -143,7 +155,8 @@ class EngineSlot:
         elif path.is_file():
             content = file_digest(path, _REFERENCES)
         else:
-            revision = self._settings.revision or "main"
+            resolved = self._loaded.info.revision if self._loaded else None
+            revision = resolved or self._settings.revision or "main"
             content = hashlib.sha256(f"{model.source}@{revision}".encode()).hexdigest()[:12]
         return self._settings.cache_dir / "references" / f"{model.name}-{content}"
 

@@ -6,7 +6,7 @@ docs/energy.md has the formulas, and how far the estimates were from what was me
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .architecture import Architecture
@@ -58,6 +58,8 @@ class MeasuredCell:
     """Reserved key-value pool, 0 where there is none."""
     by_driver: bool
     """Whether the peak on a GPU is the driver's count, which holds the CUDA context."""
+    cache_value_bytes: float | None = None
+    """Of a number in the key-value cache; None where it is the compute type's."""
 
     @property
     def tokens(self) -> int:
@@ -79,7 +81,9 @@ class MeasuredCell:
         """Key-value cache that this batch and length fill."""
         if self.architecture is None:
             return None
-        return kv_mib(self.architecture, self.batch, self.tokens, self.value_bytes)
+        own = self.cache_value_bytes
+        value_bytes = self.value_bytes if own is None else own
+        return kv_mib(self.architecture, self.batch, self.tokens, value_bytes)
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def weights_mib(
     return size / _MIB
 
 
-def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: int = 2) -> float:
+def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: float = 2) -> float:
     """Key-value cache of a batch, each request that many tokens long."""
     seen = min(tokens, architecture.window or tokens)
     return batch * seen * architecture.kv_bytes_per_token(value_bytes) / _MIB
@@ -207,6 +211,9 @@ def _largest(cells: Iterable[MeasuredCell]) -> MeasuredCell:
 def _unmeasured_modes(like: MeasuredCell, measured: Iterable[str]) -> list[Need]:
     """Estimates for a model's architecture, its parameters and sizes as this cell has them."""
     found = []
+    if like.backend != ESTIMATED_ENGINE:
+        # llama.cpp and CTranslate2 compute in float32 where transformers would not.
+        like = replace(like, dtype="bfloat16", cache_value_bytes=None)
     for mode in MODES:
         name = f"{ESTIMATED_ENGINE}-{mode}"
         if like.architecture is None or like.parameters is None or name in measured:

@@ -87,6 +87,8 @@ class LLMSession:
         self._measure_idle(cell)
         llm = LLM(cell, self.slot, self._show(cell), self.settings.load_format == "dummy")
         try:
+            # Not while another engine holds the device.
+            self.slot.leave(cell)
             self._measure_ceilings(cell)
             llm.engine()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,14 +57,20 @@ def trade_offs(entries: Iterable[Mapping[str, Any]]) -> list[TradeOff]:
     """The trade-offs that some stored entries tell of: models of which two cells have a quality.
 
     Args:
-        entries: pytest-benchmark's, newest last; of equal measurements the newest counts.
+        entries: pytest-benchmark's; of equal measurements the newest counts, and machines stand apart.
     """
-    records = [_record(entry) for entry in entries]
-    by_model: dict[str, list[Mapping[str, Any]]] = {}
+    records = sorted(
+        (record for entry in entries if (record := _record(entry))),
+        key=lambda record: str(record.get("run", {}).get("started_at", "")),
+    )
+    by_model: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for record in records:
-        if record:
-            by_model.setdefault(str(record["model"]["name"]), []).append(record)
-    found = [_trade_off(model, own) for model, own in by_model.items()]
+        by_model.setdefault((str(record["model"]["name"]), _machine(record)), []).append(record)
+    machines = {machine for _, machine in by_model}
+    found = [
+        _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, own)
+        for (model, machine), own in by_model.items()
+    ]
     return [one for one in found if sum(p.perplexity is not None for p in one.points) > 1]
 
 
@@ -108,6 +115,13 @@ def _record(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return record if "metrics" in record else None
 
 
+def _machine(record: Mapping[str, Any]) -> str:
+    """Speeds of two machines are no trade-off."""
+    environment = record.get("environment", {})
+    cards = [str(card.get("name")) for card in environment.get("accelerators") or ()]
+    return ", ".join(dict.fromkeys(cards)) or str(environment.get("cpu", "an unknown machine"))
+
+
 def _cell(record: Mapping[str, Any]) -> str:
     return f"{_backend(record)}-{record['quantization']['mode']}"
 
@@ -115,9 +129,11 @@ def _cell(record: Mapping[str, Any]) -> str:
 def _backend(record: Mapping[str, Any]) -> str:
     """The backend as ids name it: with its label and its degree (``vllm@next``, ``vllm-tp2``)."""
     name, mode = str(record["model"]["name"]), str(record["quantization"]["mode"])
-    cell = str(record.get("cell", ""))
-    inner = cell.removeprefix(f"{name}-").removesuffix(f"-{mode}")
-    return inner if inner and inner != cell else str(record["backend"]["name"])
+    inner = str(record.get("cell", "")).removeprefix(f"{name}-")
+    found = re.fullmatch(rf"(.+?)-{re.escape(mode)}(?:-(.+))?", inner)
+    if found is None:
+        return str(record["backend"]["name"])
+    return "-".join(part for part in found.groups() if part)
 
 
 def _test(record: Mapping[str, Any]) -> str:

@@ -237,7 +237,8 @@ class VllmBackend(HubTokenizer, Backend):
             )
         seen = found[range(len(own)), list(ids[1:])]
         if not numpy.allclose(seen, own, atol=0.01, equal_nan=True):
-            raise RuntimeError("vLLM's logits do not give its own prompt log-probabilities")
+            # For instance with logprobs_mode=raw_logits.
+            raise Unavailable("vLLM's logits do not give its own prompt log-probabilities")
         return found
 
     def reset_peak_memory(self) -> None:

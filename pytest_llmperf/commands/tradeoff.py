@@ -40,13 +40,10 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         files = [path for name in options.runs for path in stored.find_files(name, options.storage)]
-        found = trade_offs(entry for path in files for entry in _entries(path))
+        entries = [entry for path in files for entry in _entries(path)]
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return complain(
-            "tradeoff", f"no stored run of this plugin ({type(error).__name__}: {error})"
-        )
+    found = trade_offs(entries)
     if not found:
         return complain(
             "tradeoff",
@@ -68,5 +65,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["benchmarks"]
+    """Of one file; looked through by itself first, so that an error names it."""
+    from ..gate.stored import StoredError
+    from ..tradeoff import trade_offs
+
+    try:
+        found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["benchmarks"]
+        trade_offs(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StoredError(f"{path}: no stored run of this plugin ({reason})") from None
     return found

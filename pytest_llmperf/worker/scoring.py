@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shutil
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend, EngineInfo, Unavailable
 from ..converted import new_folder
-from ..quality import DocumentQuality, Glimpse, Quality, flaw
+from ..quality import DocumentQuality, Glimpse, Quality, flaw, flaw_at_a_glimpse
 from ..workload import Request
 
 if TYPE_CHECKING:
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
 _NOTES = "reference.json"
 _BLOCK = 64
 """Positions at a time: what is compared at once stays small beside the engine."""
-_GLIMPSES, _GLIMPSE_BATCH = 16, 8
-_GLIMPSE_LONGEST = 96
+_GLIMPSES, _GLIMPSE_LONGEST = 16, 48
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,10 +54,12 @@ class Reference:
         folder = root / _name(documents[0])
         try:
             notes = json.loads((folder / _NOTES).read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        names = [_name(document) for document in documents]
-        return cls(folder, notes) if notes["documents"][: len(names)] == names else None
+            kept = notes["documents"][: len(documents)]
+            sizes = [(folder / f"{i}.npy").stat().st_size for i in range(len(kept))]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # Not there, or damaged: it is made anew.
+        wanted = [[_name(ids), size] for ids, size in zip(documents, sizes, strict=False)]
+        return cls(folder, notes) if kept == wanted and len(kept) == len(documents) else None
 
     def rows(self, i: int) -> Rows:
         """Of one document, read from disk as far as they are looked at."""
@@ -89,7 +93,9 @@ def assess(
     documents = [backend.encode(text) for text in texts]
     reference = Reference.find(root, documents)
     if reference is None and may_keep is not None:
-        return _kept(backend, documents, root, may_keep, progress, start)
+        # Where nothing can be kept (a full disk, another's folder) the score is good all the same.
+        with suppress(OSError):
+            return _kept(backend, documents, root, may_keep, progress, start)
     found = []
     vocabulary = info.vocabulary
     for i, ids in enumerate(documents):
@@ -113,18 +119,24 @@ def _kept(
     import numpy
 
     found: list[DocumentQuality] = []
+    kept: list[tuple[str, int]] = []
     vocabulary = 0
+    folder = root / _name(documents[0])
+    # What is there is damaged, or of a text that has changed behind its first document.
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        with new_folder(root / _name(documents[0])) as part:
+        with new_folder(folder) as part:
             for i, ids in enumerate(documents):
                 progress("score", i + 1, len(documents))
                 rows = backend.log_probabilities(ids)
                 vocabulary = rows.shape[1]
-                numpy.save(part / f"{i}.npy", rows)
+                file = part / f"{i}.npy"
+                numpy.save(file, rows)
+                kept.append((_name(ids), file.stat().st_size))
                 alone = _document(rows, ids, None)
                 # Against itself: known to the last bit.
                 found.append(replace(alone, kl=0.0, agreement=1.0, reference_nll=alone.nll))
-            notes = {"engine": dict(engine), "documents": [_name(ids) for ids in documents]}
+            notes = {"engine": dict(engine), "documents": kept}
             (part / _NOTES).write_text(json.dumps(notes), "utf-8")
             quality = Quality(tuple(found), vocabulary, time.perf_counter() - start, None)
             if flaw(quality):
@@ -138,15 +150,28 @@ class _Broken(Exception):
     """The unquantized model's own output is broken: its folder must not appear."""
 
 
+def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
+    """Why an engine's output is no working model's, as far as it can be seen; None when it is."""
+    try:
+        return flaw(assess(backend, info, [text], root, None, lambda *_: None))
+    except Unavailable:
+        pass
+    except Exception:
+        # A short context, a full GPU: no flaw of the output. The log has it.
+        traceback.print_exc()
+    try:
+        return flaw_at_a_glimpse(glimpse(backend, text, root))
+    except Exception:
+        traceback.print_exc()
+        return None
+
+
 def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
-    """The next token at a few places of a text, for engines that tell no probabilities."""
+    """The next token at a few places of a text, one after the other, whatever an engine has room for."""
     ids = backend.encode(text)
     longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
     ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
-    tokens: list[int] = []
-    for begin in range(0, len(ends), _GLIMPSE_BATCH):
-        requests = [Request(tuple(ids[:end]), 1) for end in ends[begin : begin + _GLIMPSE_BATCH]]
-        tokens += [answer[0] for answer in backend.continue_ids(requests)]
+    tokens = [backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends]
     reference = Reference.find(root, [ids]) if importlib.util.find_spec("numpy") else None
     if reference is None:
         return Glimpse(tuple(tokens))

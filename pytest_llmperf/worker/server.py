@@ -22,7 +22,6 @@ from ..backends import backend_class, distributions
 from ..backends.base import Backend, EngineInfo, EngineSpec, Unavailable
 from ..environment import describe_device
 from ..measure import InvalidMeasurement, continuations, encoder, measure
-from ..quality import flaw, flaw_at_a_glimpse
 from ..workload import Request, Workload
 from . import ceilings, scoring
 from .energy import meter_of
@@ -85,12 +84,7 @@ class EngineHost:
             references: folder of the unquantized model's distributions.
         """
         backend, info = self._loaded()
-        root = Path(references)
-        try:
-            found = flaw(scoring.assess(backend, info, [text], root, None, lambda *_: None))
-        except Unavailable:
-            found = flaw_at_a_glimpse(scoring.glimpse(backend, text, root))
-        return {"flaw": found}
+        return {"flaw": scoring.look(backend, info, text, Path(references))}
 
     def quality(
         self,

@@ -125,11 +125,48 @@ def test_one_document_is_compared_with_a_reference_of_several(tmp_path):
     assert assess(OTHER, tmp_path, texts=("abcd",)).top1_agreement == pytest.approx(2 / 3)
 
 
-def test_a_damaged_reference_is_none(tmp_path):
+@pytest.mark.parametrize("name", ["reference.json", "0.npy"])
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_a_damaged_reference_is_none_and_is_made_anew(tmp_path, name, content):
     assess(HALF, tmp_path, ENGINE)
-    (notes,) = tmp_path.glob("*/reference.json")
-    notes.write_text("{")
+    (damaged,) = tmp_path.glob(f"*/{name}")
+    damaged.write_text(content)
     assert assess(OTHER, tmp_path).kl_divergence is None
+    assess(HALF, tmp_path, ENGINE)
+    assert assess(OTHER, tmp_path).kl_divergence > 0
+
+
+def test_a_text_that_has_changed_behind_its_first_document_has_a_new_reference(tmp_path):
+    assess(HALF, tmp_path, ENGINE, texts=("abcd", "abca"))
+    assess(HALF, tmp_path, ENGINE, texts=("abcd", "abcb"))
+    assert assess(OTHER, tmp_path, texts=("abcd", "abcb")).top1_agreement == pytest.approx(2 / 3)
+
+
+def test_where_nothing_can_be_kept_the_score_is_good_all_the_same(tmp_path):
+    nowhere = tmp_path / "file"
+    nowhere.write_text("no folder")
+    found = assess(HALF, nowhere, ENGINE)
+    assert found.perplexity == pytest.approx(2 ** (4 / 3))
+    assert found.reference is None
+
+
+def test_an_engine_without_room_for_the_text_is_seen_by_its_next_tokens(tmp_path):
+    class SmallBackend(TableBackend):
+        def log_probabilities(self, ids):
+            raise ValueError("the context has 2 tokens")
+
+    assert scoring.look(SmallBackend(HALF), INFO, "abcd", tmp_path) is None
+    same = [[0.7, 0.1, 0.1, 0.1]] * 3
+    flawed = "its next token is the same at each of 3 places of a text"
+    assert scoring.look(SmallBackend(same), INFO, "abcd", tmp_path) == flawed
+
+
+def test_an_engine_that_cannot_be_asked_at_all_has_no_flaw(tmp_path):
+    class DeafBackend(SilentBackend):
+        def generate(self, requests):
+            raise RuntimeError("no")
+
+    assert scoring.look(DeafBackend(HALF), INFO, "abcd", tmp_path) is None
 
 
 def test_a_padded_vocabulary_is_counted_with_its_last_token(tmp_path):

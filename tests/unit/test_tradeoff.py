@@ -69,6 +69,29 @@ def test_an_engine_without_an_unquantized_cell_has_no_words(entries):
     assert len(found.words()) == 1
 
 
+def test_a_degree_belongs_to_the_engine(entries):
+    for item in entries:
+        record = item["extra_info"]["llmperf"]
+        record["nodeid"] = record["nodeid"].replace(record["cell"], f"{record['cell']}-tp2")
+        record["cell"] += "-tp2"
+    (found,) = trade_offs(entries)
+    assert [point.name for point in found.points] == [
+        "transformers-tp2 none",
+        "transformers-tp2 nf4",
+    ]
+    assert len(found.words()) == 1
+
+
+def test_machines_stand_apart(entries):
+    for item in entries[:2]:
+        item["extra_info"]["llmperf"]["environment"] = {"accelerators": [{"name": "H100"}]}
+    for item in entries[2:]:
+        item["extra_info"]["llmperf"]["environment"] = {"cpu": "a processor"}
+    (found,) = trade_offs(entries)
+    assert found.model == "m on a processor"
+    assert {point.tokens_per_s for point in found.points} == {None}
+
+
 def test_one_quality_is_no_trade_off(entries):
     assert trade_offs(entries[:3]) == []
 
@@ -123,4 +146,4 @@ def test_a_file_that_is_no_stored_run_is_one_line(tmp_path, capsys, content):
     path.write_text(content)
     assert main(["tradeoff", str(path)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("pytest-llmperf tradeoff: no stored run of this plugin")
+    assert line.startswith(f"pytest-llmperf tradeoff: {path}: no stored run of this plugin (")
