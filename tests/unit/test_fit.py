@@ -166,6 +166,19 @@ def test_without_a_pool_the_peak_holds_the_cache():
     assert need.rest == pytest.approx(300 + CONTEXT - 100 - KV)
 
 
+def test_a_cache_of_another_type_is_counted_in_its_own():
+    # llama.cpp computes in float32 and keeps its cache in float16.
+    cell = replace(CELL, backend="llama-cpp", dtype="float32", cache_value_bytes=2)
+    assert cell.kv_cache == KV
+    assert replace(cell, cache_value_bytes=None).kv_cache == 2 * KV
+
+
+def test_modes_that_were_not_measured_have_transformers_own_type():
+    rows = {need.name: need for need in needs([replace(CELL, backend="x", dtype="float32")])}
+    assert rows["transformers-none"].weights == pytest.approx(10**7 * 2 / 2**20)
+    assert rows["transformers-none"].kv_cache == KV
+
+
 def test_the_drivers_count_holds_the_context():
     assert need_of(replace(CELL, by_driver=True)).total == 1000 + KV
 

@@ -303,3 +303,27 @@ def test_what_an_engine_tells():
     )
     assert LoadedModel.of(info) == TIED
     assert LoadedModel.of(replace(info, architecture=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "kv_heads"),
+    [
+        ({}, 8),
+        ({"num_key_value_heads": 2}, 2),
+        ({"num_kv_heads": 4}, 4),
+        ({"multi_query": True}, 1),
+        ({"multi_query": True, "new_decoder_architecture": True, "num_kv_heads": 4}, 4),
+    ],
+)
+def test_key_value_heads_by_the_names_that_families_have_for_them(extra, kv_heads):
+    config = {"n_layer": 2, "n_embd": 64, "n_head": 8, "vocab_size": 100, **extra}
+    assert Architecture.from_config(config).kv_heads == kv_heads
+
+
+@pytest.mark.parametrize("key", ["attention.kv_lora_rank", "ssm.state_size"])
+def test_a_gguf_file_of_another_kind_of_attention_is_not_counted(key):
+    values = {"general.architecture": "x", "x.block_count": 2, "x.embedding_length": 64}
+    values["x.attention.head_count"] = 8
+    shapes = {"token_embd.weight": [64, 100]}
+    assert Architecture.from_gguf(values, shapes) is not None
+    assert Architecture.from_gguf({**values, f"x.{key}": 16}, shapes) is None
