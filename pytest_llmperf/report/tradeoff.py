@@ -113,9 +113,8 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
         close = sum(abs(here[0] - x) < 0.15 and abs(here[1] - y) < 0.08 for x, y in placed)
         placed.append(here)
         dx, dy, side = sides[close % len(sides)]
-        memory = f", {point.weights_mib:,.0f} MiB" if point.weights_mib else ""
         axes.annotate(
-            f"{point.mode}{memory}",
+            point.mode,
             (point.tokens_per_s, point.perplexity),
             xytext=(dx, dy),
             textcoords="offset points",
