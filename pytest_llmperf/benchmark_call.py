@@ -17,7 +17,7 @@ from .engine import LoadedEngine
 from .fit import MeasuredCell
 from .llm import LLM, Result
 from .measure import Measurement
-from .metrics import OBJECTIVES, Metric, from_rounds, metric
+from .metrics import OBJECTIVES, Metric, from_rounds, known
 from .nvml import conditions
 from .quality import flaw
 from .record import make_record
@@ -299,8 +299,7 @@ def _fail(lines: Sequence[str]) -> None:
 
 
 def _of_process(values: Mapping[str, float]) -> dict[str, Metric]:
-    found = {key: metric(key, [value]) for key, value in values.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    return known({key: [value] for key, value in values.items()})
 
 
 def _check_objectives(slo: Mapping[str, float] | None) -> None:

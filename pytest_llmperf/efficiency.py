@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from .metrics import Metric, metric
+from .metrics import Metric, known
 from .trace import RoundTrace
 
 
@@ -18,7 +18,7 @@ def of_energy(rounds: Sequence[RoundTrace], joules: float) -> dict[str, Metric]:
     requests = [request for r in rounds for request in r.requests]
     output = sum(request.output_tokens for request in requests)
     everything = output + sum(request.input_tokens for request in requests)
-    return _known(
+    return known(
         {"energy_per_output_token": [joules / output], "energy_per_token": [joules / everything]}
     )
 
@@ -30,9 +30,4 @@ def of_price(hourly: float, output_throughput: Metric) -> dict[str, Metric]:
         hourly: of the whole machine, in any currency.
     """
     samples = [hourly / 3600 / rate * 1e6 for rate in output_throughput.samples]
-    return _known({"cost_per_million_tokens": samples})
-
-
-def _known(samples: Mapping[str, Sequence[float]]) -> dict[str, Metric]:
-    found = {key: metric(key, values) for key, values in samples.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    return known({"cost_per_million_tokens": samples})

@@ -208,6 +208,12 @@ def metric(key: str, samples: Sequence[float]) -> Metric | None:
     return Metric(METRICS[key], tuple(float(s) for s in samples)) if samples else None
 
 
+def known(samples: Mapping[str, Sequence[float]]) -> dict[str, Metric]:
+    """Metrics by key, those without a sample left out."""
+    found = {key: metric(key, values) for key, values in samples.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def ttft(trace: RequestTrace) -> float:
     """Seconds from submission to the first output token (OpenTelemetry: time_to_first_token)."""
     return trace.first - trace.submitted
@@ -280,5 +286,4 @@ def from_rounds(
     }
     if objectives:
         samples["goodput"] = per_round(lambda request: float(meets(request, objectives)))
-    found = {key: metric(key, values) for key, values in samples.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    return known(samples)
