@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .core.version import __version__
 
 if TYPE_CHECKING:
     from .llm import LLM, LLMInfo, Result
@@ -21,7 +21,7 @@ _PUBLIC = {
     "METRICS": "metrics",
 }
 
-__all__ = ["LLM", "METRICS", "LLMInfo", "Metric", "Result"]
+__all__ = ["LLM", "METRICS", "LLMInfo", "Metric", "Result", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

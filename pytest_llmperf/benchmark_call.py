@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from .architecture import Architecture
 from .backends import backend_class
 from .benchmark_store import abandon, is_enabled
+from .core.architecture import Architecture
+from .core.engine import LoadedEngine
+from .core.measurement import Measurement
+from .core.text import shipped
+from .core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 from .efficiency import of_energy, of_price
-from .engine import LoadedEngine
 from .fit import MeasuredCell
 from .llm import LLM, Result
-from .measure import Measurement
 from .metrics import OBJECTIVES, Metric, from_rounds, known
 from .nvml import conditions
 from .quality import flaw
@@ -25,8 +27,6 @@ from .report.terminal import Row
 from .roofline import LoadedModel, Roof, utilization
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
-from .texts import shipped
-from .workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 
 DEFAULT_OUTPUT_LEN = 64
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .core.values import one_of
+from .core.workload import Workload
 from .metrics import METRICS, PERCENTILES, POOLED, Metric
-from .option_values import one_of
-from .workload import Workload
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))

@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .backends.base import EngineInfo, EngineSpec
+from .core.engine import EngineInfo, EngineSpec
+from .core.errors import EngineError
+from .core.progress import silent
 from .environment import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
 from .options import Settings
 from .roofline import Ceilings
-from .worker.client import EngineError, start_worker
+from .worker.client import start_worker
 
 # Part of what a file is found by: raise it when the measurement itself changes.
 _VERSION = 1
@@ -95,9 +97,7 @@ class CeilingCache:
             # Never in this process: what a library reserves for it would stay.
             worker = start_worker("process", self._python(backend), self._log)
             try:
-                answer = worker.call(
-                    "ceilings", lambda *_: None, _TIMEOUT, device=device, threads=threads
-                )
+                answer = worker.call("ceilings", silent, _TIMEOUT, device=device, threads=threads)
             finally:
                 worker.close()
         except (EngineError, OSError):

@@ -10,34 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .backends import BackendError, backend_class, family, names
-from .backends.base import Setup
+from .backends import backend_class, family, names
+from .core.cell import Cell
+from .core.engine import Setup
+from .core.errors import BackendError, EngineError
+from .core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
+from .core.quantization import ALL
 from .environment import has_accelerator, runs_on_cpu
-from .models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from .options import Settings
-from .quantization import ALL
 from .wanted import Wanted, nothing_left
-from .worker.client import EngineError, installed_packages_of
+from .worker.client import installed_packages_of
 
 if TYPE_CHECKING:
-    from .backends.base import Refusal
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model on one backend in one quantization mode."""
-
-    model: Model
-    backend: str
-    quantization: str
-    degree: str = ""
-    """How many devices share the model (``tp2``); empty for one."""
-
-    @property
-    def id(self) -> str:
-        """The first part of a test's parameters, and the key under which runs are compared."""
-        name = f"{self.model.name}-{self.backend}-{self.quantization}"
-        return f"{name}-{self.degree}" if self.degree else name
+    from .core.engine import Refusal
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from . import __version__
 from .commands import USAGE_ERROR, ab, compare, history, recover, tradeoff
+from .core.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,43 +5,27 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .backends import backend_class, family
-from .backends.base import EngineInfo, EngineSpec
-from .cells import Cell
 from .converted import file_digest, folder_digest
+from .core.cell import Cell
+from .core.engine import EngineInfo, EngineSpec, LoadedEngine
+from .core.measurement import Measurement
+from .core.progress import Progress, silent
+from .core.text import Text, shipped
+from .core.workload import Workload
 from .environment import runs_on_cpu, usable_cores
-from .measure import Measurement
 from .options import Settings
 from .quality import Quality
-from .texts import Text, shipped
 from .worker.client import Worker, start_worker
-from .workload import Workload
 
-Progress = Callable[[str, int, int], None]
 # Part of a digest: raise it when what is kept of a model changes.
 _REFERENCES = 1
 # Names of arguments that change what a model computes.
 _OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
-
-
-@dataclass(frozen=True)
-class LoadedEngine:
-    """What the worker said when the engine was ready."""
-
-    info: EngineInfo
-    load_time: float
-    """Seconds from asking for the engine to ready, its imports included."""
-    version: str
-    versions: Mapping[str, str]
-    environment: Mapping[str, Any]
-    pid: int
-    number: int
-    """How many engines this run had loaded, this one included."""
 
 
 class EngineSlot:
@@ -101,7 +85,7 @@ class EngineSlot:
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
         """``ids`` and ``text`` of each prompt's greedy continuation, generated as one batch."""
         answer: list[dict[str, Any]] = self._call(
-            "generate", lambda *_: None, prompts=prompts, output_len=output_len
+            "generate", silent, prompts=prompts, output_len=output_len
         )
         return answer
 
@@ -110,7 +94,7 @@ class EngineSlot:
         if self._checked is not self._loaded:
             answer = self._call(
                 "check_output",
-                lambda *_: None,
+                silent,
                 text=shipped().documents[0],
                 references=str(self._references()),
             )
@@ -141,7 +125,7 @@ class EngineSlot:
 
     def score(self, prompt: str | list[int]) -> list[float] | str:
         """Log-likelihoods of a prompt's tokens after the first; or why the engine does not tell."""
-        answer = self._call("score", lambda *_: None, prompt=prompt)
+        answer = self._call("score", silent, prompt=prompt)
         found: list[float] | str = answer.get("unavailable") or answer["scores"]
         return found
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from .cells import Cell
-from .engine import EngineSlot, LoadedEngine, Progress
-from .measure import Measurement
+from .core.cell import Cell
+from .core.engine import LoadedEngine
+from .core.errors import EngineError
+from .core.measurement import Measurement
+from .core.progress import Progress
+from .core.text import Text
+from .core.workload import Workload
+from .engine import EngineSlot
 from .metrics import METRICS, Metric
 from .quality import Quality
-from .texts import Text
-from .worker.client import EngineError
-from .workload import Workload
 
 
 @dataclass(frozen=True)

@@ -4,63 +4,23 @@ from __future__ import annotations
 
 import statistics
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
-from .backends.base import Backend, EngineInfo
-from .trace import RequestTrace, RoundTrace
+from .backends.base import Backend
+from .core.engine import EngineInfo
+from .core.errors import InvalidMeasurement
+from .core.measurement import Measurement
+from .core.progress import Progress
+from .core.trace import RequestTrace, RoundTrace
+from .core.workload import Request, Workload
 from .worker import canary
 from .worker.conditions import Snapshot, between
 from .worker.energy import Meter
-from .workload import Request, Workload
-
-Progress = Callable[[str, int, int], None]
-"""Called before a round with its phase (``warm-up`` or ``round``), its number from 1, and how many."""
-
 
 _PROBES = 3
 _CACHED = 1.5
 """How much longer a new prompt has to take: three stalls in a row do not happen, a cache does."""
-
-
-class InvalidMeasurement(Exception):
-    """What came back is not what was asked for, so its times mean nothing."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The rounds of one workload on one loaded engine."""
-
-    rounds: tuple[RoundTrace, ...]
-    peak_memory: float
-    """MiB while the rounds ran."""
-    conditions: Mapping[str, Any] = field(default_factory=dict)
-    """What else went on meanwhile: ``environment.conditions`` of the stored record."""
-    canary: Mapping[str, Any] = field(default_factory=dict)
-    """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
-    energy: Mapping[str, Any] = field(default_factory=dict)
-    """Of all rounds: ``environment.energy`` of the stored record, or why it is not known."""
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "rounds": [r.to_wire() for r in self.rounds],
-            "peak_memory": self.peak_memory,
-            "conditions": dict(self.conditions),
-            "canary": dict(self.canary),
-            "energy": dict(self.energy),
-        }
-
-    @classmethod
-    def from_wire(cls, data: dict[str, Any]) -> Measurement:
-        return cls(
-            tuple(RoundTrace.from_wire(r) for r in data["rounds"]),
-            data["peak_memory"],
-            data["conditions"],
-            data["canary"],
-            data["energy"],
-        )
 
 
 def measure(

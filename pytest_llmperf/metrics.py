@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from .trace import RequestTrace, RoundTrace
+from .core.trace import RequestTrace, RoundTrace
 
 Better = Literal["lower", "higher"]
 Kind = Literal["timing", "exact", "quality"]

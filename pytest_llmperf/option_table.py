@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from .backends import BUILT_IN
-from .quantization import MODES
+from .core.quantization import MODES
 
 DEFAULT_METRICS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
 

@@ -8,23 +8,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .backends import BackendError, backend_class, names
-from .quantization import ALL, MODES
+from .backends import backend_class, names
+from .core.errors import BackendError
+from .core.quantization import ALL, MODES
+from .core.values import one_of, ratio
 
 if TYPE_CHECKING:
     from .budgets import Budget
-    from .models import Model
+    from .core.models import Model
 
 
 def model(text: str) -> Model:
     """An alias, hub id, folder, GGUF file, or name=PATH."""
     # Imported for a value only: this module is part of every pytest run's start.
-    from .models import parse_model
+    from .core.models import parse_model
 
     return parse_model(text)
 
@@ -41,17 +43,6 @@ def budget(text: str) -> Budget:
     from .budgets import parse_budget
 
     return parse_budget(text)
-
-
-def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
-    """A parser that takes one of the known words."""
-
-    def parse(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"unknown {what} {text!r}; known: {', '.join(known)}")
-        return text
-
-    return parse
 
 
 def backend(text: str) -> str:
@@ -85,50 +76,6 @@ def known_modes() -> frozenset[str]:
     return frozenset(found)
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """A parser of whole numbers from ``least`` on."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise ValueError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{text!r} is not a positive number of seconds")
-    return value
-
-
-def price(text: str) -> float:
-    """A positive number, of whatever currency."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ValueError(
-            f"{text!r} is not a positive number: a price per hour, without its currency"
-        )
-    return value
-
-
-def card_size(text: str) -> float:
-    """``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) in MiB."""
-    units = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
-    if not match or not float(match[1]):
-        raise ValueError(f"{text!r} is not a memory size such as 16GiB, 15360MiB or 16GB")
-    return float(match[1]) * units[match[2]] / 2**20
-
-
 def device(text: str) -> str:
     """auto, cpu, cuda or cuda:N."""
     kind, _, index = text.partition(":")
@@ -157,18 +104,6 @@ def limit(text: str) -> tuple[str, float]:
     """``3%`` or ``METRIC:3%`` as (metric or ``*``, share)."""
     name, colon, share = text.rpartition(":")
     return (metric(name) if colon else "*"), ratio(share)
-
-
-def ratio(text: str) -> float:
-    """``3%`` or ``0.03`` as 0.03; between 0 and 100 %."""
-    number, percent, rest = text.strip().partition("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if rest or not 0 < value < 1:
-        raise ValueError(f"{text!r} is not a share between 0 and 100 %, such as 3% or 0.03")
-    return value
 
 
 def limits(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, dict[str, float]]:

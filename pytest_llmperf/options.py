@@ -12,11 +12,12 @@ import pytest
 
 from . import option_values as value_of
 from .backends import family
+from .core import values
 from .option_table import DEFAULT_METRICS
 
 if TYPE_CHECKING:
     from .budgets import Budget
-    from .models import Model
+    from .core.models import Model
 
 GATES = ("history",)
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -84,33 +85,33 @@ class Settings:
             models=read.many("llm_model", value_of.model),
             backends=read.many("llm_backend", value_of.backend),
             quantizations=read.many("llm_quant", value_of.mode),
-            dtype=read.one("llm_dtype", value_of.one_of("type", DTYPES)) or "auto",
+            dtype=read.one("llm_dtype", values.one_of("type", DTYPES)) or "auto",
             device=read.one("llm_device", value_of.device) or "auto",
             revision=read.one("llm_revision", str),
-            load_format=read.one("llm_load_format", value_of.one_of("format", ("auto", "dummy")))
+            load_format=read.one("llm_load_format", values.one_of("format", ("auto", "dummy")))
             or "auto",
-            input_len=read.many("llm_input_len", value_of.whole(1)),
-            output_len=read.many("llm_output_len", value_of.whole(1)),
-            batch_size=read.many("llm_batch_size", value_of.whole(1)),
-            rounds=read.one("llm_rounds", value_of.whole(1)),
-            warmup=read.one("llm_warmup", value_of.whole(0)),
+            input_len=read.many("llm_input_len", values.whole(1)),
+            output_len=read.many("llm_output_len", values.whole(1)),
+            batch_size=read.many("llm_batch_size", values.whole(1)),
+            rounds=read.one("llm_rounds", values.whole(1)),
+            warmup=read.one("llm_warmup", values.whole(0)),
             metrics=read.many("llm_metrics", value_of.metric) or DEFAULT_METRICS,
             backend_args=value_of.by_backend(
                 read.many("llm_backend_arg", value_of.backend_arg, split=False)
             ),
             pythons=dict(read.many("llm_python", value_of.backend_python, split=False) or ()),
-            isolation=read.one("llm_isolation", value_of.one_of("value", ("process", "none")))
+            isolation=read.one("llm_isolation", values.one_of("value", ("process", "none")))
             or "process",
-            threads=read.one("llm_threads", value_of.whole(1)),
-            timeout=read.one("llm_timeout", value_of.seconds) or 900.0,
+            threads=read.one("llm_threads", values.whole(1)),
+            timeout=read.one("llm_timeout", values.seconds) or 900.0,
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
             fail_if=read.many("llm_fail_if", value_of.budget, split=False) or (),
-            hourly_cost=read.one("llm_hourly_cost", value_of.price),
-            fit=read.one("llm_fit", value_of.card_size),
+            hourly_cost=read.one("llm_hourly_cost", values.price),
+            fit=read.one("llm_fit", values.card_size),
             cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
             only=read.one("llm_tests_from", value_of.test_ids),
             gate=GateSettings(
-                mode=read.one("llm_gate", value_of.one_of("gate", GATES)),
+                mode=read.one("llm_gate", values.one_of("gate", GATES)),
                 accept=read.one("llm_accept", value_of.reason),
                 strict=bool(config.getoption("llm_gate_strict"))
                 or bool(config.getini("llm_gate_strict")),
@@ -155,7 +156,7 @@ class Settings:
 
     @property
     def default_models(self) -> tuple[Model, ...]:
-        from .models import EMBEDDED, parse_model
+        from .core.models import EMBEDDED, parse_model
 
         return self.models or (parse_model(EMBEDDED),)
 

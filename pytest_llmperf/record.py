@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .backends.base import EngineSpec
-from .cells import Cell
-from .engine import LoadedEngine
-from .measure import Measurement
+from .core.cell import Cell
+from .core.engine import EngineSpec, LoadedEngine
+from .core.measurement import Measurement
+from .core.workload import Workload
 from .metrics import POOLED, Metric
-from .workload import Workload
 
 SCHEMA = 1
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .architecture import Architecture
+from .core.architecture import Architecture
 from .metrics import Metric, metric, tpot
 
 if TYPE_CHECKING:
-    from .backends.base import EngineInfo
-    from .trace import RequestTrace, RoundTrace
+    from .core.engine import EngineInfo
+    from .core.trace import RequestTrace, RoundTrace
 
 MIB = 2**20
 

@@ -178,7 +178,8 @@ def own_limits(
     Raises:
         ValueError: one line, for a marker that cannot mean anything.
     """
-    from .option_values import metric, ratio
+    from .core.values import ratio
+    from .option_values import metric
 
     found = {name: dict(values) for name, values in of_run.items()}
     if marker is None:

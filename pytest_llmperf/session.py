@@ -19,8 +19,11 @@ from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .ceilings import CeilingCache, before_loading, of_engine
-from .cells import Cell, CellPlan
-from .engine import EngineSlot, LoadedEngine, engine_threads
+from .cells import CellPlan
+from .core.cell import Cell
+from .core.engine import LoadedEngine
+from .core.errors import EngineError
+from .engine import EngineSlot, engine_threads
 from .environment import accelerator_names, runs_on_cpu, usable_cores
 from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
@@ -32,7 +35,6 @@ from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
 from .roofline import Ceilings
 from .run_gate import RunGate
-from .worker.client import EngineError
 from .worker.energy import IdlePower, idle_power
 
 if TYPE_CHECKING:

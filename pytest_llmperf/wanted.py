@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from .backends import backend_class, family
-from .models import Model, ModelError, parse_model
+from .core.models import Model, ModelError, parse_model
+from .core.quantization import ALL
 from .option_values import mode as parse_mode
 from .options import Settings
-from .quantization import ALL
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from compare_with_engines import paired_ratio
 from gate_benchmark import load, variation
 from tabulate import tabulate
 
-from pytest_llmperf.architecture import Architecture
+from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.fit import MeasuredCell, need_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

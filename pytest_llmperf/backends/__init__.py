@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ..core.errors import BackendError
+
 if TYPE_CHECKING:
     from .base import Backend
 
@@ -26,10 +28,6 @@ BUILT_IN = tuple(_BUILT_IN)
 GROUP = "pytest_llmperf.backends"
 """Entry points of other packages: a backend's name, and its class."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-class BackendError(ValueError):
-    """A backend that is not there, or whose package is broken; one line for the terminal."""
 
 
 def names() -> tuple[str, ...]:

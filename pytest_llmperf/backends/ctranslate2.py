@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
 from ..converted import folder_digest, new_folder
-from ..trace import RequestTrace
+from ..core.architecture import Architecture
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from ..worker.memory import DeviceMemory
-from ..workload import Request
-from .base import Backend, EngineInfo, EngineSpec, Refusal, Setup
+from .base import Backend
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from ..models import Model
+    from ..core.models import Model
 
 MIB = 2**20
 # Part of the converted folder's name: raise it when the conversion itself changes.

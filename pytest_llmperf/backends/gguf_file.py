@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
+from ..core.architecture import Architecture
+from ..core.engine import EngineSpec, Refusal, Setup
+from ..core.gguf import FILE_TYPES, OTHER, file_type, header
 from ..environment import visible_gpus
-from ..gguf import FILE_TYPES, OTHER, file_type, header
 from ..worker.memory import DeviceMemory
-from .base import Backend, EngineSpec, Refusal, Setup, downloaded_gguf
+from .base import Backend, downloaded_gguf
 
 if TYPE_CHECKING:
-    from ..models import Model
+    from ..core.models import Model
 
 MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..gguf import file_type, metadata
-from ..trace import RequestTrace
-from ..workload import Request
-from .base import EngineInfo, EngineSpec
+from ..core.engine import EngineInfo, EngineSpec
+from ..core.gguf import file_type, metadata
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
 
 # A proxy that the environment names is not for this machine's own loopback.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..gguf import file_type
-from ..trace import RequestTrace
-from ..workload import Request
-from .base import EngineInfo, EngineSpec
+from ..core.engine import EngineInfo, EngineSpec
+from ..core.gguf import file_type
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
 
 if TYPE_CHECKING:

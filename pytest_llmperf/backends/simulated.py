@@ -16,10 +16,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
-from ..trace import RequestTrace
-from ..workload import Request
-from .base import Backend, EngineInfo, EngineSpec
+from ..core.architecture import Architecture
+from ..core.engine import EngineInfo, EngineSpec
+from ..core.trace import RequestTrace
+from ..core.workload import Request
+from .base import Backend
 
 if TYPE_CHECKING:
     import numpy

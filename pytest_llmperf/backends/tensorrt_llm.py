@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..trace import RequestTrace
+from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from ..worker.memory import DeviceMemory
-from ..workload import Request
-from .base import Backend, EngineInfo, EngineSpec, Refusal, parallel_degree
+from .base import Backend, parallel_degree
 
 _CACHE = "kv_cache_config"
 

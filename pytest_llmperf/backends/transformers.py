@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
+from ..core.architecture import Architecture
+from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.quantization import MODES
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from ..environment import visible_gpus
-from ..quantization import MODES
-from ..trace import RequestTrace
-from ..workload import Request
 from . import random_weights
-from .base import Backend, EngineInfo, EngineSpec, HubTokenizer, Refusal
+from .base import Backend, HubTokenizer
 
 if TYPE_CHECKING:
     import numpy

@@ -11,20 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..architecture import Architecture
-from ..quantization import MODES
-from ..trace import RequestTrace
-from ..workload import Request
+from ..core.architecture import Architecture
+from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.errors import NotSupported
+from ..core.quantization import MODES
+from ..core.trace import RequestTrace
+from ..core.workload import Request
 from . import random_weights
-from .base import (
-    Backend,
-    EngineInfo,
-    EngineSpec,
-    HubTokenizer,
-    Refusal,
-    Unavailable,
-    parallel_degree,
-)
+from .base import Backend, HubTokenizer, parallel_degree
 from .vllm_workers import (
     ask_workers,
     device_peak,
@@ -232,13 +226,13 @@ class VllmBackend(HubTokenizer, Backend):
         rows = [row for row in parts[0] if len(row) > 1] if parts else []
         found = numpy.concatenate(rows) if rows else numpy.empty((0, 0), dtype=numpy.float32)
         if len(found) != len(ids) - 1:
-            raise Unavailable(
+            raise NotSupported(
                 f"vLLM made {len(found)} distributions for {len(ids) - 1} places of a prompt"
             )
         seen = found[range(len(own)), list(ids[1:])]
         if not numpy.allclose(seen, own, atol=0.01, equal_nan=True):
             # For instance with logprobs_mode=raw_logits.
-            raise Unavailable("vLLM's logits do not give its own prompt log-probabilities")
+            raise NotSupported("vLLM's logits do not give its own prompt log-probabilities")
         return found
 
     def reset_peak_memory(self) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.values import ratio
 from ..gate.accepted import FILE
-from ..option_values import ratio
 
 T = TypeVar("T")
 

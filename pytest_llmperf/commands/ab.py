@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ..option_values import whole
+from ..core.values import whole
 from . import MISSING_EXTRA, Subcommands, add_limits, add_reports, argument, complain, missing_extra
 
 if TYPE_CHECKING:

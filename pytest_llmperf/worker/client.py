@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import execnet
 
 from ..backends import distributions
-
-Progress = Callable[[str, int, int], None]
+from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
+from ..core.progress import Progress, silent
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ASK_VERSIONS = """
@@ -35,22 +34,6 @@ _CLOSE_TIMEOUT = 30.0
 # Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
 # the kernel then closes the pipe that this shell reads.
 _WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
-
-
-class EngineError(Exception):
-    """The engine cannot do what was asked; it is still there. One line for the terminal."""
-
-
-class EngineDied(EngineError):
-    """The engine's process is gone."""
-
-
-class EngineTimeout(EngineDied):
-    """The engine gave no sign of life for too long and was ended."""
-
-
-class InvalidMeasurementError(EngineError):
-    """The engine answered, but not with what was asked for."""
 
 
 class Worker(ABC):
@@ -98,7 +81,7 @@ class InlineWorker(Worker):
     def close(self) -> None:
         from .server import answer
 
-        answer(self._host, "close", {}, lambda *_: None)
+        answer(self._host, "close", {}, silent)
 
     @property
     def alive(self) -> bool:
@@ -163,7 +146,7 @@ class ProcessWorker(Worker):
         if not self.alive:
             return
         try:
-            self.call("close", lambda *_: None, _CLOSE_TIMEOUT)
+            self.call("close", silent, _CLOSE_TIMEOUT)
         except EngineError:
             pass
         finally:
@@ -202,7 +185,7 @@ def _result(kind: str, payload: Any, log: Path | None) -> Any:
     if kind == "ok":
         return payload
     if kind == "invalid":
-        raise InvalidMeasurementError(payload)
+        raise InvalidMeasurement(payload)
     raise EngineError(payload if log is None else f"{payload}; log: {log}")
 
 

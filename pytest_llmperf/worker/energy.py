@@ -21,10 +21,10 @@ from .energy_sources import (
     POWERCAP,
     Clock,
     EngineCounter,
+    NoEnergy,
     Nothing,
     Packages,
     Source,
-    Unavailable,
     gpu_source,
 )
 
@@ -130,7 +130,7 @@ class Meter:
         if source not in self._failed:
             try:
                 return question()
-            except Unavailable as error:
+            except NoEnergy as error:
                 self._failed[source] = str(error)
         return None
 
@@ -161,14 +161,14 @@ def meter_of(
     try:
         boards = (gpus or Gpus(os.environ)).boards(os.getpid(), count)
         return Meter(gpu_source(boards), beside, [board.uuid or "" for board in boards])
-    except (LookupError, Unavailable) as error:
+    except (LookupError, NoEnergy) as error:
         return Meter(Nothing(str(error)), beside)
 
 
 def _packages(powercap: Path) -> Packages | Nothing:
     try:
         return Packages(powercap)
-    except Unavailable as error:
+    except NoEnergy as error:
         return Nothing(str(error))
 
 
@@ -200,23 +200,23 @@ def idle_power(
 ) -> IdlePower:
     """Mean power over a second. Returns at once where nothing tells it."""
     sources: dict[str, Source] = {}
-    with suppress(LookupError, Unavailable):
+    with suppress(LookupError, NoEnergy):
         sources |= {board.uuid or "": gpu_source([board], clock) for board in gpus.boards()}
-    with suppress(Unavailable):
+    with suppress(NoEnergy):
         sources[Packages.name] = Packages(powercap, clock)
     watts: dict[str, float] = {}
     with ExitStack() as stack:
         begun: dict[str, float] = {}
         for name, source in sources.items():
             stack.callback(source.close)
-            with suppress(Unavailable):
+            with suppress(NoEnergy):
                 source.start()
                 begun[name] = clock()
         if begun:
             sleep(IDLE_SECONDS)
         for name, begin in begun.items():
             seconds = clock() - begin
-            with suppress(Unavailable):
+            with suppress(NoEnergy):
                 watts[name] = sources[name].stop() / seconds
     packages = watts.pop(Packages.name, None)
     return IdlePower(watts, packages)

@@ -25,7 +25,7 @@ _SAMPLE_EVERY = 0.1
 Clock = Callable[[], float]
 
 
-class Unavailable(Exception):
+class NoEnergy(Exception):
     """Why the energy is not known: one line for the record."""
 
 
@@ -38,14 +38,14 @@ class Source(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Begin the window. Raises Unavailable."""
+        """Begin the window. Raises NoEnergy."""
 
     def mark(self) -> None:  # noqa: B027 - most counters need no reading on the way
         """A moment between two rounds."""
 
     @abstractmethod
     def stop(self) -> float:
-        """End the window: joules since ``start``. Raises Unavailable."""
+        """End the window: joules since ``start``. Raises NoEnergy."""
 
     def close(self) -> None:  # noqa: B027 - most leave nothing running
         """End what ``start`` has started, whatever has happened since. Never raises."""
@@ -80,7 +80,7 @@ class GpuPower(Source):
         self._boards = boards
         self._clock = clock
         self._samples: list[tuple[float, float]] = []
-        self._failed: Unavailable | None = None
+        self._failed: NoEnergy | None = None
         self._end = threading.Event()
         # A daemon, so that an engine that hangs does not keep the process.
         self._thread = threading.Thread(target=self._run, name="llmperf-power", daemon=True)
@@ -111,7 +111,7 @@ class GpuPower(Source):
     def _sample(self) -> None:
         try:
             watts = _sum(board.watts() for board in self._boards)
-        except Unavailable as error:
+        except NoEnergy as error:
             self._failed = error
         else:
             self._samples.append((self._clock(), watts))
@@ -127,10 +127,10 @@ class Nothing(Source):
         self._reason = reason
 
     def start(self) -> None:
-        raise Unavailable(self._reason)
+        raise NoEnergy(self._reason)
 
     def stop(self) -> float:
-        raise Unavailable(self._reason)
+        raise NoEnergy(self._reason)
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Packages(Source):
     refresh = 0.001
 
     def __init__(self, powercap: Path = POWERCAP, clock: Clock = time.monotonic) -> None:
-        """Raises Unavailable where there is no package, or one of them cannot be read."""
+        """Raises NoEnergy where there is no package, or one of them cannot be read."""
         self._clock = clock
         # Neither their parts (intel-rapl:0:0), which a package includes, nor psys, which includes them.
         folders = [
@@ -163,7 +163,7 @@ class Packages(Source):
             and _text(folder / "name").startswith("package")
         ]
         if not folders:
-            raise Unavailable(f"no RAPL package in {powercap}")
+            raise NoEnergy(f"no RAPL package in {powercap}")
         self._packages = [
             _Package(folder, _whole(folder / "max_energy_range_uj")) for folder in folders
         ]
@@ -179,7 +179,7 @@ class Packages(Source):
         now = self._clock()
         for package in self._packages:
             if (now - self._at) * _MOST_WATTS * 1e6 > package.range_uj:
-                raise Unavailable(
+                raise NoEnergy(
                     f"a RAPL counter may have wrapped more than once in {now - self._at:.0f} s"
                 )
             current = package.read()
@@ -213,20 +213,20 @@ def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source
     """The counter of these GPUs where all have one, their sampled power otherwise.
 
     Raises:
-        Unavailable: a GPU has neither.
+        NoEnergy: a GPU has neither.
     """
     if all(board.joules() is not None for board in boards):
         return GpuCounter(boards)
     if all(board.watts() is not None for board in boards):
         return GpuPower(boards, clock)
-    raise Unavailable("the GPU tells neither its energy nor its power")
+    raise NoEnergy("the GPU tells neither its energy nor its power")
 
 
 def _sum(values: Iterable[float | None]) -> float:
     total = 0.0
     for value in values:
         if value is None:
-            raise Unavailable("the driver no longer tells the energy or the power")
+            raise NoEnergy("the driver no longer tells the energy or the power")
         total += value
     return total
 
@@ -234,7 +234,7 @@ def _sum(values: Iterable[float | None]) -> float:
 def _moved(joules: float) -> float:
     """Joules of a counter that counts: some machines show one that stands still."""
     if joules <= 0:
-        raise Unavailable("the counter stood still")
+        raise NoEnergy("the counter stood still")
     return joules
 
 
@@ -249,4 +249,4 @@ def _whole(path: Path) -> int:
     try:
         return int(path.read_text())
     except (OSError, ValueError):
-        raise Unavailable(f"{path} cannot be read by this user") from None
+        raise NoEnergy(f"{path} cannot be read by this user") from None

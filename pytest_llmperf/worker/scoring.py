@@ -11,16 +11,19 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..backends.base import Backend, EngineInfo, Unavailable
+from ..backends.base import Backend
 from ..converted import new_folder
+from ..core.engine import EngineInfo
+from ..core.errors import NotSupported
+from ..core.progress import Progress, silent
+from ..core.workload import Request
 from ..quality import DocumentQuality, Glimpse, Quality, flaw, flaw_at_a_glimpse
-from ..workload import Request
 
 if TYPE_CHECKING:
     import numpy
@@ -33,7 +36,6 @@ _NOTES = "reference.json"
 _BLOCK = 64
 """Positions at a time: what is compared at once stays small beside the engine."""
 _GLIMPSES, _GLIMPSE_LONGEST = 16, 48
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ def assess(
             where there is none yet; None for a quantized model.
 
     Raises:
-        Unavailable: the engine tells no distributions.
+        NotSupported: the engine tells no distributions.
     """
     if importlib.util.find_spec("numpy") is None:
-        raise Unavailable(f"scoring needs numpy in {backend.name}'s environment")
+        raise NotSupported(f"scoring needs numpy in {backend.name}'s environment")
     start = time.perf_counter()
     documents = [backend.encode(text) for text in texts]
     reference = Reference.find(root, documents)
@@ -153,8 +155,8 @@ class _Broken(Exception):
 def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
     """Why an engine's output is no working model's, as far as it can be seen; None when it is."""
     try:
-        return flaw(assess(backend, info, [text], root, None, lambda *_: None))
-    except Unavailable:
+        return flaw(assess(backend, info, [text], root, None, silent))
+    except NotSupported:
         pass
     except Exception:
         # A short context, a full GPU: no flaw of the output. The log has it.

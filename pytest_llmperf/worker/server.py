@@ -12,21 +12,22 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..backends import backend_class, distributions
-from ..backends.base import Backend, EngineInfo, EngineSpec, Unavailable
+from ..backends.base import Backend
+from ..core.engine import EngineInfo, EngineSpec
+from ..core.errors import InvalidMeasurement, NotSupported
+from ..core.progress import Progress, silent
+from ..core.workload import Request, Workload
 from ..environment import describe_device
-from ..measure import InvalidMeasurement, continuations, encoder, measure
-from ..workload import Request, Workload
+from ..measure import continuations, encoder, measure
 from . import ceilings, scoring
 from .energy import meter_of
-
-Report = Callable[[str, int, int], None]
 
 
 class EngineHost:
@@ -37,7 +38,7 @@ class EngineHost:
         self._info: EngineInfo | None = None
         self._degree = ""
 
-    def load(self, spec: dict[str, Any], report: Report) -> dict[str, Any]:
+    def load(self, spec: dict[str, Any], report: Progress) -> dict[str, Any]:
         """Load an engine; the answer says what is loaded and how long it took."""
         start = time.perf_counter()
         _prepare_environment(EngineSpec(**spec))
@@ -58,14 +59,14 @@ class EngineHost:
             "environment": describe_device(),
         }
 
-    def measure(self, workload: dict[str, Any], report: Report) -> dict[str, Any]:
+    def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:
         """Run a workload; the answer is a Measurement in its wire form."""
         backend, info = self._loaded()
         with meter_of(backend, info.device, self._degree) as meter:
             return measure(backend, info, Workload(**workload), report, meter).to_wire()
 
     def generate(
-        self, prompts: list[str | list[int]], output_len: int, report: Report
+        self, prompts: list[str | list[int]], output_len: int, report: Progress
     ) -> list[dict[str, Any]]:
         """Greedy continuations of a batch: token ids, and text where there is a tokenizer."""
         backend, info = self._loaded()
@@ -77,7 +78,7 @@ class EngineHost:
             for ids in continuations(backend, requests)
         ]
 
-    def check_output(self, text: str, references: str, report: Report) -> dict[str, Any]:
+    def check_output(self, text: str, references: str, report: Progress) -> dict[str, Any]:
         """``flaw``: why the engine's output is no working model's, or None.
 
         Args:
@@ -91,38 +92,38 @@ class EngineHost:
         texts: list[str],
         references: str,
         may_keep: dict[str, Any] | None,
-        report: Report,
+        report: Progress,
     ) -> dict[str, Any]:
         """A Quality in its wire form, or ``unavailable`` with the reason."""
         backend, info = self._loaded()
         try:
             found = scoring.assess(backend, info, texts, Path(references), may_keep, report)
-        except Unavailable as error:
+        except NotSupported as error:
             return {"unavailable": str(error)}
         return found.to_wire()
 
-    def score(self, prompt: str | list[int], report: Report) -> dict[str, Any]:
+    def score(self, prompt: str | list[int], report: Progress) -> dict[str, Any]:
         """``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
         try:
             return {"scores": scoring.scores(backend, ids)}
-        except Unavailable as error:
+        except NotSupported as error:
             return {"unavailable": str(error)}
 
-    def prepare(self, spec: dict[str, Any], cache: str, report: Report) -> dict[str, Any]:
+    def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
         """Download and convert what an engine reads; the answer says where it is."""
         before = EngineSpec(**spec)
         _prepare_environment(before)
         ready = backend_class(before.backend).prepare(before, Path(cache))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
-    def ceilings(self, device: str, threads: int | None, report: Report) -> dict[str, Any] | None:
+    def ceilings(self, device: str, threads: int | None, report: Progress) -> dict[str, Any] | None:
         """What a device can do at best, in its wire form; no engine is loaded in such a process."""
         found = ceilings.measure(device, threads)
         return found.to_wire() if found else None
 
-    def close(self, report: Report) -> None:
+    def close(self, report: Progress) -> None:
         """Let the engine end its own processes."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
@@ -134,7 +135,7 @@ class EngineHost:
         return self._backend, self._info
 
 
-def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Report) -> Any:
+def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Progress) -> Any:
     """Call one method of the host; an exception becomes an answer, so that it can travel.
 
     Returns:
@@ -174,7 +175,7 @@ def serve(channel: Any, log: str) -> None:
     for method, arguments in channel:
         channel.send(answer(host, method, arguments, report))
     # Pytest is gone or wants no more.
-    answer(host, "close", {}, report=lambda *_: None)
+    answer(host, "close", {}, report=silent)
 
 
 def installed_packages() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 TEST = """
     import pytest
-    from pytest_llmperf.workload import Workload
+    from pytest_llmperf.core.workload import Workload
 
     def test_batch(llm):
         workload = Workload(output_len=4, input_len=8, batch_size=4, rounds=1, warmup=1)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pytest_llmperf.gguf import cached_folder
-from pytest_llmperf.models import EMBEDDED_FILE, embedded_gguf
+from pytest_llmperf.core.gguf import cached_folder
+from pytest_llmperf.core.models import EMBEDDED_FILE, embedded_gguf
 from pytest_llmperf.options import default_cache_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.gguf import cached_folder
-from pytest_llmperf.models import embedded_gguf
+from pytest_llmperf.core.gguf import cached_folder
+from pytest_llmperf.core.models import embedded_gguf
+from pytest_llmperf.core.text import shipped
 from pytest_llmperf.options import default_cache_dir
-from pytest_llmperf.texts import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = """

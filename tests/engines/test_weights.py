@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_llmperf.architecture import Architecture
+from pytest_llmperf.core.architecture import Architecture
 
 # Weights in MiB. bitsandbytes keeps activations in bfloat16; what it saves is the weights. CTranslate2
 # computes in float32 on a CPU, so it holds twice as much; llama.cpp holds what is in the file.

@@ -3,8 +3,9 @@
 import time
 from dataclasses import replace
 
-from pytest_llmperf.backends.base import Backend, EngineInfo
-from pytest_llmperf.trace import RequestTrace
+from pytest_llmperf.backends.base import Backend
+from pytest_llmperf.core.engine import EngineInfo
+from pytest_llmperf.core.trace import RequestTrace
 
 
 class TinyBackend(Backend):

@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from pytest_llmperf.architecture import Architecture
-from pytest_llmperf.gguf import header
-from pytest_llmperf.models import embedded_gguf
+from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.gguf import header
+from pytest_llmperf.core.models import embedded_gguf
 
 VALUES = {
     "general.architecture": "llama",

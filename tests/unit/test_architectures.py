@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.models import ARCHITECTURES, Model, parse_model
+from pytest_llmperf.core.models import ARCHITECTURES, Model, parse_model
 
 
 def config(name):

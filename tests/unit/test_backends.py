@@ -4,8 +4,8 @@ import pytest
 
 from pytest_llmperf import __version__
 from pytest_llmperf.backends import BUILT_IN, backend_class
-from pytest_llmperf.backends.base import Refusal
-from pytest_llmperf.quantization import MODES
+from pytest_llmperf.core.engine import Refusal
+from pytest_llmperf.core.quantization import MODES
 
 TRANSFORMERS = backend_class("transformers")
 VLLM = backend_class("vllm")

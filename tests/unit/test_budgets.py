@@ -9,8 +9,8 @@ from pytest_llmperf.budgets import (
     needed_samples,
     parse_budget,
 )
+from pytest_llmperf.core.workload import Workload
 from pytest_llmperf.metrics import METRICS, metric
-from pytest_llmperf.workload import Workload
 
 NODEID = "test_a.py::test_x[m-simulated-none]"
 RECORD = {"nodeid": NODEID, "workload": {"rounds": 5}}

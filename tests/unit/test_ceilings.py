@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_llmperf import ceilings
-from pytest_llmperf.backends.base import EngineInfo, EngineSpec
 from pytest_llmperf.ceilings import CeilingCache, before_loading, best_of, fingerprint, of_engine
+from pytest_llmperf.core.engine import EngineInfo, EngineSpec
+from pytest_llmperf.core.errors import EngineDied
 from pytest_llmperf.roofline import Ceilings
 from pytest_llmperf.worker import ceilings as measuring
-from pytest_llmperf.worker.client import EngineDied
 from pytest_llmperf.worker.server import EngineHost
 
 MIB = 2**20

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pytest_llmperf.models import parse_model
+from pytest_llmperf.core.models import parse_model
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf import cells
-from pytest_llmperf.cells import Cell, CellPlan
-from pytest_llmperf.models import MISSING_EMBEDDED, parse_model
+from pytest_llmperf.cells import CellPlan
+from pytest_llmperf.core.cell import Cell
+from pytest_llmperf.core.models import MISSING_EMBEDDED, parse_model
 
 PHI, MISTRAL = parse_model("phi-2"), parse_model("mistral-7b")
 

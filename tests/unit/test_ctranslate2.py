@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pytest_llmperf.backends import backend_class
-from pytest_llmperf.backends.base import EngineSpec, Refusal, Setup
 from pytest_llmperf.backends.ctranslate2 import _compute_type
-from pytest_llmperf.models import parse_model
+from pytest_llmperf.core.engine import EngineSpec, Refusal, Setup
+from pytest_llmperf.core.models import parse_model
 
 CTRANSLATE2 = backend_class("ctranslate2")
 PACKAGES = {"ctranslate2": "4.8.5", "transformers": "5.19.0"}

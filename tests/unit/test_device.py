@@ -1,7 +1,8 @@
 from dataclasses import replace
 
-from pytest_llmperf.cells import Cell, CellPlan
-from pytest_llmperf.models import parse_model
+from pytest_llmperf.cells import CellPlan
+from pytest_llmperf.core.cell import Cell
+from pytest_llmperf.core.models import parse_model
 from pytest_llmperf.options import Settings
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.architecture import Architecture
+from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.values import card_size
 from pytest_llmperf.fit import (
     CONTEXT,
     POOL_ENGINE_REST,
@@ -16,13 +17,12 @@ from pytest_llmperf.fit import (
     needs,
     weights_mib,
 )
-from pytest_llmperf.option_values import card_size
 from pytest_llmperf.report.fit import fit_lines
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURES = {
     name: Architecture.from_config(
-        json.loads((ROOT / f"pytest_llmperf/architectures/{name}/config.json").read_text())
+        json.loads((ROOT / f"pytest_llmperf/core/architectures/{name}/config.json").read_text())
     )
     for name in ("phi-2", "mistral-7b")
 }

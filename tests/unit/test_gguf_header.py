@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from pytest_llmperf.gguf import OTHER, file_type, metadata, named_type
-from pytest_llmperf.models import embedded_gguf, parse_model
+from pytest_llmperf.core.gguf import OTHER, file_type, metadata, named_type
+from pytest_llmperf.core.models import embedded_gguf, parse_model
 
 UINT32, INT32, STRING, ARRAY = 4, 5, 8, 9
 

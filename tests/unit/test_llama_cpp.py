@@ -3,10 +3,10 @@
 import pytest
 
 from pytest_llmperf.backends import backend_class
-from pytest_llmperf.backends.base import EngineSpec, Refusal, Setup
 from pytest_llmperf.backends.llama_cpp import _Answer, _trace
-from pytest_llmperf.models import parse_model
-from pytest_llmperf.workload import Request
+from pytest_llmperf.core.engine import EngineSpec, Refusal, Setup
+from pytest_llmperf.core.models import parse_model
+from pytest_llmperf.core.workload import Request
 
 LLAMA = backend_class("llama-cpp")
 PLAIN = Setup(random_weights=False, dtype="auto", on_cpu=True)

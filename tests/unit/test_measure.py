@@ -3,11 +3,14 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf import measure as measuring
-from pytest_llmperf.backends.base import Backend, EngineInfo
-from pytest_llmperf.measure import InvalidMeasurement, Measurement, check, encoder, measure
-from pytest_llmperf.trace import RequestTrace
+from pytest_llmperf.backends.base import Backend
+from pytest_llmperf.core.engine import EngineInfo
+from pytest_llmperf.core.errors import InvalidMeasurement
+from pytest_llmperf.core.measurement import Measurement
+from pytest_llmperf.core.trace import RequestTrace
+from pytest_llmperf.core.workload import Request, Workload
+from pytest_llmperf.measure import check, encoder, measure
 from pytest_llmperf.worker import canary
-from pytest_llmperf.workload import Request, Workload
 
 # Not on a CPU, where every measurement would wait for the canary.
 INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)

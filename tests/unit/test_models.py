@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pytest_llmperf.models import (
+from pytest_llmperf.core.models import (
     ALIASES,
     EMBEDDED,
     Model,

@@ -6,7 +6,11 @@ import math
 import numpy
 import pytest
 
-from pytest_llmperf.backends.base import Backend, EngineInfo, Unavailable
+from pytest_llmperf.backends.base import Backend
+from pytest_llmperf.core.engine import EngineInfo
+from pytest_llmperf.core.errors import NotSupported
+from pytest_llmperf.core.text import shipped
+from pytest_llmperf.core.trace import RequestTrace
 from pytest_llmperf.quality import (
     DocumentQuality,
     Glimpse,
@@ -14,8 +18,6 @@ from pytest_llmperf.quality import (
     flaw,
     flaw_at_a_glimpse,
 )
-from pytest_llmperf.texts import shipped
-from pytest_llmperf.trace import RequestTrace
 from pytest_llmperf.worker import scoring
 
 INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=4, has_tokenizer=True)
@@ -58,7 +60,7 @@ class SilentBackend(TableBackend):
     """Gives tokens, and no probabilities."""
 
     def log_probabilities(self, ids):
-        raise Unavailable("silent tells nothing")
+        raise NotSupported("silent tells nothing")
 
 
 def assess(table, root, may_keep=None, texts=("abcd",)):

@@ -1,4 +1,4 @@
-from pytest_llmperf.quantization import ALL, MODES, Quantization
+from pytest_llmperf.core.quantization import ALL, MODES, Quantization
 
 
 def test_the_modes_in_the_order_of_the_documentation():

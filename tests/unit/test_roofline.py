@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.architecture import Architecture
-from pytest_llmperf.backends.base import EngineInfo
+from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.engine import EngineInfo
+from pytest_llmperf.core.trace import RequestTrace, RoundTrace
 from pytest_llmperf.roofline import Ceilings, LoadedModel, Roof, utilization
-from pytest_llmperf.trace import RequestTrace, RoundTrace
 
 MIB = 2**20
 

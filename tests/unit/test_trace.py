@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.trace import RequestTrace, RoundTrace
+from pytest_llmperf.core.trace import RequestTrace, RoundTrace
 
 EARLY = RequestTrace(
     submitted=1.0, times=(1.5, 2.0), counts=(1, 1), input_tokens=3, token_ids=(7, 8)

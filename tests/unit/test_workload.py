@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pytest_llmperf.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Request, Workload
+from pytest_llmperf.core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Request, Workload
 
 
 def no_tokenizer(text):
@@ -79,7 +79,7 @@ def test_random_prompts_are_reproducible():
 
 def test_random_prompts_are_the_same_in_another_process():
     code = (
-        "from pytest_llmperf.workload import Workload\n"
+        "from pytest_llmperf.core.workload import Workload\n"
         "print(Workload(output_len=4, input_len=8).requests(0, None, 1000)[0].prompt_ids)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

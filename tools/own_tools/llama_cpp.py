@@ -13,8 +13,8 @@ import subprocess
 import sys
 
 from pytest_llmperf.backends import backend_class
-from pytest_llmperf.backends.base import EngineSpec
-from pytest_llmperf.workload import Workload
+from pytest_llmperf.core.engine import EngineSpec
+from pytest_llmperf.core.workload import Workload
 
 from .turns import INPUT_LEN, Results
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from pytest_llmperf.backends.base import EngineSpec
-from pytest_llmperf.workload import Request
+from pytest_llmperf.core.engine import EngineSpec
+from pytest_llmperf.core.workload import Request
 
 from .turns import INPUT_LEN, Results, in_turns, workload_of
 

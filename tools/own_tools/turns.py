@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_llmperf.backends.base import Backend, EngineSpec
-from pytest_llmperf.trace import RoundTrace
-from pytest_llmperf.workload import Workload
+from pytest_llmperf.backends.base import Backend
+from pytest_llmperf.core.engine import EngineSpec
+from pytest_llmperf.core.trace import RoundTrace
+from pytest_llmperf.core.workload import Workload
 
 INPUT_LEN = 32
 Results = dict[str, tuple[list[float], list[float]]]

@@ -12,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.backends.base import EngineSpec
+from pytest_llmperf.core.engine import EngineSpec
 from pytest_llmperf.environment import has_accelerator
 
 from .turns import INPUT_LEN, Results, in_turns, our_round, our_run, run, workload_of

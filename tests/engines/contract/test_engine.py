@@ -5,7 +5,7 @@ Another engine's package runs it too: ``pytest tests/engines/contract --llm-back
 
 import pytest
 
-from pytest_llmperf.workload import Workload
+from pytest_llmperf.core.workload import Workload
 
 # Continuations without a close second: rounding in another kernel does not change them.
 PROMPTS = [

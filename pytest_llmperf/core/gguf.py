@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .converted import file_digest, new_folder
+from ..converted import file_digest, new_folder
 
 # Part of the folder's name: raise it when the conversion itself changes.
 _VERSION = 1

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-_FILE = Path(__file__).parent / "prose.txt"
+_FILE = Path(__file__).parent / "texts" / "prose.txt"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""An engine in data: what is asked of it, what it reports, and why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Everything a backend needs to load one cell; plain values, so that it travels to the worker."""
+
+    backend: str
+    quantization: str
+    model: str
+    """Folder with config.json (and weights, unless they are random), a GGUF file, or either of them
+    on the hub: ``organisation/name``, ``organisation/name/FILE.gguf``."""
+    local: bool = True
+    """Whether ``model`` is here: then no hub is asked for anything."""
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    load_format: str = "auto"
+    threads: int | None = None
+    """Engine threads; None leaves the engine's own choice (a GPU)."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """The engine's own keyword arguments (``--llm-backend-arg``)."""
+
+    @property
+    def random_weights(self) -> bool:
+        return self.load_format == "dummy"
+
+    @property
+    def compute_dtype(self) -> str:
+        """The type of activations, and of weights where they are not quantized."""
+        return "bfloat16" if self.dtype == "auto" else self.dtype
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is loaded, as the engine reports it."""
+
+    device: str
+    """For instance ``cpu`` or ``cuda:0``."""
+    dtype: str
+    vocabulary: int
+    """Token ids that a prompt may hold."""
+    has_tokenizer: bool
+    parameters: int | None = None
+    revision: str | None = None
+    """The revision that was resolved, where a hub was asked."""
+    memory: Mapping[str, float] = field(default_factory=dict)
+    """MiB by metric key: ``model_memory``, and ``kv_cache_memory`` where a pool is reserved."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Engine settings that this backend chose, worth knowing when reading a number."""
+    architecture: Mapping[str, Any] | None = None
+    """``Architecture.to_wire`` of the model, where the engine tells its sizes."""
+    embedding_bytes: float | None = None
+    """Of the input embedding table as it is in memory, where the engine tells."""
+    cache_value_bytes: float = 2
+    """Of one number in the key-value cache."""
+    arithmetic: str | None = None
+    """Floating-point type of matrix products, as torch names it; None for integers or unknown."""
+    devices: int = 1
+    """GPUs (or processes of a CPU build) that share the model."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a run loads its models: what an engine may refuse before it loads one."""
+
+    random_weights: bool
+    dtype: str
+    """The compute type that was asked for; ``auto`` where none was."""
+    on_cpu: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a backend cannot run a cell."""
+
+    reason: str
+    by_nature: bool
+    """True: no installation helps, so asking for it is a mistake. False: something is missing here."""
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """What the worker said when the engine was ready."""
+
+    info: EngineInfo
+    load_time: float
+    """Seconds from asking for the engine to ready, its imports included."""
+    version: str
+    versions: Mapping[str, str]
+    environment: Mapping[str, Any]
+    pid: int
+    number: int
+    """How many engines this run had loaded, this one included."""

@@ -1,0 +1,43 @@
+"""The rounds of one workload, as they come back from the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .trace import RoundTrace
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rounds of one workload on one loaded engine."""
+
+    rounds: tuple[RoundTrace, ...]
+    peak_memory: float
+    """MiB while the rounds ran."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What else went on meanwhile: ``environment.conditions`` of the stored record."""
+    canary: Mapping[str, Any] = field(default_factory=dict)
+    """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
+    energy: Mapping[str, Any] = field(default_factory=dict)
+    """Of all rounds: ``environment.energy`` of the stored record, or why it is not known."""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "rounds": [r.to_wire() for r in self.rounds],
+            "peak_memory": self.peak_memory,
+            "conditions": dict(self.conditions),
+            "canary": dict(self.canary),
+            "energy": dict(self.energy),
+        }
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> Measurement:
+        return cls(
+            tuple(RoundTrace.from_wire(r) for r in data["rounds"]),
+            data["peak_memory"],
+            data["conditions"],
+            data["canary"],
+            data["energy"],
+        )

@@ -1,0 +1,73 @@
+"""Values that a person writes: numbers, shares, sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+
+def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
+    """A parser that takes one of the known words."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"unknown {what} {text!r}; known: {', '.join(known)}")
+        return text
+
+    return parse
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ValueError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def price(text: str) -> float:
+    """A positive number, of whatever currency."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"{text!r} is not a positive number: a price per hour, without its currency"
+        )
+    return value
+
+
+def card_size(text: str) -> float:
+    """``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) in MiB."""
+    units = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not a memory size such as 16GiB, 15360MiB or 16GB")
+    return float(match[1]) * units[match[2]] / 2**20
+
+
+def ratio(text: str) -> float:
+    """``3%`` or ``0.03`` as 0.03; between 0 and 100 %."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if rest or not 0 < value < 1:
+        raise ValueError(f"{text!r} is not a share between 0 and 100 %, such as 3% or 0.03")
+    return value
