@@ -11,14 +11,15 @@ from .core.version import __version__
 
 if TYPE_CHECKING:
     from .llm import LLM, LLMInfo, Result
-    from .metrics import METRICS, Metric
+    from .metrics.definitions import METRICS
+    from .metrics.samples import Metric
 
 _PUBLIC = {
     "LLM": "llm",
     "LLMInfo": "llm",
     "Result": "llm",
-    "Metric": "metrics",
-    "METRICS": "metrics",
+    "Metric": "metrics.samples",
+    "METRICS": "metrics.definitions",
 }
 
 __all__ = ["LLM", "METRICS", "LLMInfo", "Metric", "Result", "__version__"]

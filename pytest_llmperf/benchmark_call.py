@@ -16,15 +16,17 @@ from .core.engine import LoadedEngine
 from .core.measurement import Measurement
 from .core.text import shipped
 from .core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
-from .efficiency import of_energy, of_price
 from .fit import MeasuredCell
 from .llm import LLM, Result
-from .metrics import OBJECTIVES, Metric, from_rounds, known
+from .metrics.definitions import OBJECTIVES
+from .metrics.efficiency import of_energy, of_price
+from .metrics.quality import flaw
+from .metrics.roofline import LoadedModel, Roof, utilization
+from .metrics.rounds import from_rounds
+from .metrics.samples import Metric, known
 from .nvml import conditions
-from .quality import flaw
 from .record import make_record
 from .report.terminal import Row
-from .roofline import LoadedModel, Roof, utilization
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
 

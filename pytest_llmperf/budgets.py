@@ -14,7 +14,8 @@ from typing import Any
 
 from .core.values import one_of
 from .core.workload import Workload
-from .metrics import METRICS, PERCENTILES, POOLED, Metric
+from .metrics.definitions import METRICS, POOLED
+from .metrics.samples import PERCENTILES, Metric
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))

@@ -17,8 +17,8 @@ from .core.engine import EngineInfo, EngineSpec
 from .core.errors import EngineError
 from .core.progress import silent
 from .environment import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
+from .metrics.roofline import Ceilings
 from .options import Settings
-from .roofline import Ceilings
 from .worker.client import start_worker
 
 # Part of what a file is found by: raise it when the measurement itself changes.

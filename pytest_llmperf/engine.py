@@ -18,8 +18,8 @@ from .core.progress import Progress, silent
 from .core.text import Text, shipped
 from .core.workload import Workload
 from .environment import runs_on_cpu, usable_cores
+from .metrics.quality import Quality
 from .options import Settings
-from .quality import Quality
 from .worker.client import Worker, start_worker
 
 # Part of a digest: raise it when what is kept of a model changes.

@@ -18,8 +18,9 @@ from .core.progress import Progress
 from .core.text import Text
 from .core.workload import Workload
 from .engine import EngineSlot
-from .metrics import METRICS, Metric
-from .quality import Quality
+from .metrics.definitions import METRICS
+from .metrics.quality import Quality
+from .metrics.samples import Metric
 
 
 @dataclass(frozen=True)

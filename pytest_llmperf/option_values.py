@@ -33,7 +33,7 @@ def model(text: str) -> Model:
 
 def metric(text: str) -> str:
     """A metric key."""
-    from .metrics import METRICS
+    from .metrics.definitions import METRICS
 
     return one_of("metric", tuple(METRICS))(text)
 

@@ -12,7 +12,8 @@ from .core.cell import Cell
 from .core.engine import EngineSpec, LoadedEngine
 from .core.measurement import Measurement
 from .core.workload import Workload
-from .metrics import POOLED, Metric
+from .metrics.definitions import POOLED
+from .metrics.samples import Metric
 
 SCHEMA = 1
 

@@ -29,11 +29,11 @@ from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
+from .metrics.roofline import Ceilings
 from .nvml import Gpus
 from .options import Settings
 from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
-from .roofline import Ceilings
 from .run_gate import RunGate
 from .worker.energy import IdlePower, idle_power
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..metrics import Metric
-from ..roofline import Roof
+from ..metrics.roofline import Roof
+from ..metrics.samples import Metric
 
 # Cursor and line control that every terminal has had since the VT100.
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..roofline import Ceilings
+from ..metrics.roofline import Ceilings
 
 _MIB = 2**20
 _SMALLEST, _LARGEST = 32 * _MIB, 512 * _MIB

@@ -23,7 +23,7 @@ from ..core.engine import EngineInfo
 from ..core.errors import NotSupported
 from ..core.progress import Progress, silent
 from ..core.workload import Request
-from ..quality import DocumentQuality, Glimpse, Quality, flaw, flaw_at_a_glimpse
+from ..metrics.quality import DocumentQuality, Glimpse, Quality, flaw, flaw_at_a_glimpse
 
 if TYPE_CHECKING:
     import numpy

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.metrics import METRICS
+from pytest_llmperf.metrics.definitions import METRICS
 
 CELL = "smollm2-135m-simulated-none"
 ALL_METRICS = f"--llm-metrics={','.join(METRICS)}"

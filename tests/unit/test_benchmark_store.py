@@ -4,7 +4,7 @@ import pytest
 from pytest_benchmark.stats import Stats
 
 from pytest_llmperf.benchmark_store import VirtualClock, lower, sibling_name, stats
-from pytest_llmperf.metrics import metric
+from pytest_llmperf.metrics.samples import metric
 
 SAMPLES = {
     "one": [0.25],

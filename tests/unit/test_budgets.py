@@ -10,7 +10,8 @@ from pytest_llmperf.budgets import (
     parse_budget,
 )
 from pytest_llmperf.core.workload import Workload
-from pytest_llmperf.metrics import METRICS, metric
+from pytest_llmperf.metrics.definitions import METRICS
+from pytest_llmperf.metrics.samples import metric
 
 NODEID = "test_a.py::test_x[m-simulated-none]"
 RECORD = {"nodeid": NODEID, "workload": {"rounds": 5}}

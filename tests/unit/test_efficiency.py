@@ -1,8 +1,8 @@
 import pytest
 
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
-from pytest_llmperf.efficiency import of_energy, of_price
-from pytest_llmperf.metrics import metric
+from pytest_llmperf.metrics.efficiency import of_energy, of_price
+from pytest_llmperf.metrics.samples import metric
 
 
 def round_of(*requests):

@@ -3,7 +3,9 @@
 import pytest
 
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
-from pytest_llmperf.metrics import METRICS, e2e, from_rounds, gaps, meets, metric, tpot, ttft
+from pytest_llmperf.metrics.definitions import METRICS
+from pytest_llmperf.metrics.rounds import e2e, from_rounds, gaps, meets, tpot, ttft
+from pytest_llmperf.metrics.samples import metric
 
 # Three tokens: 0.5 s to the first, then gaps of 0.2 s and 0.4 s; 8 prompt tokens.
 THREE = RequestTrace(submitted=10.0, times=(10.5, 10.7, 11.1), counts=(1, 1, 1), input_tokens=8)

@@ -11,7 +11,7 @@ from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.errors import NotSupported
 from pytest_llmperf.core.text import shipped
 from pytest_llmperf.core.trace import RequestTrace
-from pytest_llmperf.quality import (
+from pytest_llmperf.metrics.quality import (
     DocumentQuality,
     Glimpse,
     Quality,

@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
-from pytest_llmperf.roofline import Ceilings, LoadedModel, Roof, utilization
+from pytest_llmperf.metrics.roofline import Ceilings, LoadedModel, Roof, utilization
 
 MIB = 2**20
 

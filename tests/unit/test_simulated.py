@@ -8,7 +8,7 @@ from pytest_llmperf.backends import simulated
 from pytest_llmperf.backends.simulated import Program, SimulatedBackend
 from pytest_llmperf.core.engine import EngineSpec
 from pytest_llmperf.core.workload import Request
-from pytest_llmperf.metrics import e2e, tpot, ttft
+from pytest_llmperf.metrics.rounds import e2e, tpot, ttft
 
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
-from pytest_llmperf.metrics import metric
+from pytest_llmperf.metrics.roofline import Roof
+from pytest_llmperf.metrics.samples import metric
 from pytest_llmperf.report.terminal import Row, legend, table
-from pytest_llmperf.roofline import Roof
 
 
 def row(test, cell, invalid_text=False, **samples):

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .core.architecture import Architecture
-from .metrics import Metric, metric, tpot
+from ..core.architecture import Architecture
+from .rounds import tpot
+from .samples import Metric, metric
 
 if TYPE_CHECKING:
-    from .core.engine import EngineInfo
-    from .core.trace import RequestTrace, RoundTrace
+    from ..core.engine import EngineInfo
+    from ..core.trace import RequestTrace, RoundTrace
 
 MIB = 2**20
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .core.trace import RoundTrace
-from .metrics import Metric, known
+from ..core.trace import RoundTrace
+from .samples import Metric, known
 
 
 def of_energy(rounds: Sequence[RoundTrace], joules: float) -> dict[str, Metric]:

@@ -1,0 +1,88 @@
+"""Traces to metrics: pure maths, no input or output.
+
+Every definition is the field's own (MLPerf Inference, ``vllm bench serve``, the OpenTelemetry GenAI
+conventions); where tools disagree, docs/metrics.md says which reading this is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+from ..core.trace import RequestTrace, RoundTrace
+from .samples import Metric, known
+
+
+def ttft(trace: RequestTrace) -> float:
+    """Seconds from submission to the first output token (OpenTelemetry: time_to_first_token)."""
+    return trace.first - trace.submitted
+
+
+def e2e(trace: RequestTrace) -> float:
+    """Seconds from submission to the last output token."""
+    return trace.last - trace.submitted
+
+
+def tpot(trace: RequestTrace) -> float | None:
+    """Seconds per output token after the first (MLPerf, vLLM); None for a single token.
+
+    Tokens that arrived together with the first one are no part of the time after it, so they are not
+    counted either: with known token boundaries that is exactly one token.
+    """
+    rest = trace.output_tokens - trace.counts[0]
+    return (trace.last - trace.first) / rest if rest else None
+
+
+def gaps(trace: RequestTrace) -> list[float]:
+    """Seconds between consecutive arrivals of one request."""
+    return [later - earlier for earlier, later in pairwise(trace.times)]
+
+
+def meets(trace: RequestTrace, objectives: Mapping[str, float]) -> bool:
+    """Whether a request met every objective; one that is undefined for it (tpot of one token) is met."""
+    values: dict[str, Callable[[RequestTrace], float | None]] = {
+        "ttft": ttft,
+        "tpot": tpot,
+        "e2e": e2e,
+    }
+    return all(
+        (value := values[key](trace)) is None or value <= limit for key, limit in objectives.items()
+    )
+
+
+def from_rounds(
+    rounds: Sequence[RoundTrace], objectives: Mapping[str, float] | None = None
+) -> dict[str, Metric]:
+    """Every metric that traces alone can give, by key.
+
+    Args:
+        rounds: the measured rounds, warm-up left out.
+        objectives: limits in seconds by metric (``ttft``, ``tpot``, ``e2e``), for goodput.
+    """
+    requests = [request for r in rounds for request in r.requests]
+    all_gaps = [gap for request in requests for gap in gaps(request)]
+    exact = all(request.has_token_boundaries for request in requests)
+
+    def per_round(amount: Callable[[RequestTrace], float]) -> list[float]:
+        return [sum(amount(request) for request in r.requests) / r.wall_time for r in rounds]
+
+    samples: dict[str, list[float]] = {
+        "ttft": [ttft(request) for request in requests],
+        "e2e": [e2e(request) for request in requests],
+        "tpot": [value for request in requests if (value := tpot(request)) is not None],
+        "itl" if exact else "icl": all_gaps,
+        "output_throughput": per_round(lambda request: request.output_tokens),
+        "total_throughput": per_round(lambda request: request.input_tokens + request.output_tokens),
+        "request_throughput": per_round(lambda request: 1),
+        "prefill_throughput": [
+            sum(request.input_tokens / ttft(request) for request in r.requests) for r in rounds
+        ],
+        "decode_throughput": [
+            sum(1 / value for request in r.requests if (value := tpot(request)) is not None)
+            for r in rounds
+            if any(tpot(request) is not None for request in r.requests)
+        ],
+    }
+    if objectives:
+        samples["goodput"] = per_round(lambda request: float(meets(request, objectives)))
+    return known(samples)
