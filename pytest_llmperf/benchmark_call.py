@@ -18,13 +18,13 @@ from .core.text import shipped
 from .core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 from .fit import MeasuredCell
 from .llm import LLM, Result
+from .machine.nvml import conditions
 from .metrics.definitions import OBJECTIVES
 from .metrics.efficiency import of_energy, of_price
 from .metrics.quality import flaw
 from .metrics.roofline import LoadedModel, Roof, utilization
 from .metrics.rounds import from_rounds
 from .metrics.samples import Metric, known
-from .nvml import conditions
 from .record import make_record
 from .report.terminal import Row
 from .run_gate import MARKER, own_limits

@@ -16,7 +16,7 @@ from typing import Any
 from .core.engine import EngineInfo, EngineSpec
 from .core.errors import EngineError
 from .core.progress import silent
-from .environment import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
+from .machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
 from .metrics.roofline import Ceilings
 from .options import Settings
 from .worker.client import start_worker

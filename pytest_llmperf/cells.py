@@ -16,7 +16,7 @@ from .core.engine import Setup
 from .core.errors import BackendError, EngineError
 from .core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from .core.quantization import ALL
-from .environment import has_accelerator, runs_on_cpu
+from .machine.host import has_accelerator, runs_on_cpu
 from .options import Settings
 from .wanted import Wanted, nothing_left
 from .worker.client import installed_packages_of

@@ -17,7 +17,7 @@ from .core.measurement import Measurement
 from .core.progress import Progress, silent
 from .core.text import Text, shipped
 from .core.workload import Workload
-from .environment import runs_on_cpu, usable_cores
+from .machine.host import runs_on_cpu, usable_cores
 from .metrics.quality import Quality
 from .options import Settings
 from .worker.client import Worker, start_worker

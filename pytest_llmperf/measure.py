@@ -14,8 +14,8 @@ from .core.measurement import Measurement
 from .core.progress import Progress
 from .core.trace import RequestTrace, RoundTrace
 from .core.workload import Request, Workload
-from .worker import canary
-from .worker.conditions import Snapshot, between
+from .machine import canary
+from .machine.conditions import Snapshot, between
 from .worker.energy import Meter
 
 _PROBES = 3

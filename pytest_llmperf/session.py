@@ -24,18 +24,18 @@ from .core.cell import Cell
 from .core.engine import LoadedEngine
 from .core.errors import EngineError
 from .engine import EngineSlot, engine_threads
-from .environment import accelerator_names, runs_on_cpu, usable_cores
 from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
 from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
+from .machine.host import accelerator_names, runs_on_cpu, usable_cores
+from .machine.idle import IdlePower, idle_power
+from .machine.nvml import Gpus
 from .metrics.roofline import Ceilings
-from .nvml import Gpus
 from .options import Settings
 from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
 from .run_gate import RunGate
-from .worker.energy import IdlePower, idle_power
 
 if TYPE_CHECKING:
     from .gate.verdict import Judgement

@@ -18,14 +18,14 @@ from ..core.gguf import cached_folder, convert
 from ..core.trace import RequestTrace
 from ..core.version import __version__
 from ..core.workload import Request
-from ..worker import memory
+from ..machine import memory
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
     from ..core.models import Model
-    from ..worker.memory import DeviceMemory
+    from ..machine.memory import DeviceMemory
 
 
 class Backend(ABC):

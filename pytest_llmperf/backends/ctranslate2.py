@@ -14,7 +14,7 @@ from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from ..worker.memory import DeviceMemory
+from ..machine.memory import DeviceMemory
 from .base import Backend
 
 if TYPE_CHECKING:

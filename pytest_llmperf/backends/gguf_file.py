@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.architecture import Architecture
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
-from ..environment import visible_gpus
-from ..worker.memory import DeviceMemory
+from ..machine.host import visible_gpus
+from ..machine.memory import DeviceMemory
 from .base import Backend, downloaded_gguf
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from ..worker.memory import DeviceMemory
+from ..machine.memory import DeviceMemory
 from .base import Backend, parallel_degree
 
 _CACHE = "kv_cache_config"

@@ -13,7 +13,7 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from ..environment import visible_gpus
+from ..machine.host import visible_gpus
 from . import random_weights
 from .base import Backend, HubTokenizer
 

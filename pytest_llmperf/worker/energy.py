@@ -10,14 +10,11 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..nvml import Gpus
-from .energy_sources import (
+from ..machine.energy import (
     POWERCAP,
     Clock,
     EngineCounter,
@@ -27,6 +24,7 @@ from .energy_sources import (
     Source,
     gpu_source,
 )
+from ..machine.nvml import Gpus
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 REFRESHES = 10
 """Refreshes of a counter that rounds have to last: then its age is a tenth of the window at most."""
-IDLE_SECONDS = 1.0
 
 
 class Meter:
@@ -150,7 +147,7 @@ def meter_of(
         gpus: those that the engine's process sees; None asks for them.
     """
     if backend.joules() is not None:
-        return Meter(EngineCounter(backend))
+        return Meter(EngineCounter(backend.name, backend.joules))
     packages = _packages(powercap)
     if device == "cpu":
         return Meter(packages)
@@ -170,53 +167,3 @@ def _packages(powercap: Path) -> Packages | Nothing:
         return Packages(powercap)
     except NoEnergy as error:
         return Nothing(str(error))
-
-
-@dataclass(frozen=True)
-class IdlePower:
-    """What the machine draws before an engine loads, in W; empty or None where it does not say."""
-
-    gpus: Mapping[str, float] = field(default_factory=dict)
-    """By UUID."""
-    packages: float | None = None
-
-    def added(self, energy: Mapping[str, Any]) -> dict[str, Any]:
-        """``environment.energy`` with ``idle_w`` of what it counts, and no GPU's name in it."""
-        found = dict(energy)
-        uuids = found.pop("gpus", None)
-        idle = self.packages if found.get("source") == Packages.name else None
-        if uuids:
-            found["gpus"] = len(uuids)
-            known = [self.gpus.get(uuid) for uuid in uuids]
-            idle = None if None in known else sum(watts for watts in known if watts is not None)
-        return found if idle is None else {**found, "idle_w": idle}
-
-
-def idle_power(
-    gpus: Gpus,
-    powercap: Path = POWERCAP,
-    clock: Clock = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> IdlePower:
-    """Mean power over a second. Returns at once where nothing tells it."""
-    sources: dict[str, Source] = {}
-    with suppress(LookupError, NoEnergy):
-        sources |= {board.uuid or "": gpu_source([board], clock) for board in gpus.boards()}
-    with suppress(NoEnergy):
-        sources[Packages.name] = Packages(powercap, clock)
-    watts: dict[str, float] = {}
-    with ExitStack() as stack:
-        begun: dict[str, float] = {}
-        for name, source in sources.items():
-            stack.callback(source.close)
-            with suppress(NoEnergy):
-                source.start()
-                begun[name] = clock()
-        if begun:
-            sleep(IDLE_SECONDS)
-        for name, begin in begun.items():
-            seconds = clock() - begin
-            with suppress(NoEnergy):
-                watts[name] = sources[name].stop() / seconds
-    packages = watts.pop(Packages.name, None)
-    return IdlePower(watts, packages)

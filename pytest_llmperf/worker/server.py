@@ -24,9 +24,10 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import InvalidMeasurement, NotSupported
 from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
-from ..environment import describe_device
+from ..machine import ceilings
+from ..machine.host import describe_device
 from ..measure import continuations, encoder, measure
-from . import ceilings, scoring
+from . import scoring
 from .energy import meter_of
 
 

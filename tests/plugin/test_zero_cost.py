@@ -6,7 +6,7 @@ ENGINES = ("torch", "transformers", "vllm", "numpy", "scipy", "bitsandbytes", "a
 OURS = (
     "pytest_llmperf.session",
     "pytest_llmperf.engine",
-    "pytest_llmperf.nvml",
+    "pytest_llmperf.machine.nvml",
     "pytest_llmperf.collect",
     "pytest_llmperf.worker.client",
     "pytest_llmperf.benchmark_store",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf.worker import canary
+from pytest_llmperf.machine import canary
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_times_are_joined_only_when_both_are_there():
 def test_its_memory_is_given_back():
     code = """
 import json, os
-from pytest_llmperf.worker import canary, memory
+from pytest_llmperf.machine import canary, memory
 
 def resident():
     return memory._status_kib(os.getpid(), "VmRSS") / 1024

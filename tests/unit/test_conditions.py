@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.worker import conditions
-from pytest_llmperf.worker.conditions import (
+from pytest_llmperf.machine import conditions
+from pytest_llmperf.machine.conditions import Snapshot, between
+from pytest_llmperf.machine.proc import (
     CpuTicks,
     Process,
-    Snapshot,
-    between,
     parse_cpu,
     parse_process,
     parse_swapped,
+    process,
 )
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
@@ -26,7 +26,8 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there i
 # other processes of this machine use meanwhile is in `busy`.
 BURN = """
 import json, os, signal, subprocess, sys, time
-from pytest_llmperf.worker.conditions import Snapshot, between, process
+from pytest_llmperf.machine.conditions import Snapshot, between
+from pytest_llmperf.machine.proc import process
 
 os.setsid()
 before = Snapshot.take()
@@ -84,7 +85,7 @@ def test_outside_a_session_of_its_own_this_process_alone_is_own(monkeypatch):
     before = Snapshot.take()
     sum(range(30_000_000))
     after = Snapshot.take()
-    own = conditions.process(int(Path("/proc/self").readlink().name))
+    own = process(int(Path("/proc/self").readlink().name))
     assert before.own < after.own <= own.ticks
 
 

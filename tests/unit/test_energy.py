@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
-from pytest_llmperf.nvml import Gpus
-from pytest_llmperf.worker import energy
-from pytest_llmperf.worker.energy import IdlePower, Meter, idle_power, meter_of
-from pytest_llmperf.worker.energy_sources import GpuPower
+from pytest_llmperf.machine.energy import GpuPower
+from pytest_llmperf.machine.idle import IDLE_SECONDS, IdlePower, idle_power
+from pytest_llmperf.machine.nvml import Gpus
+from pytest_llmperf.worker.energy import Meter, meter_of
 
 WORKER = os.getpid()
 NO_SLICES = [0, 0]
@@ -377,7 +377,7 @@ def idle(clock, no_powercap):
 
     def measure(gpus, folder=no_powercap, meanwhile=lambda: None):
         def sleep(seconds):
-            assert seconds == energy.IDLE_SECONDS
+            assert seconds == IDLE_SECONDS
             clock.pass_(seconds)
             meanwhile()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf import environment
-from pytest_llmperf.environment import describe_device, describe_host, usable_cores
+from pytest_llmperf.machine import host as environment
+from pytest_llmperf.machine.host import describe_device, describe_host, usable_cores
 
 
 def test_the_host_is_described_by_what_explains_a_number():

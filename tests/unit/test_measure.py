@@ -9,8 +9,8 @@ from pytest_llmperf.core.errors import InvalidMeasurement
 from pytest_llmperf.core.measurement import Measurement
 from pytest_llmperf.core.trace import RequestTrace
 from pytest_llmperf.core.workload import Request, Workload
+from pytest_llmperf.machine import canary
 from pytest_llmperf.measure import check, encoder, measure
-from pytest_llmperf.worker import canary
 
 # Not on a CPU, where every measurement would wait for the canary.
 INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from pytest_llmperf.worker import memory
+from pytest_llmperf.machine import memory
 
 if sys.platform != "linux":
     pytest.skip("peaks are reset through /proc", allow_module_level=True)
 
 START = """
 import json, os, subprocess, sys
-from pytest_llmperf.worker import memory
+from pytest_llmperf.machine import memory
 
 def own_peak():
     return memory._status_kib(os.getpid(), "VmHWM") / 1024

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf.nvml import Gpus, GpuState, conditions
+from pytest_llmperf.machine.nvml import Gpus, GpuState, conditions
 
 WORKER = os.getpid()
 

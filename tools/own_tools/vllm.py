@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.core.engine import EngineSpec
-from pytest_llmperf.environment import has_accelerator
+from pytest_llmperf.machine.host import has_accelerator
 
 from .turns import INPUT_LEN, Results, in_turns, our_round, our_run, run, workload_of
 

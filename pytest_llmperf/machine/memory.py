@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-from ..nvml import Gpus
+from .nvml import Gpus
 
 _PROC = Path("/proc")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .worker.conditions import process
+from .proc import process
 
 _MIB = 2**20
 _SM_CLOCK = 1

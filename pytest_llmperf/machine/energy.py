@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from ..nvml import Board
-
-if TYPE_CHECKING:
-    from ..backends.base import Backend
+from .nvml import Board
 
 POWERCAP = Path("/sys/class/powercap")
 # More than any package can draw: a counter that could have wrapped twice at this power says nothing.
@@ -198,15 +195,16 @@ class EngineCounter(Source):
 
     refresh = 0.0
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.name = backend.name
+    def __init__(self, name: str, joules: Callable[[], float | None]) -> None:
+        """``joules`` returns what the engine ``name`` has used so far."""
+        self.name = name
+        self._joules = joules
 
     def start(self) -> None:
-        self._before = _sum([self._backend.joules()])
+        self._before = _sum([self._joules()])
 
     def stop(self) -> float:
-        return _moved(_sum([self._backend.joules()]) - self._before)
+        return _moved(_sum([self._joules()]) - self._before)
 
 
 def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source:
