@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .backends import backend_class, family
-from .converted import file_digest, folder_digest
+from .backends.conversion import file_digest, folder_digest
 from .core.cell import Cell
 from .core.engine import EngineInfo, EngineSpec, LoadedEngine
 from .core.measurement import Measurement

@@ -30,8 +30,8 @@ from pathlib import Path
 
 from own_tools.turns import paired_ratio
 
+from pytest_llmperf.backends.conversion import cached_folder, convert
 from pytest_llmperf.core.engine import EngineSpec
-from pytest_llmperf.core.gguf import cached_folder, convert
 from pytest_llmperf.core.models import ARCHITECTURES, embedded_gguf
 from pytest_llmperf.machine.host import has_accelerator, usable_cores
 from pytest_llmperf.options import default_cache_dir

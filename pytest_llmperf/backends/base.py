@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
-from ..core.gguf import cached_folder, convert
 from ..core.trace import RequestTrace
 from ..core.version import __version__
 from ..core.workload import Request
 from ..machine import memory
+from .conversion import cached_folder, convert
+from .hub import downloaded_gguf
 
 if TYPE_CHECKING:
     import numpy
@@ -200,35 +201,3 @@ def parallel_degree(args: Mapping[str, Any]) -> str:
     """``tp2-pp2`` of the two arguments that vLLM and TensorRT-LLM have for it; empty for one GPU."""
     sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
     return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
-
-
-def downloaded_gguf(spec: EngineSpec) -> EngineSpec:
-    """A GGUF file of the hub as a file of this machine."""
-    if spec.local:
-        return spec
-    from huggingface_hub import hf_hub_download
-
-    organisation, name, file = spec.model.split("/", 2)
-    path = hf_hub_download(f"{organisation}/{name}", file, revision=spec.revision)
-    return replace(spec, model=path, local=True, revision=_commit_of(path))
-
-
-def _commit_of(path: str) -> str | None:
-    """The commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
-    parts = Path(path).parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-class HubTokenizer:
-    """``encode`` and ``decode`` of engines whose tokenizer is a transformers one."""
-
-    _tokenizer: Any
-    """None with random weights."""
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text)["input_ids"]
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..converted import folder_digest, new_folder
 from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.trace import RequestTrace
 from ..core.workload import Request
 from ..machine.memory import DeviceMemory
 from .base import Backend
+from .conversion import folder_digest, new_folder
 
 if TYPE_CHECKING:
     import numpy

@@ -11,7 +11,8 @@ from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
-from .base import Backend, downloaded_gguf
+from .base import Backend
+from .hub import downloaded_gguf
 
 if TYPE_CHECKING:
     from ..core.models import Model

@@ -15,7 +15,8 @@ from ..core.trace import RequestTrace
 from ..core.workload import Request
 from ..machine.host import visible_gpus
 from . import random_weights
-from .base import Backend, HubTokenizer
+from .base import Backend
+from .hub import HubTokenizer
 
 if TYPE_CHECKING:
     import numpy

@@ -18,7 +18,8 @@ from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.workload import Request
 from . import random_weights
-from .base import Backend, HubTokenizer, parallel_degree
+from .base import Backend, parallel_degree
+from .hub import HubTokenizer
 from .vllm_workers import (
     ask_workers,
     device_peak,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend
-from ..converted import new_folder
+from ..backends.conversion import new_folder
 from ..core.engine import EngineInfo
 from ..core.errors import NotSupported
 from ..core.progress import Progress, silent

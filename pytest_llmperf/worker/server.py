@@ -26,9 +26,9 @@ from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
 from ..machine import ceilings
 from ..machine.host import describe_device
-from ..measure import continuations, encoder, measure
 from . import scoring
 from .energy import meter_of
+from .measure import continuations, encoder, measure
 
 
 class EngineHost:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.core.gguf import cached_folder
+from pytest_llmperf.backends.conversion import cached_folder
 from pytest_llmperf.core.models import EMBEDDED_FILE, embedded_gguf
 from pytest_llmperf.options import default_cache_dir
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.core.gguf import cached_folder
+from pytest_llmperf.backends.conversion import cached_folder
 from pytest_llmperf.core.models import embedded_gguf
 from pytest_llmperf.core.text import shipped
 from pytest_llmperf.options import default_cache_dir

@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_llmperf.converted import folder_digest, new_folder
+from pytest_llmperf.backends.conversion import folder_digest, new_folder
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):

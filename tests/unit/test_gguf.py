@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pytest_llmperf.core.gguf import cached_folder, convert
+from pytest_llmperf.backends.conversion import cached_folder, convert
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf import measure as measuring
 from pytest_llmperf.backends.base import Backend
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.errors import InvalidMeasurement
@@ -10,7 +9,8 @@ from pytest_llmperf.core.measurement import Measurement
 from pytest_llmperf.core.trace import RequestTrace
 from pytest_llmperf.core.workload import Request, Workload
 from pytest_llmperf.machine import canary
-from pytest_llmperf.measure import check, encoder, measure
+from pytest_llmperf.worker import measure as measuring
+from pytest_llmperf.worker.measure import check, encoder, measure
 
 # Not on a CPU, where every measurement would wait for the canary.
 INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)

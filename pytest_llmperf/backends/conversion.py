@@ -53,3 +53,40 @@ def folder_digest(folder: Path, version: int) -> str:
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(f"{path.name}/{file_digest(path, version)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+# Part of the folder's name: raise it when the conversion itself changes.
+_VERSION = 1
+
+
+def cached_folder(gguf: Path, cache: Path) -> Path:
+    """Where the dequantized form of a file lives, whether or not it is there yet.
+
+    Named after the file's size and its first and last bytes: a file that moves keeps its folder.
+    """
+    return cache / "models" / f"{gguf.stem}-bf16-{file_digest(gguf, _VERSION)}"
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Write the model and its tokenizer as bfloat16 safetensors; appears whole or not at all."""
+    if folder.is_dir():
+        return
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with new_folder(folder) as part:
+        source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        AutoTokenizer.from_pretrained(**source).save_pretrained(part)
+        model = AutoModelForCausalLM.from_pretrained(
+            **source, dtype=torch.bfloat16, **_dequantize()
+        )
+        model.save_pretrained(part)
+
+
+def _dequantize() -> dict[str, object]:
+    """Newer transformers keep GGUF weights packed unless told otherwise."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}

@@ -7,16 +7,16 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from .backends.base import Backend
-from .core.engine import EngineInfo
-from .core.errors import InvalidMeasurement
-from .core.measurement import Measurement
-from .core.progress import Progress
-from .core.trace import RequestTrace, RoundTrace
-from .core.workload import Request, Workload
-from .machine import canary
-from .machine.conditions import Snapshot, between
-from .worker.energy import Meter
+from ..backends.base import Backend
+from ..core.engine import EngineInfo
+from ..core.errors import InvalidMeasurement
+from ..core.measurement import Measurement
+from ..core.progress import Progress
+from ..core.trace import RequestTrace, RoundTrace
+from ..core.workload import Request, Workload
+from ..machine import canary
+from ..machine.conditions import Snapshot, between
+from .energy import Meter
 
 _PROBES = 3
 _CACHED = 1.5

@@ -1,0 +1,42 @@
+"""What comes from a model hub: GGUF files and tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.engine import EngineSpec
+
+
+def downloaded_gguf(spec: EngineSpec) -> EngineSpec:
+    """A GGUF file of the hub as a file of this machine."""
+    if spec.local:
+        return spec
+    from huggingface_hub import hf_hub_download
+
+    organisation, name, file = spec.model.split("/", 2)
+    path = hf_hub_download(f"{organisation}/{name}", file, revision=spec.revision)
+    return replace(spec, model=path, local=True, revision=_commit_of(path))
+
+
+def _commit_of(path: str) -> str | None:
+    """The commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
+    parts = Path(path).parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+class HubTokenizer:
+    """``encode`` and ``decode`` of engines whose tokenizer is a transformers one."""
+
+    _tokenizer: Any
+    """None with random weights."""
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
