@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
+from .analysis.fit import MeasuredCell
 from .backends import backend_class
-from .benchmark_store import abandon, is_enabled
 from .core.architecture import Architecture
 from .core.engine import LoadedEngine
 from .core.measurement import Measurement
 from .core.text import shipped
 from .core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
-from .fit import MeasuredCell
 from .llm import LLM, Result
 from .machine.nvml import conditions
 from .metrics.definitions import OBJECTIVES
@@ -25,10 +24,11 @@ from .metrics.quality import flaw
 from .metrics.roofline import LoadedModel, Roof, utilization
 from .metrics.rounds import from_rounds
 from .metrics.samples import Metric, known
-from .record import make_record
 from .report.terminal import Row
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
+from .store.entries import abandon, is_enabled
+from .store.record import make_record
 
 DEFAULT_OUTPUT_LEN = 64
 

@@ -15,7 +15,8 @@ import pytest
 
 from .budgets import OPTION, STATS, needed_samples
 from .gate.comparable import differences
-from .gate.stored import StoredError, TestRecord, parse_run, stored_files
+from .store.find import stored_files
+from .store.stored import StoredError, TestRecord, parse_run
 
 NEWEST = 20
 """Stored runs of a test that count."""

@@ -10,9 +10,9 @@ import pytest
 
 from .backends import names
 from .benchmark_call import Override
-from .benchmark_store import is_active, use_virtual_clock
 from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
+from .store.entries import is_active, use_virtual_clock
 
 OVERRIDE = "llm_workload_override"
 SIZES = ("input_len", "output_len", "batch_size")

@@ -198,7 +198,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(line)
         session.store.hide_table_of_ours()
     if session.settings.fit and session.for_fit:
-        from .fit import needs
+        from .analysis.fit import needs
         from .report.fit import fit_lines
 
         terminalreporter.section("LLM fit")

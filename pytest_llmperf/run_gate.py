@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .gate import accepted, stored
+from .gate import accepted
 from .options import GateSettings
+from .store import stored
+from .store.find import stored_files
 
 if TYPE_CHECKING:
     from .gate.verdict import Judgement
@@ -50,7 +52,7 @@ class RunGate:
             raise pytest.UsageError(
                 "--llm-accept: the run has to be stored to be the new level (--benchmark-autosave)"
             )
-        if not self.storage.is_dir() or not stored.stored_files(self.storage):
+        if not self.storage.is_dir() or not stored_files(self.storage):
             raise pytest.UsageError(
                 f"--llm-gate: no stored run in {self.storage}; save some first "
                 "(--benchmark-autosave, without the gate)"
@@ -72,7 +74,7 @@ class RunGate:
         except stored.StoredError as error:
             self.problem = str(error)
             return None
-        baseline, problems = stored.read_runs(stored.stored_files(self.storage))
+        baseline, problems = stored.read_runs(stored_files(self.storage))
         if self.settings.branch:
             baseline = [found for found in baseline if found.branch == self.settings.branch]
         changes = accepted.read(self.accepted_file)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .analysis.fit import MeasuredCell
 from .backends import backend_class
 from .backends.base import Backend
-from .benchmark_store import BenchmarkStore, VirtualClock
 from .budget_baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .ceilings import CeilingCache, before_loading, of_engine
@@ -24,18 +24,18 @@ from .core.cell import Cell
 from .core.engine import LoadedEngine
 from .core.errors import EngineError
 from .engine import EngineSlot, engine_threads
-from .fit import MeasuredCell
 from .gate.accepted import FILE as ACCEPTED
-from .journal import Interrupted, Journal, JournalError, interrupted_runs, read
 from .llm import LLM
 from .machine.host import accelerator_names, runs_on_cpu, usable_cores
 from .machine.idle import IdlePower, idle_power
 from .machine.nvml import Gpus
 from .metrics.roofline import Ceilings
 from .options import Settings
-from .record import Run, job_id
 from .report.terminal import ProgressLine, Row
 from .run_gate import RunGate
+from .store.entries import BenchmarkStore, VirtualClock
+from .store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
+from .store.record import Run, job_id
 
 if TYPE_CHECKING:
     from .gate.verdict import Judgement
@@ -154,8 +154,8 @@ class LLMSession:
 
     def trade_offs(self) -> list[str]:
         """Lines on speed, memory and quality of the modes, where this run has measured them."""
+        from .analysis.tradeoff import trade_offs
         from .report.tradeoff import lines
-        from .tradeoff import trade_offs
 
         found = [one for one in trade_offs(self._entries) if one.test]
         return ["", "trade-offs", *lines(found)] if found else []

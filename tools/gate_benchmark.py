@@ -32,10 +32,10 @@ from tabulate import tabulate
 
 from pytest_llmperf.gate import history, pairs
 from pytest_llmperf.gate.limits import MUST_SEE, LimitSettings
-from pytest_llmperf.gate.stored import Observation, StoredRun, TestRecord
 from pytest_llmperf.gate.verdict import Judgement, Verdict
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.samples import Metric
+from pytest_llmperf.store.stored import Observation, StoredRun, TestRecord
 
 SUITE = Path(__file__).resolve().parent / "gate_suite.py"
 EFFECTS = (0.03, 0.05, 0.10)

@@ -20,8 +20,8 @@ from compare_with_engines import paired_ratio
 from gate_benchmark import load, variation
 from tabulate import tabulate
 
+from pytest_llmperf.analysis.fit import MeasuredCell, need_of
 from pytest_llmperf.core.architecture import Architecture
-from pytest_llmperf.fit import MeasuredCell, need_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 T4_MIB = 15_360

@@ -16,7 +16,7 @@ from ..core.values import whole
 from . import MISSING_EXTRA, Subcommands, add_limits, add_reports, argument, complain, missing_extra
 
 if TYPE_CHECKING:
-    from ..gate.plan import Plan
+    from ..ab.plan import Plan
 
 _INTERRUPTED = 130
 _FOLDER = Path(".llmperf-ab")
@@ -75,9 +75,9 @@ def run(options: argparse.Namespace) -> int:
     """Plan or resume, measure, judge, report."""
     if missing_extra():
         return complain("ab", MISSING_EXTRA)
-    from ..gate import plan as plans
-    from ..gate.ab import ABError, Comparison
-    from ..gate.sides import SideError
+    from ..ab import plan as plans
+    from ..ab.comparison import ABError, Comparison
+    from ..ab.sides import SideError
     from ..report.ab import ABDisplay
     from ..report.verdicts import deliver
 
@@ -106,9 +106,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     """A new comparison in its folder, or the one to go on with."""
-    from ..gate import plan as plans
+    from ..ab import plan as plans
+    from ..ab.sides import Side, has_uncommitted_changes, with_commit
     from ..gate.limits import LimitSettings
-    from ..gate.sides import Side, has_uncommitted_changes, with_commit
 
     if options.resume:
         fresh = (

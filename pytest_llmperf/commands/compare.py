@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> int:
     """Read, judge, report."""
     if missing_extra():
         return complain("compare", MISSING_EXTRA)
-    from ..gate import accepted, history, stored
+    from ..gate import accepted, history
     from ..gate.limits import LimitSettings
     from ..report.verdicts import deliver
+    from ..store import stored
+    from ..store.find import find_files
 
     try:
-        files = [
-            stored.find_files(n, options.storage) for n in (options.baseline, options.candidate)
-        ]
+        files = [find_files(n, options.storage) for n in (options.baseline, options.candidate)]
         anchors = accepted.anchors(accepted.read(options.accepted))
         candidate, of_candidate = stored.read_runs(files[1])
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])

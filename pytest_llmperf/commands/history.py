@@ -38,12 +38,14 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, collect, report."""
-    from ..gate import accepted, series, stored
-    from ..report.history import table
+    from ..gate import accepted, series
+    from ..report.series import table
+    from ..store import stored
+    from ..store.find import find_files
 
     try:
         names = options.runs or [str(options.storage)]
-        files = [file for name in names for file in stored.find_files(name, options.storage)]
+        files = [file for name in names for file in find_files(name, options.storage)]
         anchors = accepted.anchors(accepted.read(options.accepted))
     except (stored.StoredError, accepted.AcceptedError) as error:
         return complain("history", str(error))

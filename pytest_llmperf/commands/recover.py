@@ -19,7 +19,7 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Store every interrupted run of a storage folder; says what it did with each."""
-    from .. import journal
+    from ..store import journal
 
     storage: Path = options.storage
     if not storage.is_dir():

@@ -34,12 +34,13 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, compare, print, draw."""
-    from ..gate import stored
+    from ..analysis.tradeoff import trade_offs
     from ..report.tradeoff import MISSING_EXTRA, lines, plot
-    from ..tradeoff import trade_offs
+    from ..store import stored
+    from ..store.find import find_files
 
     try:
-        files = [path for name in options.runs for path in stored.find_files(name, options.storage)]
+        files = [path for name in options.runs for path in find_files(name, options.storage)]
         entries = [entry for path in files for entry in _entries(path)]
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
@@ -66,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     """Of one file; looked through by itself first, so that an error names it."""
-    from ..gate.stored import StoredError
-    from ..tradeoff import trade_offs
+    from ..analysis.tradeoff import trade_offs
+    from ..store.stored import StoredError
 
     try:
         found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["benchmarks"]

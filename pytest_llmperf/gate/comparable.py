@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .stored import TestRecord
+from ..store.stored import TestRecord
 
 SIZES = ("input_tokens", "output_tokens", "batch_size")
 

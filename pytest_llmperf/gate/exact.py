@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cells import median
-from .stored import Observation
+from ..store.stored import Observation
+from .matching import median
 from .verdict import Verdict
 
 TOLERANCE = 0.01

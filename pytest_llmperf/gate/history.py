@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
 from . import exact, rule, timing
-from .cells import PER_ENGINE, Key, all_tests, badness, median, worse_by
 from .comparable import differences, soft_differences
-from .conditions import canary_shift, disturbances, problem
+from .disturbances import canary_shift, disturbances, problem
 from .limits import LimitSettings
-from .stored import QUALITY, Observation, StoredRun, TestRecord
+from .matching import PER_ENGINE, Key, all_tests, badness, median, worse_by
 from .verdict import CellVerdict, Judgement, Verdict
 
 WINDOW = 20

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .stored import TestRecord
+from ..store.stored import TestRecord
 
 MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05

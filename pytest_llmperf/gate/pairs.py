@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from . import exact, quality, rule, timing
-from .cells import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
+from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
+from . import documents, exact, rule, timing
 from .comparable import differences, soft_differences
-from .conditions import canary_shift, disturbances, pair_problem
+from .disturbances import canary_shift, disturbances, pair_problem
 from .limits import LimitSettings
-from .stored import QUALITY, Observation, StoredRun, TestRecord
+from .matching import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
 from .verdict import CellVerdict, Judgement, Verdict
 
 FIRST_PAIRS = 3
@@ -253,11 +253,11 @@ def _judge_other(cell: _Cell) -> CellVerdict:
     reason = ""
     effect = worse_by(cell.baseline[0].better, before, after)
     if cell.baseline[0].kind == QUALITY:
-        found = quality.compare(cell.baseline[-1].samples, cell.candidate[-1].samples)
+        found = documents.compare(cell.baseline[-1].samples, cell.candidate[-1].samples)
         if found is None:
             answer, reason = Verdict.NOT_COMPARABLE, "the documents are not the same"
         else:
-            answer = quality.judge(found)
+            answer = documents.judge(found)
             effect, low, high = (math.expm1(v) for v in (found.estimate, found.low, found.high))
     else:
         answer = exact.judge(cell.baseline, cell.candidate)

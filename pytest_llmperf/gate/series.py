@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cells import Key, all_tests
+from ..store.stored import Observation, StoredRun
 from .comparable import differences
-from .stored import Observation, StoredRun
+from .matching import Key, all_tests
 
 WINDOW = 50
 MAX_P = 1e-4

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from . import rule
-from .cells import Key
 from .limits import Limits
+from .matching import Key
 from .verdict import CellVerdict, Verdict
 
 

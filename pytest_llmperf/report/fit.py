@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..fit import CONTEXT, Need
+from ..analysis.fit import CONTEXT, Need
 
 _HEADERS = (
     "",

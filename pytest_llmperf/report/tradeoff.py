@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..tradeoff import Point, TradeOff
+from ..analysis.tradeoff import Point, TradeOff
 
 MISSING_EXTRA = "a plot needs matplotlib: pip install 'pytest-llmperf[plot]'"
 _DPI = 120

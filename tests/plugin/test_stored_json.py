@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
-from pytest_llmperf.record import job_id
+from pytest_llmperf.store.record import job_id
 
 CELL = "smollm2-135m-simulated-none"
 NODEID = f"test_speed.py::test_x[{CELL}]"

@@ -9,7 +9,7 @@ OURS = (
     "pytest_llmperf.machine.nvml",
     "pytest_llmperf.collect",
     "pytest_llmperf.worker.client",
-    "pytest_llmperf.benchmark_store",
+    "pytest_llmperf.store.entries",
 )
 
 

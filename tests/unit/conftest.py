@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf import journal
 from pytest_llmperf.cells import CellPlan
-from pytest_llmperf.gate.stored import Observation, StoredRun, TestRecord
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.options import Settings
+from pytest_llmperf.store import journal
+from pytest_llmperf.store.stored import Observation, StoredRun, TestRecord
 
 EVERY_ENGINE = {"transformers": "5.17.0", "vllm": "0.27.1", "bitsandbytes": "0.50.2"}
 

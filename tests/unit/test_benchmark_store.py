@@ -3,8 +3,8 @@ import math
 import pytest
 from pytest_benchmark.stats import Stats
 
-from pytest_llmperf.benchmark_store import VirtualClock, lower, sibling_name, stats
 from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.store.entries import VirtualClock, lower, sibling_name, stats
 
 SAMPLES = {
     "one": [0.25],

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.core.architecture import Architecture
-from pytest_llmperf.core.values import card_size
-from pytest_llmperf.fit import (
+from pytest_llmperf.analysis.fit import (
     CONTEXT,
     POOL_ENGINE_REST,
     MeasuredCell,
@@ -17,6 +15,8 @@ from pytest_llmperf.fit import (
     needs,
     weights_mib,
 )
+from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.values import card_size
 from pytest_llmperf.report.fit import fit_lines
 
 ROOT = Path(__file__).parents[2]

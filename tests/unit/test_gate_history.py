@@ -6,8 +6,8 @@ import pytest
 
 from pytest_llmperf.gate import history
 from pytest_llmperf.gate.limits import LimitSettings
-from pytest_llmperf.gate.stored import Observation
 from pytest_llmperf.gate.verdict import Verdict
+from pytest_llmperf.store.stored import Observation
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
 OTHER = "test_speed.py::test_y[m-vllm-none]"

@@ -9,8 +9,8 @@ import pytest
 
 from pytest_llmperf.gate import pairs as paired
 from pytest_llmperf.gate.limits import LimitSettings
-from pytest_llmperf.gate.stored import Observation
 from pytest_llmperf.gate.verdict import Verdict
+from pytest_llmperf.store.stored import Observation
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
 # What a quiet machine does to three pairs, and to five more.

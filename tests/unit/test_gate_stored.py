@@ -7,11 +7,13 @@ import statistics
 
 import pytest
 
-from pytest_llmperf.gate import history, stored
+from pytest_llmperf.gate import history
 from pytest_llmperf.gate import pairs as paired
 from pytest_llmperf.gate.limits import LimitSettings
-from pytest_llmperf.gate.stored import StoredError, find_files, read_run, read_runs
 from pytest_llmperf.report.verdicts import markdown, text
+from pytest_llmperf.store import stored
+from pytest_llmperf.store.find import find_files
+from pytest_llmperf.store.stored import StoredError, read_run, read_runs
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
 NATS = [2.0, 2.1, 2.2, 2.3]

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.cli import main
 from pytest_llmperf.gate import series
-from pytest_llmperf.gate.stored import read_run
+from pytest_llmperf.store.stored import read_run
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
 

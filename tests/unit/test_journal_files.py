@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pytest_llmperf import journal
+from pytest_llmperf.store import journal
 
 ONE = {"name": "test_a", "stats": {"data": [0.1, 0.2]}}
 TWO = {"name": "test_b", "stats": {"data": [0.3]}}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from pytest_llmperf.analysis.tradeoff import trade_offs
 from pytest_llmperf.cli import main
 from pytest_llmperf.report.tradeoff import lines
-from pytest_llmperf.tradeoff import trade_offs
 
 
 def entry(mode, test="test_speed.py::test_x", backend="transformers", **values):

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .core.cell import Cell
-from .core.engine import EngineSpec, LoadedEngine
-from .core.measurement import Measurement
-from .core.workload import Workload
-from .metrics.definitions import POOLED
-from .metrics.samples import Metric
+from ..core.cell import Cell
+from ..core.engine import EngineSpec, LoadedEngine
+from ..core.measurement import Measurement
+from ..core.workload import Workload
+from ..metrics.definitions import POOLED
+from ..metrics.samples import Metric
 
 SCHEMA = 1
 

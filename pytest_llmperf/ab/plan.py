@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .limits import LimitSettings
+from ..gate.limits import LimitSettings
 from .sides import Side
 
 SCHEMA = 1

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .stored import TestRecord
+from ..store.stored import TestRecord
 
 STEAL_SHARE = 0.02
 """Of the cores' time, taken by the hypervisor for other guests."""

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .stored import Observation, StoredRun, TestRecord
+from ..store.stored import Observation, StoredRun, TestRecord
 
 PER_ENGINE = ("load_time", "model_memory", "kv_cache_memory")
 """Metrics that every test of an engine repeats: one of them is a cell, the others its copies."""

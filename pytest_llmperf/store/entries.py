@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .metrics.samples import Metric
+from ..metrics.samples import Metric
 
 ROUND_GROUP = "round"
 _KEY = "llmperf"

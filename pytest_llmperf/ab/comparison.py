@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from . import pairs as paired
-from .cells import match
+from ..gate import pairs as paired
+from ..gate.matching import match
+from ..gate.verdict import Judgement
+from ..store.stored import StoredError, read_run
 from .plan import Plan, run_file
 from .process import Outcome, outcome, run_pytest
 from .sides import PreparedSide, prepared
-from .stored import StoredError, read_run
-from .verdict import Judgement
 
 _TESTS_FAILED = 1  # pytest's exit code; higher ones mean that it did not run as asked.
 

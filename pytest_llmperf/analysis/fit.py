@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .core.architecture import Architecture
-from .core.quantization import MODES
+from ..core.architecture import Architecture
+from ..core.quantization import MODES
 
 CONTEXT = 512.0
 """The CUDA context with its loaded kernels, which no allocator counts."""
