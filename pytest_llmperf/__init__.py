@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from .core.version import __version__
 
 if TYPE_CHECKING:
-    from .llm import LLM, LLMInfo, Result
     from .metrics.definitions import METRICS
     from .metrics.samples import Metric
+    from .session.llm import LLM, LLMInfo, Result
 
 _PUBLIC = {
-    "LLM": "llm",
-    "LLMInfo": "llm",
-    "Result": "llm",
+    "LLM": "session.llm",
+    "LLMInfo": "session.llm",
+    "Result": "session.llm",
     "Metric": "metrics.samples",
     "METRICS": "metrics.definitions",
 }

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .benchmark_call import LLMBenchmark, Override
-    from .llm import LLM
-    from .options import Settings
-    from .session import LLMSession
+    from .session.benchmark import LLMBenchmark, Override
+    from .session.llm import LLM
+    from .session.options import Settings
+    from .session.session import LLMSession
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
@@ -25,13 +25,13 @@ _MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    from .option_table import add_options
+    from .session.option_table import add_options
 
     add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from .options import Settings
+    from .session.options import Settings
 
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _start(config: pytest.Config) -> LLMSession:
     """The run's LLMSession, made for the first test that needs it."""
     if _SESSION not in config.stash:
-        from .session import LLMSession
+        from .session.session import LLMSession
 
         session = LLMSession(config, config.stash[_SETTINGS])
         session.plan.check_requested()
@@ -55,7 +55,7 @@ def _start(config: pytest.Config) -> LLMSession:
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "llm" in metafunc.fixturenames or "llm_benchmark" in metafunc.fixturenames:
-        from .collect import override_sizes, parametrize_cells
+        from .session.collect import override_sizes, parametrize_cells
 
         session = _start(metafunc.config)
         parametrize_cells(metafunc, session)
@@ -64,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _SESSION in config.stash:
-        from .collect import prepare_items, select_items
+        from .session.collect import prepare_items, select_items
 
         select_items(items, config, config.stash[_SESSION])
         prepare_items(items, config, config.stash[_SESSION])
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     # After -k and -m: a run that is left with no test of ours needs no baseline.
     if _SESSION in session.config.stash:
-        from .collect import require_baseline
+        from .session.collect import require_baseline
 
         require_baseline(session.items, session.config, session.config.stash[_SESSION])
 
@@ -147,7 +147,7 @@ def simulated_llm(llm: LLM) -> LLM:
 @pytest.fixture
 def llm_workload_override(request: pytest.FixtureRequest) -> Override:
     """Sizes that the command line sets (--llm-input-len, --llm-output-len, --llm-batch-size)."""
-    from .benchmark_call import Override
+    from .session.benchmark import Override
 
     override: Override = getattr(request, "param", None) or Override()
     return override
@@ -158,7 +158,7 @@ def llm_benchmark(
     request: pytest.FixtureRequest, benchmark: Any, llm_workload_override: Override
 ) -> LLMBenchmark:
     """Measure latency and throughput: llm_benchmark(llm, input_len=128, output_len=64)."""
-    from .benchmark_call import LLMBenchmark
+    from .session.benchmark import LLMBenchmark
 
     return LLMBenchmark(_start(request.config), request.node, benchmark, llm_workload_override)
 

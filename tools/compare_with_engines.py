@@ -34,7 +34,7 @@ from pytest_llmperf.backends.conversion import cached_folder, convert
 from pytest_llmperf.core.engine import EngineSpec
 from pytest_llmperf.core.models import ARCHITECTURES, embedded_gguf
 from pytest_llmperf.machine.host import has_accelerator, usable_cores
-from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.session.options import default_cache_dir
 
 AGAINST = {
     "transformers": "transformers: a plain synchronized generate",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 BASE = "import time, pytest, pytest_benchmark.plugin\n"
-PLUGIN = "import pytest_llmperf.plugin, pytest_llmperf.options\n"
+PLUGIN = "import pytest_llmperf.plugin, pytest_llmperf.session.options\n"
 CODE = BASE + "start = time.perf_counter()\n{plugin}print(time.perf_counter() - start)"
 HEAVY = ("torch", "transformers", "vllm", "numpy", "scipy", "tabulate", "execnet")
 PAIRS = 21

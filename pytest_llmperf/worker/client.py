@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -15,21 +14,10 @@ from typing import Any
 
 import execnet
 
-from ..backends import distributions
 from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
 from ..core.progress import Progress, silent
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_ASK_VERSIONS = """
-import importlib.metadata, json, sys
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
 _CLOSE_TIMEOUT = 30.0
 # Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
 # the kernel then closes the pipe that this shell reads.
@@ -189,35 +177,10 @@ def _result(kind: str, payload: Any, log: Path | None) -> Any:
     raise EngineError(payload if log is None else f"{payload}; log: {log}")
 
 
-def installed_packages_of(python: str) -> dict[str, str]:
-    """Versions by distribution name in another interpreter's environment.
-
-    Raises:
-        EngineError: when it cannot be run.
-    """
-    from . import server
-
-    if python == sys.executable:
-        return server.installed_packages()
-    try:
-        done = subprocess.run(
-            [python, "-c", _ASK_VERSIONS, *distributions()],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise EngineError(f"{python} does not run as a Python interpreter ({error})") from None
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
-
-
 def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
     # Sent to the worker as source. It loads this package by its own location alone: putting the
     # folder above it on the path would bring this environment's packages into the worker's.
     import importlib.util
-    import sys
 
     spec = importlib.util.spec_from_file_location(
         "pytest_llmperf", package + "/__init__.py", submodule_search_locations=[package]

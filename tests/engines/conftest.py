@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.session.options import default_cache_dir
 
 CACHE = default_cache_dir()
 

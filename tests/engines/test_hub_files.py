@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf.backends.conversion import cached_folder
 from pytest_llmperf.core.models import EMBEDDED_FILE, embedded_gguf
-from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.session.options import default_cache_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEST = """

@@ -10,7 +10,7 @@ import pytest
 from pytest_llmperf.backends.conversion import cached_folder
 from pytest_llmperf.core.models import embedded_gguf
 from pytest_llmperf.core.text import shipped
-from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.session.options import default_cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.ab.sides import Side, prepared, with_commit
-from pytest_llmperf.cli import main
+from pytest_llmperf.cli.main import main
 
 CELL = "smollm2-135m-simulated-none"
 BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate alone"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_llmperf import ceilings
+from pytest_llmperf.session import ceilings
 
 # 2 layers of 8 heads of 64 numbers, so 512 wide; 256 tied rows: 131,072 of 10,131,072 parameters.
 MODEL = {"layers": 2, "parameters": 10_131_072, "memory_mib": 1000}

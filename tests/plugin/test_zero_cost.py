@@ -4,10 +4,10 @@ import pytest
 
 ENGINES = ("torch", "transformers", "vllm", "numpy", "scipy", "bitsandbytes", "accelerate", "gguf")
 OURS = (
-    "pytest_llmperf.session",
-    "pytest_llmperf.engine",
+    "pytest_llmperf.session.session",
+    "pytest_llmperf.session.slot",
     "pytest_llmperf.machine.nvml",
-    "pytest_llmperf.collect",
+    "pytest_llmperf.session.collect",
     "pytest_llmperf.worker.client",
     "pytest_llmperf.store.entries",
 )

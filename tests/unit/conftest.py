@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.cells import CellPlan
 from pytest_llmperf.metrics.definitions import METRICS
-from pytest_llmperf.options import Settings
+from pytest_llmperf.session.cells import CellPlan
+from pytest_llmperf.session.options import Settings
 from pytest_llmperf.store import journal
 from pytest_llmperf.store.stored import Observation, StoredRun, TestRecord
 

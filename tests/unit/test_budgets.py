@@ -2,16 +2,16 @@
 
 import pytest
 
-from pytest_llmperf.budgets import (
+from pytest_llmperf.core.workload import Workload
+from pytest_llmperf.metrics.definitions import METRICS
+from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.session.budgets import (
     Budget,
     BudgetChecker,
     expected_samples,
     needed_samples,
     parse_budget,
 )
-from pytest_llmperf.core.workload import Workload
-from pytest_llmperf.metrics.definitions import METRICS
-from pytest_llmperf.metrics.samples import metric
 
 NODEID = "test_a.py::test_x[m-simulated-none]"
 RECORD = {"nodeid": NODEID, "workload": {"rounds": 5}}

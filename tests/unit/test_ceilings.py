@@ -8,12 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf import ceilings
-from pytest_llmperf.ceilings import CeilingCache, before_loading, best_of, fingerprint, of_engine
 from pytest_llmperf.core.engine import EngineInfo, EngineSpec
 from pytest_llmperf.core.errors import EngineDied
 from pytest_llmperf.machine import ceilings as measuring
 from pytest_llmperf.metrics.roofline import Ceilings
+from pytest_llmperf.session import ceilings
+from pytest_llmperf.session.ceilings import (
+    CeilingCache,
+    before_loading,
+    best_of,
+    fingerprint,
+    of_engine,
+)
 from pytest_llmperf.worker.server import EngineHost
 
 MIB = 2**20

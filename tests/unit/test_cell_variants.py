@@ -7,9 +7,9 @@ import pytest
 
 from pytest_llmperf.backends.transformers import TransformersBackend
 from pytest_llmperf.backends.vllm import VllmBackend
-from pytest_llmperf.cells import CellPlan
 from pytest_llmperf.core.cell import Cell
 from pytest_llmperf.core.models import parse_model
+from pytest_llmperf.session.cells import CellPlan
 
 PHI = parse_model("phi-2")
 NIGHTLY = "/opt/nightly/bin/python"

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf import cells
-from pytest_llmperf.cells import CellPlan
 from pytest_llmperf.core.cell import Cell
 from pytest_llmperf.core.models import MISSING_EMBEDDED, parse_model
+from pytest_llmperf.session import cells
+from pytest_llmperf.session.cells import CellPlan
 
 PHI, MISTRAL = parse_model("phi-2"), parse_model("mistral-7b")
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from pytest_llmperf import __version__
-from pytest_llmperf.cli import main
+from pytest_llmperf.cli.main import main
 
 ENTRY = {"name": "test_a", "stats": {"data": [0.1]}}
 

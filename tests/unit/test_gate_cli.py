@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pytest_llmperf.cli import main
-from pytest_llmperf.commands import MISSING_EXTRA
+from pytest_llmperf.cli.common import MISSING_EXTRA
+from pytest_llmperf.cli.main import main
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
 QUIET = (1.0, 1.003, 0.997, 1.002, 0.998)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_llmperf.cli import main
+from pytest_llmperf.cli.main import main
 from pytest_llmperf.gate import series
 from pytest_llmperf.store.stored import read_run
 

@@ -23,7 +23,7 @@ def loaded_by(statement):
 
 
 def test_the_plugin_and_its_options_load_nothing_heavy():
-    loaded = loaded_by("import pytest_llmperf.plugin, pytest_llmperf.options")
+    loaded = loaded_by("import pytest_llmperf.plugin, pytest_llmperf.session.options")
     assert "pytest_llmperf" in loaded
     assert loaded.isdisjoint(HEAVY)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pytest_llmperf.analysis.tradeoff import trade_offs
-from pytest_llmperf.cli import main
+from pytest_llmperf.cli.main import main
 from pytest_llmperf.report.tradeoff import lines
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llmperf.backends.ctranslate2 import CTranslate2Backend
 from pytest_llmperf.core.engine import EngineSpec
-from pytest_llmperf.options import default_cache_dir
+from pytest_llmperf.session.options import default_cache_dir
 
 from .turns import Results, in_turns, our_round, workload_of
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from .backends import names
-from .benchmark_call import Override
-from .run_gate import MARKER, own_limits
+from ..backends import names
+from ..store.entries import is_active, use_virtual_clock
+from .benchmark import Override
+from .gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
-from .store.entries import is_active, use_virtual_clock
 
 OVERRIDE = "llm_workload_override"
 SIZES = ("input_len", "output_len", "batch_size")

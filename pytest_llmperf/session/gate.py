@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .gate import accepted
+from ..gate import accepted
+from ..store import stored
+from ..store.find import stored_files
 from .options import GateSettings
-from .store import stored
-from .store.find import stored_files
 
 if TYPE_CHECKING:
-    from .gate.verdict import Judgement
+    from ..gate.verdict import Judgement
 
 MARKER = "llm_gate"
 
@@ -66,8 +66,8 @@ class RunGate:
         """The verdict on a run in its stored form; None when it measured nothing."""
         if self._judgement is not None or self.problem:
             return self._judgement
-        from .gate import history
-        from .gate.limits import LimitSettings
+        from ..gate import history
+        from ..gate.limits import LimitSettings
 
         try:
             own = stored.parse_run(run, Path("this run"))
@@ -106,7 +106,7 @@ class RunGate:
 
         A cell that is found regressed here is in no later baseline.
         """
-        from .gate.verdict import Verdict
+        from ..gate.verdict import Verdict
 
         judgement = self.judge(output)
         if judgement is not None:
@@ -134,7 +134,7 @@ class RunGate:
         """The verdict for the terminal."""
         if judgement is None:
             return [self.problem or "nothing was measured, so nothing was judged"]
-        from .report.verdicts import text
+        from ..report.verdicts import text
 
         lines = text(judgement).splitlines()
         if not judgement.cells:
@@ -146,7 +146,7 @@ class RunGate:
 
         An improvement moves it, too: judged by both levels together, its loss would go unseen.
         """
-        from .gate.verdict import Verdict
+        from ..gate.verdict import Verdict
 
         changed = judgement.of(Verdict.REGRESSION) + judgement.of(Verdict.IMPROVEMENT)
         if not changed or self.settings.accept is None:
@@ -180,7 +180,7 @@ def own_limits(
     Raises:
         ValueError: one line, for a marker that cannot mean anything.
     """
-    from .core.values import ratio
+    from ..core.values import ratio
     from .option_values import metric
 
     found = {name: dict(values) for name, values in of_run.items()}

@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from .analysis.fit import MeasuredCell
-from .backends import backend_class
-from .core.architecture import Architecture
-from .core.engine import LoadedEngine
-from .core.measurement import Measurement
-from .core.text import shipped
-from .core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
+from ..analysis.fit import MeasuredCell
+from ..backends import backend_class
+from ..core.architecture import Architecture
+from ..core.engine import LoadedEngine
+from ..core.measurement import Measurement
+from ..core.text import shipped
+from ..core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
+from ..machine.nvml import conditions
+from ..metrics.definitions import OBJECTIVES
+from ..metrics.efficiency import of_energy, of_price
+from ..metrics.quality import flaw
+from ..metrics.roofline import LoadedModel, Roof, utilization
+from ..metrics.rounds import from_rounds
+from ..metrics.samples import Metric, known
+from ..report.terminal import Row
+from ..store.entries import abandon, is_enabled
+from ..store.record import make_record
+from .gate import MARKER, own_limits
 from .llm import LLM, Result
-from .machine.nvml import conditions
-from .metrics.definitions import OBJECTIVES
-from .metrics.efficiency import of_energy, of_price
-from .metrics.quality import flaw
-from .metrics.roofline import LoadedModel, Roof, utilization
-from .metrics.rounds import from_rounds
-from .metrics.samples import Metric, known
-from .report.terminal import Row
-from .run_gate import MARKER, own_limits
 from .session import CLOCK, LLMSession
-from .store.entries import abandon, is_enabled
-from .store.record import make_record
 
 DEFAULT_OUTPUT_LEN = 64
 

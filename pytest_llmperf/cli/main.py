@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from .commands import USAGE_ERROR, ab, compare, history, recover, tradeoff
-from .core.version import __version__
+from ..core.version import __version__
+from . import ab, compare, history, recover, tradeoff
+from .common import USAGE_ERROR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +41,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return USAGE_ERROR
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

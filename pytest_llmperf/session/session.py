@@ -13,32 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .analysis.fit import MeasuredCell
-from .backends import backend_class
-from .backends.base import Backend
-from .budget_baseline import StoredBaseline
+from ..analysis.fit import MeasuredCell
+from ..backends import backend_class
+from ..backends.base import Backend
+from ..core.cell import Cell
+from ..core.engine import LoadedEngine
+from ..core.errors import EngineError
+from ..gate.accepted import FILE as ACCEPTED
+from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
+from ..machine.idle import IdlePower, idle_power
+from ..machine.nvml import Gpus
+from ..metrics.roofline import Ceilings
+from ..report.terminal import Row
+from ..store.entries import BenchmarkStore, VirtualClock
+from ..store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
+from ..store.record import Run, job_id
+from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import CellPlan
-from .core.cell import Cell
-from .core.engine import LoadedEngine
-from .core.errors import EngineError
-from .engine import EngineSlot, engine_threads
-from .gate.accepted import FILE as ACCEPTED
+from .gate import RunGate
 from .llm import LLM
-from .machine.host import accelerator_names, runs_on_cpu, usable_cores
-from .machine.idle import IdlePower, idle_power
-from .machine.nvml import Gpus
-from .metrics.roofline import Ceilings
 from .options import Settings
-from .report.terminal import ProgressLine, Row
-from .run_gate import RunGate
-from .store.entries import BenchmarkStore, VirtualClock
-from .store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
-from .store.record import Run, job_id
+from .progress import ProgressLine
+from .slot import EngineSlot, engine_threads
 
 if TYPE_CHECKING:
-    from .gate.verdict import Judgement
+    from ..gate.verdict import Judgement
 
 CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
@@ -154,8 +155,8 @@ class LLMSession:
 
     def trade_offs(self) -> list[str]:
         """Lines on speed, memory and quality of the modes, where this run has measured them."""
-        from .analysis.tradeoff import trade_offs
-        from .report.tradeoff import lines
+        from ..analysis.tradeoff import trade_offs
+        from ..report.tradeoff import lines
 
         found = [one for one in trade_offs(self._entries) if one.test]
         return ["", "trade-offs", *lines(found)] if found else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import DONE, Subcommands, add_storage, complain
+from .common import DONE, Subcommands, add_storage, complain
 
 
 def add(commands: Subcommands) -> None:

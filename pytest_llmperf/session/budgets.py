@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .core.values import one_of
-from .core.workload import Workload
-from .metrics.definitions import METRICS, POOLED
-from .metrics.samples import PERCENTILES, Metric
+from ..core.values import one_of
+from ..core.workload import Workload
+from ..metrics.definitions import METRICS, POOLED
+from ..metrics.samples import PERCENTILES, Metric
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import (
+from .common import (
     MISSING_EXTRA,
     Subcommands,
     add_accepted,

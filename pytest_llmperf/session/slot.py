@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .backends import backend_class, family
-from .backends.conversion import file_digest, folder_digest
-from .core.cell import Cell
-from .core.engine import EngineInfo, EngineSpec, LoadedEngine
-from .core.measurement import Measurement
-from .core.progress import Progress, silent
-from .core.text import Text, shipped
-from .core.workload import Workload
-from .machine.host import runs_on_cpu, usable_cores
-from .metrics.quality import Quality
+from ..backends import backend_class, family
+from ..backends.conversion import file_digest, folder_digest
+from ..core.cell import Cell
+from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
+from ..core.measurement import Measurement
+from ..core.progress import Progress, silent
+from ..core.text import Text, shipped
+from ..core.workload import Workload
+from ..machine.host import runs_on_cpu, usable_cores
+from ..metrics.quality import Quality
+from ..worker.client import Worker, start_worker
 from .options import Settings
-from .worker.client import Worker, start_worker
 
 # Part of a digest: raise it when what is kept of a model changes.
 _REFERENCES = 1

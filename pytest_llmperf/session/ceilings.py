@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .core.engine import EngineInfo, EngineSpec
-from .core.errors import EngineError
-from .core.progress import silent
-from .machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
-from .metrics.roofline import Ceilings
+from ..core.engine import EngineInfo, EngineSpec
+from ..core.errors import EngineError
+from ..core.progress import silent
+from ..machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
+from ..metrics.roofline import Ceilings
+from ..worker.client import start_worker
 from .options import Settings
-from .worker.client import start_worker
 
 # Part of what a file is found by: raise it when the measurement itself changes.
 _VERSION = 1

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from ..gate.comparable import differences
+from ..store.find import stored_files
+from ..store.stored import StoredError, TestRecord, parse_run
 from .budgets import OPTION, STATS, needed_samples
-from .gate.comparable import differences
-from .store.find import stored_files
-from .store.stored import StoredError, TestRecord, parse_run
 
 NEWEST = 20
 """Stored runs of a test that count."""

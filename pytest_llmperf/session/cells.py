@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .backends import backend_class, family, names
-from .core.cell import Cell
-from .core.engine import Setup
-from .core.errors import BackendError, EngineError
-from .core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
-from .core.quantization import ALL
-from .machine.host import has_accelerator, runs_on_cpu
+from ..backends import backend_class, family, names
+from ..core.cell import Cell
+from ..core.engine import Setup
+from ..core.errors import BackendError, EngineError
+from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
+from ..core.quantization import ALL
+from ..machine.host import has_accelerator, runs_on_cpu
+from .installed import installed_packages_of
+from .marker import Wanted, nothing_left
 from .options import Settings
-from .wanted import Wanted, nothing_left
-from .worker.client import installed_packages_of
 
 if TYPE_CHECKING:
-    from .core.engine import Refusal
+    from ..core.engine import Refusal
 
 
 @dataclass(frozen=True)

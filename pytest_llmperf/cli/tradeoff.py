@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import DONE, Subcommands, add_storage, complain
+from .common import DONE, Subcommands, add_storage, complain
 
 
 def add(commands: Subcommands) -> None:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from .core.cell import Cell
-from .core.engine import LoadedEngine
-from .core.errors import EngineError
-from .core.measurement import Measurement
-from .core.progress import Progress
-from .core.text import Text
-from .core.workload import Workload
-from .engine import EngineSlot
-from .metrics.definitions import METRICS
-from .metrics.quality import Quality
-from .metrics.samples import Metric
+from ..core.cell import Cell
+from ..core.engine import LoadedEngine
+from ..core.errors import EngineError
+from ..core.measurement import Measurement
+from ..core.progress import Progress
+from ..core.text import Text
+from ..core.workload import Workload
+from ..metrics.definitions import METRICS
+from ..metrics.quality import Quality
+from ..metrics.samples import Metric
+from .slot import EngineSlot
 
 
 @dataclass(frozen=True)

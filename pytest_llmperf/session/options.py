@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..backends import family
+from ..core import values
 from . import option_values as value_of
-from .backends import family
-from .core import values
 from .option_table import DEFAULT_METRICS
 
 if TYPE_CHECKING:
+    from ..core.models import Model
     from .budgets import Budget
-    from .core.models import Model
 
 GATES = ("history",)
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -156,7 +156,7 @@ class Settings:
 
     @property
     def default_models(self) -> tuple[Model, ...]:
-        from .core.models import EMBEDDED, parse_model
+        from ..core.models import EMBEDDED, parse_model
 
         return self.models or (parse_model(EMBEDDED),)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from .backends import BUILT_IN
-from .core.quantization import MODES
+from ..backends import BUILT_IN
+from ..core.quantization import MODES
 
 DEFAULT_METRICS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")
 

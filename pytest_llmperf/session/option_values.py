@@ -13,27 +13,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .backends import backend_class, names
-from .core.errors import BackendError
-from .core.quantization import ALL, MODES
-from .core.values import one_of, ratio
+from ..backends import backend_class, names
+from ..core.errors import BackendError
+from ..core.quantization import ALL, MODES
+from ..core.values import one_of, ratio
 
 if TYPE_CHECKING:
+    from ..core.models import Model
     from .budgets import Budget
-    from .core.models import Model
 
 
 def model(text: str) -> Model:
     """An alias, hub id, folder, GGUF file, or name=PATH."""
     # Imported for a value only: this module is part of every pytest run's start.
-    from .core.models import parse_model
+    from ..core.models import parse_model
 
     return parse_model(text)
 
 
 def metric(text: str) -> str:
     """A metric key."""
-    from .metrics.definitions import METRICS
+    from ..metrics.definitions import METRICS
 
     return one_of("metric", tuple(METRICS))(text)
 

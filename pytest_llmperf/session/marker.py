@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from .backends import backend_class, family
-from .core.models import Model, ModelError, parse_model
-from .core.quantization import ALL
+from ..backends import backend_class, family
+from ..core.models import Model, ModelError, parse_model
+from ..core.quantization import ALL
 from .option_values import mode as parse_mode
 from .options import Settings
 

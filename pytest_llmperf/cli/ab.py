@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..core.values import whole
-from . import MISSING_EXTRA, Subcommands, add_limits, add_reports, argument, complain, missing_extra
+from .common import (
+    MISSING_EXTRA,
+    Subcommands,
+    add_limits,
+    add_reports,
+    argument,
+    complain,
+    missing_extra,
+)
 
 if TYPE_CHECKING:
     from ..ab.plan import Plan

@@ -1,0 +1,66 @@
+"""One line on the terminal that says what the engine does."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+# Cursor and line control that every terminal has had since the VT100.
+_SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
+
+
+_PHASES = {
+    "convert": "dequantizing the GGUF file (once)",
+    "ceilings": "measuring its ceilings (once)",
+    "load": "loading",
+    "warm-up": "warm-up",
+    "round": "round",
+    "score": "scoring document",
+}
+
+
+class ProgressLine:
+    """One line on the terminal that says what the engine does; silent when there is no terminal.
+
+    It changes only when the engine says something: a line that redraws itself on a timer would be a
+    busy neighbour to the engine.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+        self._open = False
+
+    @property
+    def _reporter(self) -> Any:
+        # Looked up when it is needed: this line is made before pytest has made its reporter.
+        return self._plugins.get_plugin("terminalreporter")
+
+    @property
+    def _visible(self) -> bool:
+        return self._reporter is not None and self._reporter.isatty
+
+    def show(self, name: str, phase: str, number: int, total: int) -> None:
+        """Show a phase of a cell."""
+        if self._visible:
+            count = f" {number}/{total}" if total else " ..."
+            text = f"{_PHASES.get(phase, phase)}{count}"
+            self._draw(f"  {name}: {text}", f"  {text}")
+            self._open = True
+
+    def clear(self) -> None:
+        """Leave the line as it was before."""
+        if self._open:
+            self._draw("", "")
+            self._open = False
+
+    def _draw(self, text: str, shorter: str) -> None:
+        # To the right of what pytest has written on this line, the cursor left where pytest has it.
+        writer = self._reporter._tw
+        room = max(0, writer.fullwidth - writer.width_of_current_line - 1)
+        text = text if len(text) <= room else shorter[:room]
+        capture = self._plugins.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            print(f"{_SAVE}{_ERASE}{text}{_RESTORE}", end="", file=sys.__stdout__, flush=True)
