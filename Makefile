@@ -16,6 +16,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/shellcheck .github/scripts/gate.sh
 
 $(VENV)/.installed: pyproject.toml tools/install-cpu.sh
