@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -181,6 +180,7 @@ def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
     # Sent to the worker as source. It loads this package by its own location alone: putting the
     # folder above it on the path would bring this environment's packages into the worker's.
     import importlib.util
+    import sys
 
     spec = importlib.util.spec_from_file_location(
         "pytest_llmperf", package + "/__init__.py", submodule_search_locations=[package]
