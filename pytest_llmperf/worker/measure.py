@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import zlib
 from collections.abc import Callable, Sequence
@@ -78,7 +79,11 @@ def check_no_hidden_cache(
     """
     repeated = rounds[0].requests
     fresh = Workload(
-        output_len=1, input_len=repeated[0].input_tokens, batch_size=workload.batch_size
+        output_len=1,
+        input_len=repeated[0].input_tokens,
+        batch_size=workload.batch_size,
+        # Never drawn before, so that no cache knows these prompts: not of this process, nor on disk.
+        salt=secrets.token_hex(8),
     )
     probes = [
         _mean_ttft(backend.generate(fresh.requests(i, backend.encode, info.vocabulary)))
