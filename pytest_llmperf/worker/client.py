@@ -43,7 +43,8 @@ class Worker(ABC):
 
     @property
     @abstractmethod
-    def alive(self) -> bool: ...
+    def alive(self) -> bool:
+        """Whether the engine can still be called, as far as its process shows now."""
 
 
 def start_worker(isolation: str, python: str, log: Path) -> Worker:
@@ -102,10 +103,17 @@ class ProcessWorker(Worker):
 
     @property
     def alive(self) -> bool:
-        return self._pid is not None
+        process = self._process
+        return self._pid is not None and (process is None or process.poll() is None)
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes] | None:
+        """The child that execnet has started."""
+        process = getattr(getattr(self._gateway, "_io", None), "popen", None)
+        return process if isinstance(process, subprocess.Popen) else None
 
     def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
-        if not self.alive:
+        if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
         try:
             self._channel.send((method, arguments))
@@ -130,13 +138,13 @@ class ProcessWorker(Worker):
             raise
 
     def close(self) -> None:
-        if not self.alive:
-            return
         try:
-            self.call("close", silent, _CLOSE_TIMEOUT)
+            if self.alive:
+                self.call("close", silent, _CLOSE_TIMEOUT)
         except EngineError:
             pass
         finally:
+            # A dead engine may have left children and the watchdog behind.
             self.kill()
 
     def kill(self) -> None:
@@ -152,10 +160,10 @@ class ProcessWorker(Worker):
         self._group.terminate(timeout=1)
 
     def _end(self) -> str:
-        """How the process ended, in words; its children are ended too."""
-        process = getattr(getattr(self._gateway, "_io", None), "popen", None)
+        """End the children of a process that has ended, and say in words how it ended."""
+        process = self._process
         status = None
-        if isinstance(process, subprocess.Popen):
+        if process is not None:
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(5)
         self.kill()
