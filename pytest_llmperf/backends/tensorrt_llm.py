@@ -17,6 +17,7 @@ from typing import Any
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.trace import RequestTrace
 from ..core.workload import Request
+from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
 from .base import Backend, parallel_degree
 
@@ -49,7 +50,7 @@ class TensorRTLLMBackend(Backend):
         if spec.device == "cpu":
             raise ValueError("TensorRT-LLM runs on NVIDIA GPUs only, not with --llm-device=cpu")
         if spec.device.startswith("cuda:"):
-            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
+            os.environ["CUDA_VISIBLE_DEVICES"] = only_visible(spec.device, os.environ)
         from tensorrt_llm import LLM
         from tensorrt_llm.llmapi import KvCacheConfig
 

@@ -17,6 +17,7 @@ from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.workload import Request
+from ..machine.host import only_visible
 from . import random_weights
 from .base import Backend, parallel_degree
 from .hub import HubTokenizer
@@ -92,7 +93,7 @@ class VllmBackend(HubTokenizer, Backend):
         if spec.threads:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cpu_binding(tensor_parallel))
         if spec.device.startswith("cuda:"):
-            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
+            os.environ["CUDA_VISIBLE_DEVICES"] = only_visible(spec.device, os.environ)
         import torch
         from vllm import LLM
         from vllm.platforms import current_platform

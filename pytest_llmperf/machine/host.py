@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,42 @@ def accelerator_names() -> list[str]:
 
 
 def visible_gpus() -> int:
-    """How many GPUs an engine will see, told without starting a driver."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return len(accelerator_names())
-    return len([part for part in chosen.split(",") if part.strip() not in ("", "-1")])
+    """Return how many GPUs an engine will see, without starting a driver."""
+    visible = _named_gpus(os.environ)
+    return len(accelerator_names()) if visible is None else len(visible)
+
+
+def only_visible(device: str, environ: Mapping[str, str]) -> str:
+    """Return the CUDA_VISIBLE_DEVICES that leaves one GPU to an engine which has no other choice.
+
+    Args:
+        device: ``cuda:N``, the N-th of the GPUs that are visible now, as torch and CUDA count them.
+        environ: the environment, whose own CUDA_VISIBLE_DEVICES may hold indices, UUIDs or MIG names.
+
+    Raises:
+        ValueError: fewer GPUs are visible.
+    """
+    index = int(device.partition(":")[2])
+    visible = _named_gpus(environ)
+    if visible is None:
+        return str(index)
+    if index >= len(visible):
+        setting = environ["CUDA_VISIBLE_DEVICES"]
+        raise ValueError(
+            f"--llm-device={device}: CUDA_VISIBLE_DEVICES={setting} names {len(visible)} GPU(s), and "
+            "the first is cuda:0"
+        )
+    return visible[index]
+
+
+def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
+    """Return the entries of CUDA_VISIBLE_DEVICES; None where it is not set and all are visible."""
+    setting = environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
+        return None
+    entries = (entry.strip() for entry in setting.split(","))
+    # As in CUDA: an entry that names nothing ends the list.
+    return list(itertools.takewhile(lambda entry: entry not in ("", "-1"), entries))
 
 
 def _cpu_model() -> str:

@@ -40,15 +40,22 @@ class EngineHost:
         self._info: EngineInfo | None = None
         self._degree = ""
         self._measured: Counter[str] = Counter()
+        self._environment: dict[str, str | None] = {}
 
     def load(self, spec: dict[str, Any], report: Progress) -> dict[str, Any]:
         """Load an engine; the answer says what is loaded and how long it took."""
         start = time.perf_counter()
-        _prepare_environment(EngineSpec(**spec))
         engine = EngineSpec(**spec)
-        backend = backend_class(engine.backend)()
-        info = backend.load(engine)
+        before = dict(os.environ)
+        try:
+            _prepare_environment(engine)
+            backend = backend_class(engine.backend)()
+            info = backend.load(engine)
+        except BaseException:
+            _restore_environment(_changed_since(before))
+            raise
         load_time = time.perf_counter() - start
+        self._environment = _changed_since(before)
         self._backend, self._info = backend, info
         self._degree = backend.degree(engine.args)
         packages = installed_packages()
@@ -125,9 +132,13 @@ class EngineHost:
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
         """Download and convert what an engine reads; the answer says where it is."""
-        before = EngineSpec(**spec)
-        _prepare_environment(before)
-        ready = backend_class(before.backend).prepare(before, Path(cache))
+        engine = EngineSpec(**spec)
+        before = dict(os.environ)
+        try:
+            _prepare_environment(engine)
+            ready = backend_class(engine.backend).prepare(engine, Path(cache))
+        finally:
+            _restore_environment(_changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def ceilings(self, device: str, threads: int | None, report: Progress) -> dict[str, Any] | None:
@@ -136,10 +147,13 @@ class EngineHost:
         return found.to_wire() if found else None
 
     def close(self, report: Progress) -> None:
-        """Let the engine end its own processes."""
+        """Let the engine end its own processes, and put its environment variables back."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
-            backend.close()
+            try:
+                backend.close()
+            finally:
+                _restore_environment(self._environment)
 
     def _loaded(self) -> tuple[Backend, EngineInfo]:
         if self._backend is None or self._info is None:
@@ -209,10 +223,35 @@ def _redirect_output(log: str) -> None:
 
 
 def _prepare_environment(spec: EngineSpec) -> None:
-    """What engines read from the environment when they are imported."""
+    """Set what engines read from the environment when they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if spec.local:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        _tell_hub_library()
     if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         os.environ["MKL_NUM_THREADS"] = str(spec.threads)
+
+
+def _changed_since(before: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the earlier value of every environment variable that has changed; None: it was not set."""
+    names = {*before, *os.environ}
+    return {name: before.get(name) for name in names if before.get(name) != os.environ.get(name)}
+
+
+def _restore_environment(values: Mapping[str, str | None]) -> None:
+    """Set variables back: without isolation this process is pytest's, and another model may follow."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _tell_hub_library()
+
+
+def _tell_hub_library() -> None:
+    """Let a hub library that is imported already follow HF_HUB_OFFLINE, which it reads only once."""
+    constants: Any = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        given = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+        constants.HF_HUB_OFFLINE = given.upper() in ("1", "ON", "YES", "TRUE")
