@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .cgroup import cpu_quota
+
 
 def describe_host() -> dict[str, Any]:
     """The machine, without anything that starts a driver or a framework."""
@@ -31,10 +33,14 @@ def describe_device() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use (a container's or taskset's share, not the machine's)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the cores that this process may use: what its affinity and its CPU quota leave of them.
+
+    A quota counts in whole cores: a thread for the rest of one would wait for most of its time.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def has_accelerator() -> bool:
