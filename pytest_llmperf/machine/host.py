@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .cgroup import cpu_quota
+from .cpu_name import cpu_name
 
 
 def describe_host() -> dict[str, Any]:
@@ -18,7 +19,7 @@ def describe_host() -> dict[str, Any]:
     governor = _governor()
     return {
         "host": platform.node(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": usable_cores(),
         "memory_mib": _total_memory_mib(),
         "os": f"{platform.system()} {platform.release()}",
@@ -102,16 +103,6 @@ def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
     entries = (entry.strip() for entry in setting.split(","))
     # As in CUDA: an entry that names nothing ends the list.
     return list(itertools.takewhile(lambda entry: entry not in ("", "-1"), entries))
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _governor() -> str | None:
