@@ -6,6 +6,7 @@ inside a method that only the worker process calls.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -197,7 +198,14 @@ class Backend(ABC):
         """Give back whatever outlives the process otherwise (child processes)."""
 
 
+_PARALLEL = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
+
+
 def parallel_degree(args: Mapping[str, Any]) -> str:
-    """``tp2-pp2`` of the two arguments that vLLM and TensorRT-LLM have for it; empty for one GPU."""
-    sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
-    return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+    """Return ``tp2-pp2`` for the two arguments of vLLM and TensorRT-LLM; empty for one GPU."""
+    return "-".join(f"{k}{args[name]}" for k, name in _PARALLEL.items() if args.get(name, 1) != 1)
+
+
+def parallel_devices(args: Mapping[str, Any]) -> int:
+    """Return how many GPUs these arguments share a model over."""
+    return math.prod(int(args.get(name, 1)) for name in _PARALLEL.values())

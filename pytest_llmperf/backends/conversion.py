@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SAMPLE = 4 * 2**20
+from ..core.units import MIB
+
+_SAMPLE = 4 * MIB
 
 
 @contextmanager

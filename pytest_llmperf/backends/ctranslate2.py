@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.memory import DeviceMemory
 from .base import Backend
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ..core.models import Model
 
-MIB = 2**20
 # Part of the converted folder's name: raise it when the conversion itself changes.
 _VERSION = 2
 _NOTES = "llmperf.json"
@@ -104,15 +104,16 @@ class CTranslate2Backend(Backend):
         compute_type = _compute_type(spec, device)
         self._device_memory = DeviceMemory() if device == "cuda" else None
         self._of_generate = {k: v for k, v in spec.args.items() if k in _OF_GENERATE}
-        own = {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
-        options = {
+        options: dict[str, Any] = {
             "device": device,
             "device_index": index,
             "compute_type": compute_type,
             "inter_threads": 1,
             "intra_threads": spec.threads or 0,
         }
-        self._generator: Any = ctranslate2.Generator(str(folder), **options | own)
+        options |= {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
+        threads = options["intra_threads"]
+        self._generator: Any = ctranslate2.Generator(str(folder), **options)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
@@ -126,7 +127,9 @@ class CTranslate2Backend(Backend):
             parameters=notes["parameters"],
             revision=spec.revision,
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
-            settings={"compute_type": actual, "threads": spec.threads or 0, **self._of_generate},
+            settings={"compute_type": actual, "threads": threads, **self._of_generate},
+            # A batch is one worker's; 0 leaves the number to the engine.
+            threads=threads or None if device == "cpu" else None,
             **_described(notes, actual, compute_type),
         )
 
@@ -231,7 +234,7 @@ def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, 
     # A row of integers has a float32 factor.
     factors = 4 * shape.vocabulary if actual.startswith("int") else 0
     return {
-        "architecture": notes["architecture"],
+        "architecture": shape,
         "embedding_bytes": float(shape.embedding_parameters * per_weight + factors),
         "cache_value_bytes": value_bytes,
         "arithmetic": actual if actual in _FLOATS else None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.architecture import Architecture
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
+from ..core.units import MIB
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
@@ -17,7 +18,6 @@ from .hub import downloaded_gguf
 if TYPE_CHECKING:
     from ..core.models import Model
 
-MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
 """Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
 _FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
@@ -93,6 +93,11 @@ def device_name(spec: EngineSpec, on_gpu: bool) -> str:
     return spec.device if ":" in spec.device else "cuda:0"
 
 
+def cpu_threads(count: int, on_gpu: bool) -> int | None:
+    """Return the value for ``EngineInfo.threads``; llama.cpp itself chooses below 1."""
+    return None if on_gpu or count <= 0 else count
+
+
 def memory_mib(weights: float, pool: float) -> dict[str, float]:
     """``EngineInfo.memory`` of bytes; a pool of 0 is an unknown one."""
     memory = {"model_memory": weights / MIB}
@@ -106,7 +111,7 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
         return {}
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.

@@ -14,7 +14,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.gguf import file_type, metadata
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
 # A proxy that the environment names is not for this machine's own loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -63,6 +63,7 @@ class LlamaCppBackend(GgufBackend):
                 "threads": parameters.cpuparams.n_threads,
                 "system": xllamacpp.get_system_info(),
             },
+            threads=cpu_threads(parameters.cpuparams.n_threads, on_gpu),
             **described(path, on_gpu, *types),
         )
 

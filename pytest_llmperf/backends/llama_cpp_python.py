@@ -13,7 +13,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.gguf import file_type
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
 if TYPE_CHECKING:
     import numpy
@@ -82,6 +82,7 @@ class LlamaCppPythonBackend(GgufBackend):
                 "threads": context.n_threads,
                 "system": api.llama_print_system_info().decode(),
             },
+            threads=cpu_threads(context.n_threads, on_gpu),
             **described(path, on_gpu, context.type_k, context.type_v),
         )
 

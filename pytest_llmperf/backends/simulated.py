@@ -203,7 +203,7 @@ class SimulatedBackend(Backend):
         return self._program.memory_mib
 
 
-def _architecture(program: Program) -> dict[str, Any] | None:
+def _architecture(program: Program) -> Architecture | None:
     """A model of the programmed size, its output layer tied."""
     if not program.layers:
         return None
@@ -215,7 +215,7 @@ def _architecture(program: Program) -> dict[str, Any] | None:
         head_dim=_HEAD,
         vocabulary=_VOCABULARY,
         tied=True,
-    ).to_wire()
+    )
 
 
 def _log_normal(source: random.Random, cv: float) -> float:

@@ -19,7 +19,7 @@ from ..core.trace import RequestTrace
 from ..core.workload import Request
 from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
-from .base import Backend, parallel_degree
+from .base import Backend, parallel_degree, parallel_devices
 
 _CACHE = "kv_cache_config"
 
@@ -76,6 +76,7 @@ class TensorRTLLMBackend(Backend):
             vocabulary=_vocabulary(spec, self._tokenizer),
             has_tokenizer=self._tokenizer is not None,
             settings={"tensor_parallel_size": int(spec.args.get("tensor_parallel_size", 1))},
+            devices=parallel_devices(spec.args),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:

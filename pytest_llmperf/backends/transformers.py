@@ -12,6 +12,7 @@ from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import visible_gpus
 from . import random_weights
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import numpy
     import torch
     from numpy.typing import NDArray
-
-MIB = 2**20
 
 
 class TransformersBackend(HubTokenizer, Backend):
@@ -86,6 +85,8 @@ class TransformersBackend(HubTokenizer, Backend):
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
             },
+            threads=torch.get_num_threads() if self._device.type == "cpu" else None,
+            devices=max(1, len(_places(model) - {"cpu", "disk"})),
             **_described(model, spec, dtype),
         )
 
@@ -216,24 +217,28 @@ def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 
 def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` for utilization."""
+    """Return the fields of ``EngineInfo`` for utilization."""
     config = model.config.to_dict()
     architecture = Architecture.counted(config)
-    devices = set((getattr(model, "hf_device_map", None) or {"": 0}).values())
+    places = _places(model)
     # Layers that wait in the host's memory come over another bus than the one that is measured.
-    if architecture is None or (len(devices) > 1 and devices & {"cpu", "disk"}):
+    if architecture is None or (len(places) > 1 and places & {"cpu", "disk"}):
         return {}
     table = model.get_input_embeddings().weight
     # LLM.int8() multiplies integers; what a checkpoint was quantized to before, nobody knows here.
     known = spec.quantization == "none" and not config.get("quantization_config")
     floats = known or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(table.numel() * table.element_size()),
         "cache_value_bytes": dtype.itemsize,
         "arithmetic": str(dtype).removeprefix("torch.") if floats else None,
-        "devices": len(devices),
     }
+
+
+def _places(model: Any) -> set[str]:
+    """Return where the layers lie: GPUs, ``cpu``, ``disk``."""
+    return {str(place) for place in (getattr(model, "hf_device_map", None) or {"": 0}).values()}
 
 
 def _weights_bytes(model: Any) -> int:

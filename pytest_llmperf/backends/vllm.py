@@ -16,6 +16,7 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
 from . import random_weights
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-MIB = 2**20
 _CPU_MAX_MODEL_LEN = 4096
 _CPU_POOL_TOKENS = 16384
 # bitsandbytes left vLLM's own tree in 0.28 and came back as a plugin.
@@ -132,6 +132,8 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
             },
+            threads=torch.get_num_threads() if on_cpu else None,
+            devices=config.parallel_config.world_size,
             **_described(config, spec),
         )
 
@@ -309,11 +311,10 @@ def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
     # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
     floats = model.quantization is None or spec.quantization != "none"
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
         "cache_value_bytes": 1 if "8" in cache else model.dtype.itemsize,
         "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
-        "devices": config.parallel_config.world_size,
     }
 
 

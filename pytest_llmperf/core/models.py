@@ -53,8 +53,8 @@ class Model:
     embedded model)."""
 
     @property
-    def architecture(self) -> Path | None:
-        """Folder with the configuration that ships for this model, for random weights."""
+    def shipped_config(self) -> Path | None:
+        """Folder with the configuration that this package ships for the model, for random weights."""
         if self.kind == "embedded":
             return ARCHITECTURES / EMBEDDED
         for alias, hub_id in ALIASES.items():
@@ -66,7 +66,7 @@ class Model:
     @property
     def model_type(self) -> str | None:
         """What transformers calls its architecture (``llama``), where that is known here."""
-        folder = Path(self.source) if self.kind == "folder" else self.architecture
+        folder = Path(self.source) if self.kind == "folder" else self.shipped_config
         if folder is None:
             return None
         config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from .units import MIB
+
 
 def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
     """A parser that takes one of the known words."""
@@ -54,11 +56,11 @@ def price(text: str) -> float:
 
 def card_size(text: str) -> float:
     """``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) in MiB."""
-    units = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+    units = {"GiB": 1024 * MIB, "MiB": MIB, "GB": 10**9, "MB": 10**6}
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
     if not match or not float(match[1]):
         raise ValueError(f"{text!r} is not a memory size such as 16GiB, 15360MiB or 16GB")
-    return float(match[1]) * units[match[2]] / 2**20
+    return float(match[1]) * units[match[2]] / MIB
 
 
 def ratio(text: str) -> float:

@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-_MIB = 2**20
-_HASHED, _COPIED = 16 * _MIB, 64 * _MIB
+from ..core.units import MIB
+
+_HASHED, _COPIED = 16 * MIB, 64 * MIB
 _CPU_REPEATS = 5
 # Few at a time: 40 products a repeat drive an H100 into its power limit, which then lies in the times
 # and in what the driver says of the GPU right after; with 4 the times agree within 1 %.
 _SIDE, _PRODUCTS = 4096, 4
-_DEVICE_COPIED, _COPIES = 256 * _MIB, 10
+_DEVICE_COPIED, _COPIES = 256 * MIB, 10
 _DEVICE_REPEATS, _DEVICE_UNTIMED = 10, 3
-_DEVICE_NEED = 2 * 1024 * _MIB
+_DEVICE_NEED = 2 * 1024 * MIB
 """Free memory that must be there: a few times what is taken, so that nobody else runs short."""
 
 

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core.units import MIB
 from ..metrics.roofline import Ceilings
 
-_MIB = 2**20
-_SMALLEST, _LARGEST = 32 * _MIB, 512 * _MIB
+_SMALLEST, _LARGEST = 32 * MIB, 512 * MIB
 """Buffers: below the first, weights sit in a core's own cache; the last is beyond most shared ones."""
-_ON_GPU = 1024 * _MIB
+_ON_GPU = 1024 * MIB
 """The largest buffer there: what starting a kernel takes is nothing beside it."""
 _CACHE_SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
 _SHARE = 4

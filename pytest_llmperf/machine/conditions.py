@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.units import MIB
 from .proc import PROC, CpuTicks, parse_cpu, parse_swapped, read, session_ticks
 
 SHORTEST = 0.5
 """Seconds. The kernel counts in ticks of 10 ms: in less, rounding alone looks like a busy neighbour."""
-_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ def between(
             found["other_cores"] = round(max(0.0, others * tick / seconds), 3)
     if before.swapped is not None and after.swapped is not None:
         page = os.sysconf("SC_PAGE_SIZE") if page is None else page
-        found["swapped_mib"] = round((after.swapped - before.swapped) * page / _MIB, 3)
+        found["swapped_mib"] = round((after.swapped - before.swapped) * page / MIB, 3)
     return found

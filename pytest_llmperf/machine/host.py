@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.units import MIB
 from .cgroup import cpu_quota
 from .cpu_name import cpu_name
 
@@ -115,7 +116,7 @@ def _governor() -> str | None:
 
 def _total_memory_mib() -> int:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
     except (ValueError, OSError, AttributeError):
         return 0
 
@@ -131,7 +132,7 @@ def _accelerators() -> list[dict[str, Any]]:
         found.append(
             {
                 "name": properties.name,
-                "memory_mib": properties.total_memory // 2**20,
+                "memory_mib": properties.total_memory // MIB,
                 "cuda": torch.version.cuda,
                 "driver": nvidia_driver(),
             }

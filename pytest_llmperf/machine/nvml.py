@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..core.units import MIB
 from .proc import process
 
-_MIB = 2**20
 _SM_CLOCK = 1
 _GPU_TEMPERATURE = 0
 # The bits of NVML's mask of clock event reasons. 0x1, an idle GPU, is no reason to worry.
@@ -120,7 +120,7 @@ class Gpus:
         if nvml is None or not cards:
             return None
         answers = [nvml.ask("nvmlDeviceGetMemoryInfo", card.device) for card in cards]
-        return None if None in answers else sum(answer.used for answer in answers) / 2**20
+        return None if None in answers else sum(answer.used for answer in answers) / MIB
 
     @cached_property
     def _opened(self) -> tuple[_Nvml | None, list[_Card] | None]:
@@ -228,7 +228,7 @@ def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
     ecc = nvml.ask("nvmlDeviceGetEccMode", card.board)
     return {
         "name": _text(nvml.ask("nvmlDeviceGetName", card.device)),
-        "memory_mib": None if memory is None else memory.total // _MIB,
+        "memory_mib": None if memory is None else memory.total // MIB,
         "mig": _has_slices(nvml, card),
         "power_limit_w": None if power is None else power / 1000,
         "clock_limit_mhz": _clock_limit(nvml, card),

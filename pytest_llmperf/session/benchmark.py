@@ -11,7 +11,6 @@ import pytest
 
 from ..analysis.fit import MeasuredCell
 from ..backends import backend_class
-from ..core.architecture import Architecture
 from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..core.text import shipped
@@ -20,7 +19,7 @@ from ..machine.nvml import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.efficiency import of_energy, of_price
 from ..metrics.quality import flaw
-from ..metrics.roofline import LoadedModel, Roof, utilization
+from ..metrics.roofline import Roof, RooflineModel, utilization
 from ..metrics.rounds import from_rounds
 from ..metrics.samples import Metric, known
 from ..report.terminal import Row
@@ -180,7 +179,7 @@ class LLMBenchmark:
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
     ) -> tuple[dict[str, Metric], Roof | None]:
         """``mbu`` and ``mfu`` with what they were held against; nothing where that is unknown."""
-        model = LoadedModel.of(engine.info)
+        model = RooflineModel.of(engine.info)
         if model is None or not is_enabled(self._benchmark):
             return {}, None
         shares: dict[str, Metric] = {}
@@ -283,7 +282,7 @@ def _for_fit(llm: LLM, workload: Workload, measurement: Measurement) -> Measured
         degree=cell.degree,
         device=info.device,
         dtype=info.dtype,
-        architecture=Architecture(**info.architecture) if info.architecture else None,
+        architecture=info.architecture,
         parameters=info.parameters,
         batch=workload.batch_size,
         input_tokens=measurement.rounds[0].requests[0].input_tokens,

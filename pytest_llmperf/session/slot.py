@@ -62,7 +62,7 @@ class EngineSlot:
             self.close()
             raise
         self._loaded = LoadedEngine(
-            info=EngineInfo(**answer["info"]),
+            info=EngineInfo.from_wire(answer["info"]),
             load_time=answer["load_time"],
             version=answer["version"],
             versions=answer["versions"],
@@ -155,7 +155,7 @@ class EngineSlot:
         """What the worker is told to load, before anything is downloaded or converted."""
         settings = self._settings
         dummy = settings.load_format == "dummy"
-        folder = cell.model.architecture if dummy else cell.model.gguf
+        folder = cell.model.shipped_config if dummy else cell.model.gguf
         return EngineSpec(
             backend=family(cell.backend),
             quantization=cell.quantization,

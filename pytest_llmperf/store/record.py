@@ -73,7 +73,7 @@ def make_record(
     environment: dict[str, Any] = {
         **engine.environment,
         "device": engine.info.device,
-        "threads": spec.threads,
+        "threads": spec.threads if engine.info.threads is None else engine.info.threads,
         "packages": dict(engine.versions),
     }
     if gpus is not None:
@@ -109,7 +109,7 @@ def make_record(
             "dtype": engine.info.dtype,
             "load_format": spec.load_format,
             "parameters": engine.info.parameters,
-            **({"architecture": dict(architecture)} if architecture else {}),
+            **({"architecture": architecture.to_wire()} if architecture else {}),
         },
         "backend": {
             "name": spec.backend,

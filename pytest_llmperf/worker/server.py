@@ -15,7 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ class EngineHost:
     def __init__(self) -> None:
         self._backend: Backend | None = None
         self._info: EngineInfo | None = None
-        self._degree = ""
         self._measured: Counter[str] = Counter()
         self._environment: dict[str, str | None] = {}
 
@@ -57,11 +56,10 @@ class EngineHost:
         load_time = time.perf_counter() - start
         self._environment = _changed_since(before)
         self._backend, self._info = backend, info
-        self._degree = backend.degree(engine.args)
         packages = installed_packages()
         named = (*backend.distributions, *backend.companions)
         return {
-            "info": asdict(info),
+            "info": info.to_wire(),
             "load_time": load_time,
             "pid": os.getpid(),
             "versions": {name: packages[name] for name in named if name in packages},
@@ -81,7 +79,7 @@ class EngineHost:
         self._measured[work.salt] += 1
         if before:
             work = replace(work, salt=f"{work.salt}#{before}")
-        with meter_of(backend, info.device, self._degree) as meter:
+        with meter_of(backend, info.device, info.devices) as meter:
             return measure(backend, info, work, report, meter).to_wire()
 
     def generate(

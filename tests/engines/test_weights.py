@@ -46,7 +46,7 @@ def test_weights_are_counted_with_their_quantization_constants(llm):
 def test_what_utilization_needs_is_told(llm):
     arithmetic, value_bytes = PRODUCTS[llm.info.backend][llm.info.quantization]
     info = llm.engine().info
-    assert Architecture(**info.architecture) == Architecture(
+    assert info.architecture == Architecture(
         layers=30, hidden=576, heads=9, kv_heads=3, head_dim=64, vocabulary=49152, tied=True
     )
     assert info.arithmetic == arithmetic

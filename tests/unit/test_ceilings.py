@@ -193,8 +193,8 @@ def spec(**changes):
     return EngineSpec(backend="vllm", quantization="none", model="m", **changes)
 
 
-def info(device, **settings):
-    return EngineInfo(device, "bfloat16", 100, has_tokenizer=False, settings=settings)
+def info(device, threads=None):
+    return EngineInfo(device, "bfloat16", 100, has_tokenizer=False, threads=threads)
 
 
 def test_where_an_engine_will_compute():
@@ -205,9 +205,9 @@ def test_where_an_engine_will_compute():
 
 def test_where_an_engine_does_compute():
     assert of_engine(spec(threads=3), info("cpu")) == ("cpu", 3)
-    # As many threads as it says, whatever it was asked for; 0 and less are its own choice.
+    # As many threads as it reports, whatever it was asked for.
     assert of_engine(spec(threads=3), info("cpu", threads=4)) == ("cpu", 4)
-    assert of_engine(spec(), info("cpu", threads=0)) == ("cpu", None)
+    assert of_engine(spec(), info("cpu")) == ("cpu", None)
     assert of_engine(spec(), info("cuda", threads=8)) == ("cuda:0", None)
     # It sees the second GPU as its first.
     assert of_engine(spec(device="cuda:1"), info("cuda:0")) == ("cuda:1", None)
