@@ -1,4 +1,4 @@
-"""Writes the tables of docs/gpu.md from the stored runs in docs/data/.
+"""Writes the tables of docs/results/gpu.md from the stored runs in docs/data/.
 
     python tools/gpu_tables.py
     python tools/gpu_tables.py keep NAME RUN.json      # add a stored run to docs/data/
@@ -61,7 +61,7 @@ def main() -> None:
         "noise-host-1": noise(DOCS / "data" / "h200-phi-2-transformers-noise-1.json"),
         "noise-host-2": noise(DOCS / "data" / "h200-phi-2-transformers-noise-2.json"),
     }
-    page = DOCS / "gpu.md"
+    page = DOCS / "results" / "gpu.md"
     text = page.read_text("utf-8")
     for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
