@@ -1,6 +1,6 @@
 """Whether a model fits a GPU: what a mode needs at a batch and length. Pure maths, MiB throughout.
 
-docs/energy.md has the formulas, and how far the estimates were from what was measured.
+docs/why/energy.md has the formulas, and how far the estimates were from what was measured.
 """
 
 from __future__ import annotations
