@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .core.version import __version__
-
 if TYPE_CHECKING:
+    from .core.version import __version__
     from .metrics.definitions import METRICS
     from .metrics.samples import Metric
     from .session.llm import LLM, LLMInfo, Result
 
 _PUBLIC = {
+    "__version__": "core.version",
     "LLM": "session.llm",
     "LLMInfo": "session.llm",
     "Result": "session.llm",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .session.benchmark import LLMBenchmark, Override
+    from .session.benchmark import LLMBenchmark
     from .session.llm import LLM
     from .session.options import Settings
     from .session.session import LLMSession
+    from .session.sizes import Override
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
@@ -55,11 +56,12 @@ def _start(config: pytest.Config) -> LLMSession:
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "llm" in metafunc.fixturenames or "llm_benchmark" in metafunc.fixturenames:
-        from .session.collect import override_sizes, parametrize_cells
+        from .session.collect import parametrize_cells
+        from .session.sizes import override_sizes
 
         session = _start(metafunc.config)
         parametrize_cells(metafunc, session)
-        override_sizes(metafunc, session)
+        override_sizes(metafunc, session.settings)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -83,10 +85,12 @@ def pytest_report_collectionfinish(
 ) -> str | None:
     if _SESSION not in config.stash:
         return None
+    from .session.summary import header
+
     session = config.stash[_SESSION]
     ids = [item.callspec.params.get("llm") for item in items if hasattr(item, "callspec")]
     cells = session.plan.known(ids)
-    return session.header(cells) if cells else None
+    return header(session, cells) if cells else None
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +102,8 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
             "llm has to be an argument of the test or of a fixture that it uses", pytrace=False
         )
     session = _start(request.config)
-    yield session.open(cell_id)
-    session.slot.close()
+    yield session.loading.open(cell_id)
+    session.loading.slot.close()
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +151,7 @@ def simulated_llm(llm: LLM) -> LLM:
 @pytest.fixture
 def llm_workload_override(request: pytest.FixtureRequest) -> Override:
     """Sizes that the command line sets (--llm-input-len, --llm-output-len, --llm-batch-size)."""
-    from .session.benchmark import Override
+    from .session.sizes import Override
 
     override: Override = getattr(request, "param", None) or Override()
     return override
@@ -174,12 +178,9 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     # pytest-benchmark saves in a wrapper around this hook: when it fails, this is never called.
     if _SESSION in session.config.stash:
-        own = session.config.stash[_SESSION]
-        own.slot.close()
-        own.finished_with = int(exitstatus)
-        judgement = own.verdict()
-        if own.gate and exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = own.gate.exit_status(judgement)
+        status = session.config.stash[_SESSION].finish(int(exitstatus))
+        if status != exitstatus:
+            session.exitstatus = status
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -187,40 +188,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     # First, because a regression that pytest-benchmark finds there ends the summaries after it.
     if _SESSION not in config.stash:
         return
+    from .session.summary import sections
+
     session = config.stash[_SESSION]
-    if session.rows:
-        from .report.terminal import legend, table
-
-        terminalreporter.section("LLM performance")
-        for line in [*table(session.rows), "", *legend(session.rows, session.settings.hourly_cost)]:
+    for section in sections(session):
+        if section.title:
+            terminalreporter.section(section.title)
+        for line in section.lines:
             terminalreporter.write_line(line)
-        for line in session.trade_offs():
-            terminalreporter.write_line(line)
+    if session.results.records:
         session.store.hide_table_of_ours()
-    if session.settings.fit and session.for_fit:
-        from .analysis.fit import needs
-        from .report.fit import fit_lines
-
-        terminalreporter.section("LLM fit")
-        for line in fit_lines(needs(session.for_fit), session.settings.fit):
-            terminalreporter.write_line(line)
-    for line in session.budgets.summary():
-        terminalreporter.write_line(line)
-    judgement = session.verdict()
-    if session.gate and session.finished_with is not None:
-        terminalreporter.section("LLM gate")
-        for line in session.gate.lines(judgement):
-            terminalreporter.write_line(line)
-    message = session.settle_journal()
-    if message:
-        terminalreporter.write_line(message)
-    for run in session.left_behind():
-        terminalreporter.write_line(
-            f"an earlier run was killed and left {len(run.entries)} entries: pytest-llmperf recover"
-        )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
-        config.stash[_SESSION].slot.close()
-        config.stash[_SESSION].settle_journal()  # Where there is no terminal to say it.
+        session = config.stash[_SESSION]
+        session.loading.slot.close()
+        session.results.settle(session.finished_with)  # Where there is no terminal to say it.

@@ -172,12 +172,7 @@ def load(file: Path) -> Recording:
             for key, values in metrics.items():
                 metric = Metric(METRICS[key], tuple(values))
                 observations[key] = Observation(
-                    metric.p50,
-                    metric.n,
-                    metric.unit,
-                    metric.definition.better,
-                    metric.definition.kind,
-                    0.0,
+                    metric.p50, metric.unit, metric.definition.better, metric.definition.kind
                 )
                 own[name, key] = values
             workload = {"batch_size": process.get("batch_sizes", {}).get(name, 1)}

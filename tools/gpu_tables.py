@@ -1,4 +1,4 @@
-"""Writes the tables of docs/gpu.md from the stored runs in docs/data/.
+"""Writes the tables of docs/results/ from the stored runs in docs/data/.
 
     python tools/gpu_tables.py
     python tools/gpu_tables.py keep NAME RUN.json      # add a stored run to docs/data/
@@ -61,14 +61,17 @@ def main() -> None:
         "noise-host-1": noise(DOCS / "data" / "h200-phi-2-transformers-noise-1.json"),
         "noise-host-2": noise(DOCS / "data" / "h200-phi-2-transformers-noise-2.json"),
     }
-    page = DOCS / "gpu.md"
-    text = page.read_text("utf-8")
+    pages = {page: page.read_text("utf-8") for page in sorted((DOCS / "results").glob("*.md"))}
     for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text, found = re.subn(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S)
-        if found != 1:
-            raise SystemExit(f"{page}: no place for the table {name!r}")
-    page.write_text(text, encoding="utf-8")
+        page = next((page for page, text in pages.items() if re.search(pattern, text, re.S)), None)
+        if page is None:
+            raise SystemExit(f"{DOCS / 'results'}: no place for the table {name!r}")
+        pages[page] = re.sub(
+            pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", pages[page], flags=re.S
+        )
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
 
 
 def keep(name: str, run: Path) -> None:
@@ -279,7 +282,7 @@ def measured_cell(record: dict[str, Any]) -> MeasuredCell:
 
 
 def noise(path: Path) -> str:
-    headers = ["metric", "within a process", "between processes", "neighbours"]
+    headers = ["metric", "within a process", "between processes", "neighbors"]
     return str(tabulate(variation(load(path)), headers, tablefmt="github", disable_numparse=True))
 
 

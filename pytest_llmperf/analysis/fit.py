@@ -1,6 +1,6 @@
 """Whether a model fits a GPU: what a mode needs at a batch and length. Pure maths, MiB throughout.
 
-docs/energy.md has the formulas, and how far the estimates were from what was measured.
+docs/why/energy.md has the formulas, and how far the estimates were from what was measured.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Literal
 from ..core.architecture import Architecture
 from ..core.quantization import MODES
 from ..core.units import MIB
+from ..store.schema import Record
+from ..store.stored import cell_name
 
 CONTEXT = 512.0
 """The CUDA context with its loaded kernels, which no allocator counts."""
@@ -105,6 +107,37 @@ class Need:
     def margin(self, size: float) -> float | None:
         """What is left of a GPU of that size; below 0 it does not fit."""
         return None if self.total is None else size - self.total
+
+
+def measured_cells(records: Iterable[Record]) -> list[MeasuredCell]:
+    """Return what the records of measured rounds say about memory."""
+    return [_measured(record) for record in records if "peak_memory" in record["metrics"]]
+
+
+def _measured(record: Record) -> MeasuredCell:
+    model, backend, workload = record["model"], record["backend"], record["workload"]
+    metrics, name = record["metrics"], cell_name(record)
+    architecture = model.get("architecture")
+    memory = metrics.get("model_memory")
+    pool = metrics.get("kv_cache_memory")
+    return MeasuredCell(
+        model=model["name"],
+        backend=name.backend,
+        mode=record["quantization"]["mode"],
+        degree=name.degree,
+        device=record["environment"]["device"],
+        dtype=model["dtype"],
+        architecture=Architecture(**architecture) if architecture else None,
+        parameters=model["parameters"],
+        batch=workload["batch_size"],
+        input_tokens=workload["input_tokens"],
+        output_tokens=workload["output_tokens"],
+        model_memory=memory["p50"] if memory else None,
+        peak_memory=metrics["peak_memory"]["p50"],
+        pool=pool["p50"] if pool else 0.0,
+        by_driver=backend.get("peak_by_driver", False),
+        cache_value_bytes=backend.get("cache_value_bytes"),
+    )
 
 
 def needs(cells: Sequence[MeasuredCell]) -> list[Need]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from ..store.schema import Record
+from ..store.stored import cell_name
 
 _UNQUANTIZED = "none"
 
@@ -53,29 +54,26 @@ class TradeOff:
         return lines
 
 
-def trade_offs(entries: Iterable[Mapping[str, Any]]) -> list[TradeOff]:
-    """The trade-offs that some stored entries tell of: models of which two cells have a quality.
+def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
+    """Return the trade-offs of every model of which two cells have a quality.
 
     Args:
-        entries: pytest-benchmark's; of equal measurements the newest counts, and machines stand apart.
+        records: of equal measurements the newest counts; each machine has trade-offs of its own.
     """
-    records = sorted(
-        (record for entry in entries if (record := _record(entry))),
-        key=lambda record: str(record.get("run", {}).get("started_at", "")),
-    )
-    by_model: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in records:
-        by_model.setdefault((str(record["model"]["name"]), _machine(record)), []).append(record)
+    ordered = sorted(records, key=lambda record: record["run"]["started_at"])
+    by_model: dict[tuple[str, str], list[Record]] = {}
+    for record in ordered:
+        by_model.setdefault((record["model"]["name"], _machine(record)), []).append(record)
     machines = {machine for _, machine in by_model}
-    found = [
-        _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, own)
-        for (model, machine), own in by_model.items()
+    all_models = [
+        _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, of_model)
+        for (model, machine), of_model in by_model.items()
     ]
-    return [one for one in found if sum(p.perplexity is not None for p in one.points) > 1]
+    return [one for one in all_models if sum(p.perplexity is not None for p in one.points) > 1]
 
 
-def _trade_off(model: str, records: Sequence[Mapping[str, Any]]) -> TradeOff:
-    cells: dict[str, dict[str, Mapping[str, Any]]] = {}
+def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
+    cells: dict[str, dict[str, Record]] = {}
     tests: dict[str, set[str]] = {}
     for record in records:
         test = _test(record)
@@ -88,7 +86,7 @@ def _trade_off(model: str, records: Sequence[Mapping[str, Any]]) -> TradeOff:
     return TradeOff(model, chosen, tuple(points))
 
 
-def _point(model: str, found: Mapping[str, Mapping[str, Any]], chosen: str) -> Point:
+def _point(model: str, found: Mapping[str, Record], chosen: str) -> Point:
     speed = found.get(chosen)
     quality = next(
         (r for r in reversed(list(found.values())) if "perplexity" in r["metrics"]), None
@@ -109,40 +107,30 @@ def _point(model: str, found: Mapping[str, Mapping[str, Any]], chosen: str) -> P
     )
 
 
-def _record(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """An entry's record; None for a metric's own entry, and for what others stored."""
-    record = entry.get("extra_info", {}).get("llmperf", {})
-    return record if "metrics" in record else None
-
-
-def _machine(record: Mapping[str, Any]) -> str:
+def _machine(record: Record) -> str:
     """Speeds of two machines are no trade-off."""
     environment = record.get("environment", {})
     cards = [str(card.get("name")) for card in environment.get("accelerators") or ()]
     return ", ".join(dict.fromkeys(cards)) or str(environment.get("cpu", "an unknown machine"))
 
 
-def _cell(record: Mapping[str, Any]) -> str:
+def _cell(record: Record) -> str:
     return f"{_backend(record)}-{record['quantization']['mode']}"
 
 
-def _backend(record: Mapping[str, Any]) -> str:
-    """The backend as ids name it: with its label and its degree (``vllm@next``, ``vllm-tp2``)."""
-    name, mode = str(record["model"]["name"]), str(record["quantization"]["mode"])
-    inner = str(record.get("cell", "")).removeprefix(f"{name}-")
-    found = re.fullmatch(rf"(.+?)-{re.escape(mode)}(?:-(.+))?", inner)
-    if found is None:
-        return str(record["backend"]["name"])
-    return "-".join(part for part in found.groups() if part)
+def _backend(record: Record) -> str:
+    """Return the backend as ids name it: with its label and its degree (``vllm@next``, ``vllm-tp2``)."""
+    name = cell_name(record)
+    return "-".join(part for part in (name.backend, name.degree) if part)
 
 
-def _test(record: Mapping[str, Any]) -> str:
+def _test(record: Record) -> str:
     """The test's id without its cell."""
     nodeid, cell = str(record["nodeid"]), str(record.get("cell", ""))
     return nodeid.replace(cell, "", 1).replace("[-", "[").replace("[]", "") if cell else nodeid
 
 
-def _p50(record: Mapping[str, Any] | None, key: str) -> float | None:
+def _p50(record: Record | None, key: str) -> float | None:
     metric = record["metrics"].get(key) if record else None
     return float(metric["p50"]) if metric else None
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from .common import DONE, Subcommands, add_storage, complain
 
@@ -41,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         files = [path for name in options.runs for path in find_files(name, options.storage)]
-        entries = [entry for path in files for entry in _entries(path)]
+        records = [r for path in files for r in stored.read_file(path).records]
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
-    found = trade_offs(entries)
+    found = trade_offs(records)
     if not found:
         return complain(
             "tradeoff",
@@ -63,17 +61,3 @@ def run(options: argparse.Namespace) -> int:
         except ValueError as error:
             return complain("tradeoff", f"--plot {options.plot}: {error}")
     return DONE
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """Of one file; looked through by itself first, so that an error names it."""
-    from ..analysis.tradeoff import trade_offs
-    from ..store.stored import StoredError
-
-    try:
-        found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["benchmarks"]
-        trade_offs(found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise StoredError(f"{path}: no stored run of this plugin ({reason})") from None
-    return found

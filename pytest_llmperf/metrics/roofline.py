@@ -1,6 +1,6 @@
 """The roofline: the share of this machine's measured ceilings that a measurement reached. Pure maths.
 
-docs/roofline.md has the formulas, and what they leave out.
+docs/why/roofline.md has the formulas, and what they leave out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Traces to metrics: pure maths, no input or output.
 
 Every definition is the field's own (MLPerf Inference, ``vllm bench serve``, the OpenTelemetry GenAI
-conventions); where tools disagree, docs/metrics.md says which reading this is.
+conventions); where tools disagree, docs/reference/metrics.md says which reading this is.
 """
 
 from __future__ import annotations

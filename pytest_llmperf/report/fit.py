@@ -21,7 +21,7 @@ _HEADERS = (
 _LEGEND = (
     "need: weights, key-value cache of this batch at these tokens a request, and the rest: activations, "
     "workspace",
-    f"and {CONTEXT:.0f} MiB for the CUDA context; estimated: from the architecture (docs/energy.md)",
+    f"and {CONTEXT:.0f} MiB for the CUDA context; estimated: from the architecture (docs/why/energy.md)",
 )
 
 

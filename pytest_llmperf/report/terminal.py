@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..metrics.definitions import METRICS
 from ..metrics.roofline import Roof
-from ..metrics.samples import Metric
+from ..metrics.samples import Metric, known
+from ..store.schema import Record
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class Row:
     """Random weights: the text means nothing."""
     roof: Roof | None = None
     """What ``mbu`` and ``mfu`` are shares of."""
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """Return a row for each record; of metrics without stored samples there is nothing to show."""
+    return [_row(record) for record in records]
+
+
+def _row(record: Record) -> Row:
+    test, _, parameters = record["nodeid"].partition("[")
+    samples = {key: part["samples"] for key, part in record["metrics"].items() if key in METRICS}
+    ceilings = record["environment"].get("ceilings")
+    return Row(
+        test=test,
+        cell=parameters.removesuffix("]"),
+        metrics=known(samples),
+        invalid_text=record["model"]["load_format"] == "dummy",
+        roof=Roof(**ceilings) if ceilings else None,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import pytest
 
-from ..analysis.fit import MeasuredCell
 from ..backends import backend_class
 from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
@@ -17,38 +16,23 @@ from ..core.text import shipped
 from ..core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
 from ..machine.nvml import conditions
 from ..metrics.definitions import OBJECTIVES
-from ..metrics.efficiency import of_energy, of_price
 from ..metrics.quality import flaw
 from ..metrics.roofline import Roof, RooflineModel, utilization
-from ..metrics.rounds import from_rounds
-from ..metrics.samples import Metric, known
-from ..report.terminal import Row
-from ..store.entries import abandon, is_enabled
-from ..store.record import make_record
+from ..metrics.samples import Metric
+from ..store.entries import CLOCK, abandon, is_enabled
+from ..store.record import Context, Outcome, Subject, make_record
+from ..store.schema import QualityPart
 from .gate import MARKER, own_limits
 from .llm import LLM, Result
-from .session import CLOCK, LLMSession
+from .outcome import of_process, of_quality, of_rounds
+from .session import LLMSession
+from .sizes import Override
 
 DEFAULT_OUTPUT_LEN = 64
 
 
-@dataclass(frozen=True)
-class Override:
-    """Sizes that the command line sets instead of the test; None leaves the test's own."""
-
-    input_len: int | None = None
-    output_len: int | None = None
-    batch_size: int | None = None
-
-    @property
-    def id(self) -> str:
-        """Part of the test id: other sizes are other measurements."""
-        parts = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
-        return "-".join(f"{name}{value}" for name, value in parts if value is not None)
-
-
 class LLMBenchmark:
-    """Measures a loaded model once a test."""
+    """Measures a loaded model, once in a test."""
 
     def __init__(
         self, session: LLMSession, node: pytest.Item, benchmark: Any, override: Override
@@ -92,8 +76,7 @@ class LLMBenchmark:
             pytest.fail.Exception: when the engine fails, or gives other tokens than it had to, and for
                 a broken budget (``--llm-fail-if``), after the measurement is stored.
         """
-        self._use_once()
-        with self._abandoned_on_failure():
+        with self._measuring():
             workload = self._workload(
                 Workload(
                     prompt=prompt,
@@ -111,80 +94,68 @@ class LLMBenchmark:
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
             llm.check_output()
-            measurement = self._measured(llm, workload)
-        metrics = from_rounds(measurement.rounds, slo) | _of_process(
-            {
-                "load_time": engine.load_time,
-                "peak_memory": measurement.peak_memory,
-                **engine.info.memory,
-            }
-        )
-        metrics |= self._of_use(measurement, metrics)
+            measurement = self._measured(llm, engine, workload)
+        metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)
         shares, roof = self._utilization(llm, engine, measurement)
-        samples = [r.wall_time for r in measurement.rounds]
-        return self._store(llm, workload, measurement, metrics | shares, samples, roof=roof)
+        outcome = Outcome(
+            metrics=metrics | shares,
+            samples=[r.wall_time for r in measurement.rounds],
+            workload=workload,
+            measurement=measurement,
+            roof=roof,
+        )
+        return self._store(llm, engine, outcome)
 
     def load(self, llm: LLM) -> Result:
         """Store how long the engine took to load; it is not loaded again for this."""
-        self._use_once()
-        with self._abandoned_on_failure():
+        with self._measuring():
             engine = llm.engine()
             llm.check_output()
-        metrics = _of_process({"load_time": engine.load_time, **engine.info.memory})
-        return self._store(llm, None, None, metrics, [engine.load_time])
+        return self._store(llm, engine, Outcome(of_process(engine), [engine.load_time]))
 
     def quality(self, llm: LLM) -> Result:
         """Store perplexity on the shipped text, and the distance from the unquantized model.
 
-        Skips the test where the engine tells no log-probabilities. KL divergence and agreement need
+        Skips the test where the engine reports no log-probabilities. KL divergence and agreement need
         the unquantized model's distributions: those of its first unquantized cell, in this run or one
         before.
         """
-        self._use_once()
         text = shipped()
-        with self._abandoned_on_failure():
-            found = llm.quality(text)
-            if isinstance(found, str):
-                pytest.skip(f"not available: {found}")
-            if problem := flaw(found):
+        with self._measuring():
+            engine = llm.engine()
+            quality = llm.quality(text)
+            if isinstance(quality, str):
+                pytest.skip(f"not available: {quality}")
+            if problem := flaw(quality):
                 llm.fail_for(problem)
-        record = {
+        part = {
             "text": {"name": text.name, "sha256": text.sha256},
-            "documents": [asdict(document) for document in found.documents],
-            "reference": dict(found.reference) if found.reference else None,
+            "documents": [asdict(document) for document in quality.documents],
+            "reference": dict(quality.reference) if quality.reference else None,
         }
-        return self._store(
-            llm, None, None, _of_process(found.metrics()), [found.seconds], quality=record
-        )
+        outcome = Outcome(of_quality(quality), [quality.seconds], quality=cast("QualityPart", part))
+        return self._store(llm, engine, outcome)
 
-    def _measured(self, llm: LLM, workload: Workload) -> Measurement:
+    def _measured(self, llm: LLM, engine: LoadedEngine, workload: Workload) -> Measurement:
         """Measure, and note what the engine's GPUs say before and after."""
-        engine = llm.engine()
-        before = self._session.gpus.state(engine.info.device, engine.pid)
+        gpus = self._session.loading.gpus
+        before = gpus.state(engine.info.device, engine.pid)
         measurement = llm.measure(workload)
-        after = self._session.gpus.state(engine.info.device, engine.pid)
-        gpus = conditions(before, after)
-        return replace(measurement, conditions={**measurement.conditions, **gpus})
-
-    def _of_use(self, measurement: Measurement, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-        """What the tokens took beside time: energy where it is known, money where it has a price."""
-        found: dict[str, Metric] = {}
-        if (joules := measurement.energy.get("joules")) is not None:
-            found |= of_energy(measurement.rounds, joules)
-        if (price := self._session.settings.hourly_cost) is not None:
-            found |= of_price(price, metrics["output_throughput"])
-        return found
+        after = gpus.state(engine.info.device, engine.pid)
+        return replace(
+            measurement, conditions={**measurement.conditions, **conditions(before, after)}
+        )
 
     def _utilization(
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
     ) -> tuple[dict[str, Metric], Roof | None]:
-        """``mbu`` and ``mfu`` with what they were held against; nothing where that is unknown."""
+        """Return ``mbu`` and ``mfu`` with what they are shares of; nothing where that is unknown."""
         model = RooflineModel.of(engine.info)
         if model is None or not is_enabled(self._benchmark):
             return {}, None
         shares: dict[str, Metric] = {}
         for again in (False, True):
-            ceilings = self._session.ceilings(llm.cell, engine, again)
+            ceilings = self._session.loading.ceilings(llm.cell, engine, again)
             if ceilings is None:
                 return {}, None
             roof = model.roof(ceilings, engine.info.device)
@@ -195,7 +166,7 @@ class LLMBenchmark:
         return shares, roof if shares else None
 
     def _workload(self, of_test: Workload) -> Workload:
-        """The test's workload with what the command line sets instead."""
+        """Return the test's workload with what the command line sets instead."""
         settings = self._session.settings
         changes: dict[str, Any] = {
             "output_len": self._override.output_len,
@@ -211,98 +182,60 @@ class LLMBenchmark:
         return replace(of_test, **changes)
 
     @contextmanager
-    def _abandoned_on_failure(self) -> Iterator[None]:
+    def _measuring(self) -> Iterator[None]:
+        """Measure once in a test; a failure leaves no entry behind."""
+        if self._used:
+            raise RuntimeError(
+                "llm_benchmark measures once a test: parametrize the test to measure more"
+            )
+        self._used = True
         try:
             yield
         except BaseException:
             abandon(self._benchmark)
             raise
         finally:
-            self._session.clear_progress()
+            self._session.progress.clear()
 
-    def _use_once(self) -> None:
-        if self._used:
-            raise RuntimeError(
-                "llm_benchmark measures once a test: parametrize the test to measure more"
-            )
-        self._used = True
-
-    def _store(
-        self,
-        llm: LLM,
-        workload: Workload | None,
-        measurement: Measurement | None,
-        metrics: Mapping[str, Metric],
-        samples: list[float],
-        quality: Mapping[str, Any] | None = None,
-        roof: Roof | None = None,
-    ) -> Result:
+    def _store(self, llm: LLM, engine: LoadedEngine, outcome: Outcome) -> Result:
         session = self._session
-        result = Result(metrics, measurement)
+        result = Result(outcome.metrics, outcome.measurement)
         if not is_enabled(self._benchmark):
             self._benchmark.pedantic(lambda: None)
             return result
+        settings, loading = session.settings, session.loading
+        marker = self._node.get_closest_marker(MARKER)
         record = make_record(
-            nodeid=self._node.nodeid,
-            cell=llm.cell,
-            spec=session.slot.spec(llm.cell),
-            engine=llm.engine(),
-            workload=workload,
-            measurement=measurement,
-            gpus=session.gpus.described,
-            metrics=metrics,
-            chosen=session.settings.metrics,
-            run=session.run(),
-            limits=own_limits(self._node.get_closest_marker(MARKER), session.settings.gate.limits),
-            energy=session.idle.added(measurement.energy if measurement else {}),
-            hourly_cost=session.settings.hourly_cost,
-            quality=quality,
-            ceilings=roof.to_record() if roof else None,
+            Subject(
+                nodeid=self._node.nodeid,
+                cell=llm.cell,
+                spec=loading.slot.spec(llm.cell),
+                engine=engine,
+                peak_by_driver=backend_class(llm.cell.backend).peak_by_driver,
+            ),
+            outcome,
+            Context(
+                run=session.results.run,
+                chosen=settings.metrics,
+                gpus=loading.gpus.described,
+                idle=loading.idle,
+                hourly_cost=settings.hourly_cost,
+                limits=own_limits(marker, settings.gate.limits),
+            ),
         )
-        chosen = [metrics[key] for key in session.settings.metrics if key in metrics]
+        chosen = [outcome.metrics[key] for key in settings.metrics if key in outcome.metrics]
         entries = session.store.add(
-            self._benchmark, self._node.stash[CLOCK], samples, record, chosen
+            self._benchmark, self._node.stash[CLOCK], outcome.samples, record, chosen
         )
-        test, _, parameters = self._node.nodeid.partition("[")
-        random_text = session.settings.load_format == "dummy"
-        if session.settings.fit and workload and measurement:
-            session.for_fit.append(_for_fit(llm, workload, measurement))
-        row = Row(test, parameters.removesuffix("]"), metrics, random_text, roof)
-        session.keep(row, entries)
-        _fail(session.budgets.after(record, metrics))
+        session.results.keep(record, entries)
+        _fail(session.budgets.after(record))
         return result
-
-
-def _for_fit(llm: LLM, workload: Workload, measurement: Measurement) -> MeasuredCell:
-    cell, info = llm.cell, llm.engine().info
-    return MeasuredCell(
-        model=cell.model.name,
-        backend=cell.backend,
-        mode=cell.quantization,
-        degree=cell.degree,
-        device=info.device,
-        dtype=info.dtype,
-        architecture=info.architecture,
-        parameters=info.parameters,
-        batch=workload.batch_size,
-        input_tokens=measurement.rounds[0].requests[0].input_tokens,
-        output_tokens=workload.output_len,
-        model_memory=info.memory.get("model_memory"),
-        peak_memory=measurement.peak_memory,
-        pool=info.memory.get("kv_cache_memory", 0.0),
-        by_driver=backend_class(cell.backend).peak_by_driver,
-        cache_value_bytes=info.cache_value_bytes if info.architecture else None,
-    )
 
 
 def _fail(lines: Sequence[str]) -> None:
     """Fail the test with these lines, if there are any."""
     if lines:
         pytest.fail("\n".join(lines), pytrace=False)
-
-
-def _of_process(values: Mapping[str, float]) -> dict[str, Metric]:
-    return known({key: [value] for key, value in values.items()})
 
 
 def _check_objectives(slo: Mapping[str, float] | None) -> None:

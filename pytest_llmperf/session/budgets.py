@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.values import one_of
 from ..core.workload import Workload
 from ..metrics.definitions import METRICS, POOLED
-from ..metrics.samples import PERCENTILES, Metric
+from ..metrics.samples import PERCENTILES
+from ..store.schema import Record, statistic
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))
@@ -43,7 +43,7 @@ _TAKES = {
 }
 _LIMIT = re.compile(r"\s*([+-]?)(\d+\.?\d*|\.\d+)\s*(%|[^\W\d]*)\s*")
 
-Baseline = Callable[[Mapping[str, Any], str, str], float | None]
+Baseline = Callable[[Record, str, str], float | None]
 """``baseline(record, metric, stat)``: what a relative budget starts from, in the metric's unit.
 
 The record is the measurement's own, for its test id, work and hardware; None: nothing to compare with.
@@ -175,23 +175,19 @@ class BudgetChecker:
                 lines += _too_few(budget, n, workload.rounds, "would have")
         return lines
 
-    def after(self, record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[str]:
-        """A line for each budget that a measurement breaks.
-
-        Args:
-            record: the measurement in its stored form.
-        """
+    def after(self, record: Record) -> list[str]:
+        """Return a line for each budget that a measurement breaks."""
         lines = []
         for budget in self._budgets:
-            metric = metrics.get(budget.metric)
+            metric = record["metrics"].get(budget.metric)
             if metric is None:
                 continue
             # What was expected may not have come: chunks hold more than one token.
-            too_few = _too_few(budget, metric.n, record["workload"].get("rounds", 1), "has")
-            lines += too_few or self._judge(budget, float(getattr(metric, budget.stat)), record)
+            too_few = _too_few(budget, metric["n"], record["workload"].get("rounds", 1), "has")
+            lines += too_few or self._judge(budget, statistic(metric, budget.stat), record)
         return lines
 
-    def _judge(self, budget: Budget, value: float, record: Mapping[str, Any]) -> list[str]:
+    def _judge(self, budget: Budget, value: float, record: Record) -> list[str]:
         start = None
         limit = budget.limit
         if budget.relative:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import EngineError
-from ..core.progress import silent
+from ..core.progress import Progress, silent
 from ..machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
 from ..metrics.roofline import Ceilings
 from ..worker.client import start_worker
@@ -29,10 +29,10 @@ _TIMEOUT = 120.0
 class CeilingCache:
     """Ceilings by device, threads and whatever else may change them."""
 
-    def __init__(self, settings: Settings, log_dir: Path, show: Callable[[], None]) -> None:
-        """``show`` is called when a measurement begins: it takes some seconds."""
+    def __init__(self, settings: Settings, log_dir: Path, progress: Progress = silent) -> None:
+        """``progress`` is told when a measurement begins: it takes some seconds."""
         self._settings = settings
-        self._show = show
+        self._progress = progress
         self._log = log_dir / "ceilings.log"
         self._known: dict[str, Ceilings | None] = {}
         self._repeated: set[str] = set()
@@ -92,7 +92,7 @@ class CeilingCache:
         known: Ceilings | None = None,
     ) -> Ceilings | None:
         device, threads = where
-        self._show()
+        self._progress("ceilings", 0, 0)
         try:
             # Never in this process: what a library reserves for it would stay.
             worker = start_worker("process", self._python(backend), self._log)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Sequence
 
 import pytest
 
 from ..backends import names
-from ..store.entries import is_active, use_virtual_clock
-from .benchmark import Override
+from ..store.entries import CLOCK, is_active, use_virtual_clock
 from .gate import MARKER, own_limits
-from .session import CLOCK, LLMSession
-
-OVERRIDE = "llm_workload_override"
-SIZES = ("input_len", "output_len", "batch_size")
+from .session import LLMSession
+from .sizes import argument_names
 
 
 def uses_llm(names: Sequence[str]) -> bool:
@@ -46,28 +42,6 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
         marks = [pytest.mark.skip(reason=choice.problem or "")] if skip else []
         parameters.append(pytest.param(choice.cell.id, marks=marks, id=choice.cell.id))
     metafunc.parametrize("llm", parameters, indirect=True, scope="session")
-
-
-def override_sizes(metafunc: pytest.Metafunc, session: LLMSession) -> None:
-    """Put the command line's sizes in the place of the test's own.
-
-    A size that the test parametrizes gets other values; any other becomes a parameter of its own.
-    """
-    if OVERRIDE not in metafunc.fixturenames:
-        return
-    settings = session.settings
-    _refuse_combined(metafunc, [size for size in SIZES if getattr(settings, size)])
-    given = {size: getattr(settings, size) for size in SIZES if getattr(settings, size)}
-    replaced = {size for size in given if _replace_values(metafunc, size, given[size])}
-    rest = {size: values for size, values in given.items() if size not in replaced}
-    if rest:
-        overrides = [
-            Override(**dict(zip(rest, values, strict=True)))
-            for values in itertools.product(*rest.values())
-        ]
-        metafunc.parametrize(
-            OVERRIDE, overrides, indirect=True, ids=[override.id for override in overrides]
-        )
 
 
 def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
@@ -130,32 +104,5 @@ def fixture_name(backend: str) -> str:
 
 def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
     return any(
-        "llm" in _argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
+        "llm" in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
     )
-
-
-def _argument_names(mark: pytest.Mark) -> list[str]:
-    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
-
-
-def _refuse_combined(metafunc: pytest.Metafunc, sizes: Sequence[str]) -> None:
-    for mark in metafunc.definition.iter_markers("parametrize"):
-        names = _argument_names(mark)
-        for size in sizes:
-            if size in names and len(names) > 1:
-                pytest.fail(
-                    f"{metafunc.definition.nodeid}: --llm-{size.replace('_', '-')} cannot replace "
-                    f"values that the test parametrizes together ({', '.join(names)})",
-                    pytrace=False,
-                )
-
-
-def _replace_values(metafunc: pytest.Metafunc, size: str, values: Sequence[int]) -> bool:
-    """Replace the values of a test's own parametrize mark; False when it has none."""
-    for node in metafunc.definition.listchain():
-        for index, mark in enumerate(node.own_markers):
-            if mark.name == "parametrize" and _argument_names(mark) == [size]:
-                node.own_markers[index] = pytest.mark.parametrize(size, list(values)).mark
-                return True
-    return False

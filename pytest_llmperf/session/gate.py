@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pytest
 
 from ..gate import accepted
 from ..store import stored
+from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
 from .options import GateSettings
 
@@ -26,7 +27,7 @@ class RunGate:
     """Judges one run, once."""
 
     settings: GateSettings
-    find_storage: Callable[[], Path]
+    store: BenchmarkStore
     accepted_file: Path
     _judgement: Judgement | None = None
     expects_tests: bool = False
@@ -36,7 +37,7 @@ class RunGate:
 
     @property
     def storage(self) -> Path:
-        return self.find_storage()
+        return self.store.folder
 
     def check_installed(self) -> None:
         """Raise pytest.UsageError where the libraries that judge are missing."""
@@ -70,7 +71,7 @@ class RunGate:
         from ..gate.limits import LimitSettings
 
         try:
-            own = stored.parse_run(run, Path("this run"))
+            own = stored.file_of(run["benchmarks"], run.get("commit_info"), "this run").run()
         except stored.StoredError as error:
             self.problem = str(error)
             return None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 
+from ..core.progress import Progress
+
 # Cursor and line control that every terminal has had since the VT100.
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
-
-
 _PHASES = {
     "convert": "dequantizing the GGUF file (once)",
     "ceilings": "measuring its ceilings (once)",
@@ -42,8 +43,12 @@ class ProgressLine:
     def _visible(self) -> bool:
         return self._reporter is not None and self._reporter.isatty
 
+    def of(self, name: str) -> Progress:
+        """Return what shows the phases of a cell, or of the machine."""
+        return partial(self.show, name)
+
     def show(self, name: str, phase: str, number: int, total: int) -> None:
-        """Show a phase of a cell."""
+        """Show a phase of a cell, its number and how many there are."""
         if self._visible:
             count = f" {number}/{total}" if total else " ..."
             text = f"{_PHASES.get(phase, phase)}{count}"

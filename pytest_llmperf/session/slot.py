@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import backend_class, family
-from ..backends.conversion import file_digest, folder_digest
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
 from ..core.measurement import Measurement
@@ -21,9 +19,8 @@ from ..machine.host import runs_on_cpu, usable_cores
 from ..metrics.quality import Quality
 from ..worker.client import Worker, start_worker
 from .options import Settings
+from .references import references_of
 
-# Part of a digest: raise it when what is kept of a model changes.
-_REFERENCES = 1
 # Names of arguments that change what a model computes.
 _OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
 
@@ -96,7 +93,7 @@ class EngineSlot:
                 "check_output",
                 silent,
                 text=shipped().documents[0],
-                references=str(self._references()),
+                references=str(self._references),
             )
             self._flaw, self._checked = answer["flaw"], self._loaded
         return self._flaw
@@ -118,7 +115,7 @@ class EngineSlot:
             "quality",
             progress,
             texts=list(text.documents),
-            references=str(self._references()),
+            references=str(self._references),
             may_keep=engine if plain and self._cell.quantization == "none" else None,
         )
         return answer.get("unavailable") or Quality.from_wire(answer)
@@ -129,20 +126,13 @@ class EngineSlot:
         found: list[float] | str = answer.get("unavailable") or answer["scores"]
         return found
 
+    @property
     def _references(self) -> Path:
         """Folder of the resident model's distributions, whatever engine and mode it runs in."""
         assert self._cell is not None
-        model = self._cell.model
-        path = model.gguf or Path(model.source)
-        if path.is_dir():
-            content = folder_digest(path, _REFERENCES)
-        elif path.is_file():
-            content = file_digest(path, _REFERENCES)
-        else:
-            resolved = self._loaded.info.revision if self._loaded else None
-            revision = resolved or self._settings.revision or "main"
-            content = hashlib.sha256(f"{model.source}@{revision}".encode()).hexdigest()[:12]
-        return self._settings.cache_dir / "references" / f"{model.name}-{content}"
+        revision = self._loaded.info.revision if self._loaded else None
+        revision = revision or self._settings.revision
+        return references_of(self._cell.model, revision, self._settings.cache_dir)
 
     def close(self) -> None:
         """End the resident engine, if there is one."""

@@ -16,14 +16,15 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..metrics.samples import Metric
+from .schema import KEY, Record
 
 ROUND_GROUP = "round"
-_KEY = "llmperf"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
 
 
@@ -70,7 +71,7 @@ class BenchmarkStore:
         benchmark: Any,
         clock: VirtualClock,
         samples: Sequence[float],
-        record: dict[str, Any],
+        record: Record,
         siblings: Sequence[Metric],
     ) -> list[dict[str, Any]]:
         """Store a measurement.
@@ -87,7 +88,7 @@ class BenchmarkStore:
         """
         user_group = benchmark.group
         benchmark.group = user_group or ROUND_GROUP
-        benchmark.extra_info[_KEY] = record
+        benchmark.extra_info[KEY] = record
         _replay(benchmark, clock, samples)
         sources = [(_sibling(benchmark, user_group, m), lower(m)) for m in siblings]
         sources = [(source, values) for source, values in sources if values]
@@ -112,12 +113,17 @@ class BenchmarkStore:
         names = ("compare", "compare_fail", "histogram", "verbose", "columns")
         asked = any(getattr(option, f"benchmark_{name}", None) for name in names)
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
-        if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
+        if entries and not asked and all(KEY in entry.extra_info for entry in entries):
             session.groups = None
 
-    def storage_path(self) -> Any:
-        """The storage folder, or None where results go elsewhere (Elasticsearch)."""
-        return getattr(getattr(self._session(), "storage", None), "path", None)
+    @property
+    def folder(self) -> Path:
+        """The storage folder; the default one where results go elsewhere (Elasticsearch).
+
+        Asked anew each time: pytest-benchmark may be configured after this plugin.
+        """
+        path = getattr(getattr(self._session(), "storage", None), "path", None)
+        return Path(path or ".benchmarks")
 
     def will_save(self) -> bool:
         """Whether pytest-benchmark writes this run when it ends."""
@@ -156,6 +162,10 @@ class BenchmarkStore:
                 ),
                 stacklevel=2,
             )
+
+
+CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
+"""The clock of a test that measures."""
 
 
 def is_active(config: pytest.Config) -> bool:
@@ -221,7 +231,7 @@ def _sibling(benchmark: Any, user_group: str | None, metric: Metric) -> _Sibling
         param=f"{benchmark.param}-{metric.key}" if benchmark.param else metric.key,
         params=benchmark.params,
         extra_info={
-            _KEY: {
+            KEY: {
                 "parent": benchmark.fullname,
                 "metric": metric.key,
                 "unit": metric.unit,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ class JournalError(Exception):
 class Journal:
     """The journal of the run that is going on."""
 
-    def __init__(self, storage: Path, run_id: str, header: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, storage: Path, run_id: str, header: Mapping[str, Any]) -> None:
+        """``header``: machine and commit, as pytest-benchmark's file has them."""
         self.path = storage / FOLDER / f"{run_id}.jsonl"
         self._header = header
         self.entries = 0
@@ -36,7 +37,7 @@ class Journal:
         lines = list(entries)
         if not self.entries:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines.insert(0, {"journal": VERSION, "pid": os.getpid(), **self._header()})
+            lines.insert(0, {"journal": VERSION, "pid": os.getpid(), **self._header})
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line, default=str) + "\n" for line in lines)
             file.flush()

@@ -1,26 +1,37 @@
-"""A measurement in its stored form: ``extra_info["llmperf"]``, schema 1."""
+"""Write a measurement in its stored form: a ``Record`` of schema 1."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
 
 from ..core.cell import Cell
 from ..core.engine import EngineSpec, LoadedEngine
 from ..core.measurement import Measurement
 from ..core.workload import Workload
+from ..machine.idle import IdlePower
 from ..metrics.definitions import POOLED
+from ..metrics.roofline import Roof
 from ..metrics.samples import Metric
-
-SCHEMA = 1
+from .schema import (
+    SCHEMA,
+    BackendPart,
+    EnvironmentPart,
+    MetricPart,
+    ModelPart,
+    QualityPart,
+    Record,
+    RunPart,
+    WorkloadPart,
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One pytest run: the part of a record that all its measurements share."""
+    """The identity of one pytest run, which all its measurements share."""
 
     run_id: str
     started_at: str
@@ -31,113 +42,165 @@ class Run:
     """The CI job that the run belongs to; None outside CI."""
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What was measured."""
+
+    nodeid: str
+    cell: Cell
+    spec: EngineSpec
+    engine: LoadedEngine
+    peak_by_driver: bool
+    """Whether the engine's peak memory on a GPU is the driver's count."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What measuring it gave."""
+
+    metrics: Mapping[str, Metric]
+    samples: Sequence[float]
+    """Seconds: wall times of the rounds, or the one time that was measured."""
+    workload: Workload | None = None
+    measurement: Measurement | None = None
+    """None where nothing was generated."""
+    quality: QualityPart | None = None
+    """Of a scored text."""
+    roof: Roof | None = None
+    """What ``mbu`` and ``mfu`` are shares of; None where they are unknown."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all measurements of a run have in common, and what a test's marker says."""
+
+    run: Run
+    chosen: Sequence[str]
+    """Metrics that become entries of their own."""
+    gpus: Sequence[Mapping[str, Any]] | None = None
+    """As ``nvml.Gpus.described``."""
+    idle: IdlePower = field(default_factory=IdlePower)
+    hourly_cost: float | None = None
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The gate's ``min_effect`` and ``must_see``, by metric."""
+
+
 def job_id(environ: Mapping[str, str]) -> str | None:
-    """The CI job as its environment names it; ``PYTEST_LLMPERF_JOB`` goes before what a CI sets."""
+    """Return the CI job's name; ``PYTEST_LLMPERF_JOB`` goes before the variables of CI services."""
     github = (environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT"))
-    found = (
+    names = (
         environ.get("PYTEST_LLMPERF_JOB"),
         "-".join(part for part in github if part) if github[0] else None,
         environ.get("CI_JOB_ID"),
         environ.get("BUILD_ID"),
     )
-    return next((name for name in found if name), None)
+    return next((name for name in names if name), None)
 
 
-def make_record(
-    nodeid: str,
-    cell: Cell,
-    spec: EngineSpec,
-    engine: LoadedEngine,
-    workload: Workload | None,
-    measurement: Measurement | None,
-    gpus: Sequence[Mapping[str, Any]] | None,
-    metrics: Mapping[str, Metric],
-    chosen: Sequence[str],
-    run: Run,
-    limits: Mapping[str, Mapping[str, float]],
-    energy: Mapping[str, Any],
-    hourly_cost: float | None = None,
-    quality: Mapping[str, Any] | None = None,
-    ceilings: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The stored form; builtin types only, and no path of this machine.
+def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
+    """Return the stored form: builtin types only, and no path of this machine."""
+    record: Record = {
+        "schema": SCHEMA,
+        "nodeid": subject.nodeid,
+        "cell": subject.cell.id,
+        "model": _model(subject),
+        "backend": _backend(subject),
+        "quantization": {
+            "mode": subject.cell.quantization,
+            "compute_dtype": subject.spec.compute_dtype,
+        },
+        "workload": _workload(subject, outcome),
+        "metrics": _metrics(outcome.metrics, context.chosen),
+        "environment": _environment(subject, outcome, context),
+        "run": cast("RunPart", {**asdict(context.run), "engine": subject.engine.number}),
+        "gate": {name: dict(values) for name, values in context.limits.items()},
+    }
+    if outcome.quality:
+        record["quality"] = outcome.quality
+    return record
 
-    Args:
-        measurement: None where nothing was generated (load time alone).
-        gpus: as ``nvml.Gpus.described``.
-        energy: as ``IdlePower.added``; empty where nobody asked.
-        hourly_cost: of the machine, where it was given.
-        quality: ``text``, ``documents`` and ``reference`` where a text was scored.
-        ceilings: as ``roofline.Roof.to_record``; None where utilization is unknown.
-    """
-    environment: dict[str, Any] = {
+
+def _model(subject: Subject) -> ModelPart:
+    info = subject.engine.info
+    part: ModelPart = {
+        "name": subject.cell.model.name,
+        "source": subject.cell.model.recorded_source,
+        "revision": info.revision,
+        "dtype": info.dtype,
+        "load_format": subject.spec.load_format,
+        "parameters": info.parameters,
+    }
+    if info.architecture:
+        part["architecture"] = cast("Any", info.architecture.to_wire())
+    return part
+
+
+def _backend(subject: Subject) -> BackendPart:
+    spec, engine = subject.spec, subject.engine
+    part: BackendPart = {
+        "name": spec.backend,
+        "version": engine.version,
+        "args": dict(spec.args),
+        "settings": dict(engine.info.settings),
+        "devices": engine.info.devices,
+        "peak_by_driver": subject.peak_by_driver,
+    }
+    if engine.info.architecture:
+        part["cache_value_bytes"] = engine.info.cache_value_bytes
+    return part
+
+
+def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
+    workload, measurement = outcome.workload, outcome.measurement
+    part: WorkloadPart = {"hash": work_hash(subject.cell, subject.spec, _work(outcome))}
+    if workload is not None and measurement is not None:
+        part["requests"] = workload.hash
+        part["input_tokens"] = measurement.rounds[0].requests[0].input_tokens
+        part["output_tokens"] = workload.output_len
+        part["batch_size"] = workload.batch_size
+        part["rounds"] = workload.rounds
+        part["warmup"] = workload.warmup
+    return part
+
+
+def _metrics(metrics: Mapping[str, Metric], chosen: Sequence[str]) -> dict[str, MetricPart]:
+    return {
+        key: cast("MetricPart", metric.as_dict(with_samples=key not in POOLED or key in chosen))
+        for key, metric in metrics.items()
+    }
+
+
+def _environment(subject: Subject, outcome: Outcome, context: Context) -> EnvironmentPart:
+    engine, measurement = subject.engine, outcome.measurement
+    part: dict[str, Any] = {
         **engine.environment,
         "device": engine.info.device,
-        "threads": spec.threads if engine.info.threads is None else engine.info.threads,
+        "threads": subject.spec.threads if engine.info.threads is None else engine.info.threads,
         "packages": dict(engine.versions),
     }
-    if gpus is not None:
-        environment["gpus"] = [dict(gpu) for gpu in gpus]
-    if energy:
-        environment["energy"] = dict(energy)
-    if hourly_cost is not None:
-        environment["hourly_cost"] = hourly_cost
-    stored_workload: dict[str, Any] = {"hash": work_hash(cell, spec, _work(workload, quality))}
-    if ceilings is not None:
-        environment["ceilings"] = dict(ceilings)
-    architecture = engine.info.architecture
-    if workload is not None and measurement is not None:
-        environment["conditions"] = dict(measurement.conditions)
+    if context.gpus is not None:
+        part["gpus"] = [dict(gpu) for gpu in context.gpus]
+    if measurement and measurement.energy:
+        part["energy"] = context.idle.added(measurement.energy)
+    if context.hourly_cost is not None:
+        part["hourly_cost"] = context.hourly_cost
+    if outcome.roof is not None:
+        part["ceilings"] = outcome.roof.to_record()
+    if measurement is not None:
+        part["conditions"] = dict(measurement.conditions)
         if measurement.canary:
-            environment["canary"] = dict(measurement.canary)
-        stored_workload |= {
-            "requests": workload.hash,
-            "input_tokens": measurement.rounds[0].requests[0].input_tokens,
-            "output_tokens": workload.output_len,
-            "batch_size": workload.batch_size,
-            "rounds": workload.rounds,
-            "warmup": workload.warmup,
-        }
-    return {
-        "schema": SCHEMA,
-        "nodeid": nodeid,
-        "cell": cell.id,
-        "model": {
-            "name": cell.model.name,
-            "source": cell.model.recorded_source,
-            "revision": engine.info.revision,
-            "dtype": engine.info.dtype,
-            "load_format": spec.load_format,
-            "parameters": engine.info.parameters,
-            **({"architecture": architecture.to_wire()} if architecture else {}),
-        },
-        "backend": {
-            "name": spec.backend,
-            "version": engine.version,
-            "args": dict(spec.args),
-            "settings": dict(engine.info.settings),
-        },
-        "quantization": {"mode": cell.quantization, "compute_dtype": spec.compute_dtype},
-        "workload": stored_workload,
-        "metrics": {
-            key: value.as_dict(with_samples=key not in POOLED or key in chosen)
-            for key, value in metrics.items()
-        },
-        "environment": environment,
-        "run": {**asdict(run), "engine": engine.number},
-        "gate": {name: dict(values) for name, values in limits.items()},
-        **({"quality": dict(quality)} if quality else {}),
-    }
+            part["canary"] = dict(measurement.canary)
+    return cast("EnvironmentPart", part)
 
 
-def _work(workload: Workload | None, quality: Mapping[str, Any] | None) -> str | None:
-    if quality is not None:
-        return str(quality["text"]["sha256"])
-    return workload.hash if workload else None
+def _work(outcome: Outcome) -> str | None:
+    if outcome.quality is not None:
+        return outcome.quality["text"]["sha256"]
+    return outcome.workload.hash if outcome.workload else None
 
 
 def work_hash(cell: Cell, spec: EngineSpec, work: str | None) -> str:
-    """Names the work that was done: equal hashes did the same work on the same kind of engine.
+    """Return a name of the work: equal hashes did the same work on the same kind of engine.
 
     Versions, rounds and machines are left out: they are what runs are compared over.
     """

@@ -1,29 +1,28 @@
-"""Stored runs as the gate reads them: pytest-benchmark's files with this plugin's records in them."""
+"""Read stored runs: pytest-benchmark's files with this plugin's records in them.
+
+Everything that a person reads is made of what this module returns, so a report of a run and one of its
+file are the same.
+"""
 
 from __future__ import annotations
 
-import json
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .record import SCHEMA
+import msgspec
 
-try:  # Part of the extra "gate": a few times faster over a thousand files, the same answers.
-    from orjson import loads as _loads
-except ImportError:
-    from json import loads as _loads  # type: ignore[assignment]
+from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
 
 QUALITY = "quality"
 PAIRED = "perplexity"
 _LOAD = "load_time"
-_KINDS = ("timing", "exact", QUALITY)
 
 
 class StoredError(Exception):
-    """A file that is no stored run of ours; one line that names it and says why."""
+    """A file that is not a stored run of ours; one line that names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,9 @@ class Observation:
 
     value: float
     """The median over the samples, in the metric's unit."""
-    n: int
-    """Samples behind it."""
     unit: str
     better: str
     kind: str
-    spread: float
-    """(p90 - p50) / p50: how far the samples reach up."""
     samples: tuple[float, ...] = ()
     """Negative log-likelihoods of documents, for perplexity alone: they pair up between runs."""
 
@@ -84,12 +79,80 @@ class StoredRun:
         return self.commit[:8] + ("+" if self.dirty else "") if known else self.started_at
 
 
-def read_run(path: Path) -> StoredRun:
-    """Read a stored run.
+@dataclass(frozen=True)
+class StoredFile:
+    """Everything of ours in one file of pytest-benchmark."""
+
+    path: Path
+    """Names the file in messages."""
+    records: tuple[Record, ...]
+    """One for each measurement, at least one."""
+    chosen: Mapping[str, tuple[str, ...]]
+    """Metrics that are entries of their own, by test id."""
+    branch: str
+    rejected: frozenset[tuple[str, str]]
+    """(nodeid, metric) that the gate found regressed when the run ended."""
+
+    def run(self) -> StoredRun:
+        """Return what the gate judges: the chosen metrics of each test."""
+        run = self.records[0]["run"]
+        return StoredRun(
+            path=self.path,
+            run_id=run["run_id"],
+            job_id=run.get("job_id") or run["run_id"],
+            started_at=run["started_at"],
+            commit=run["commit"] or "",
+            branch=self.branch,
+            dirty=bool(run["dirty"]),
+            tests={
+                record["nodeid"]: judged_test(record, self.chosen.get(record["nodeid"], ()))
+                for record in self.records
+            },
+            rejected=self.rejected,
+        )
+
+
+class _ExtraInfo(msgspec.Struct):
+    llmperf: msgspec.Raw = msgspec.Raw()
+
+
+class _Entry(msgspec.Struct):
+    fullname: str
+    extra_info: _ExtraInfo
+
+
+class _File(msgspec.Struct):
+    benchmarks: list[_Entry]
+    commit_info: CommitPart | None = None
+    llmperf_gate: GatePart | None = None
+
+
+class _Shape(msgspec.Struct):
+    """Of any file of pytest-benchmark."""
+
+    benchmarks: list[msgspec.Raw]
+
+
+class _Kind(msgspec.Struct):
+    """What tells a record from a sibling, and its schema."""
+
+    schema: int | None = None
+    parent: str | None = None
+    metric: str | None = None
+
+
+_FILE = msgspec.json.Decoder(_File)
+_SHAPE = msgspec.json.Decoder(_Shape)
+_KIND = msgspec.json.Decoder(_Kind | None)
+_RECORD = msgspec.json.Decoder(Record)
+
+
+def read_file(path: Path) -> StoredFile:
+    """Read the records of a file.
 
     Raises:
-        StoredError: unreadable, truncated, empty, not pytest-benchmark's, without one measurement of
-            ours, or of a schema that is newer than this release.
+        StoredError: unreadable, truncated, empty, not pytest-benchmark's, without a measurement of ours,
+            or of a schema that is newer than this release.
     """
     try:
         content = path.read_bytes()
@@ -97,171 +160,20 @@ def read_run(path: Path) -> StoredRun:
         raise StoredError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not content.strip():
         raise StoredError(f"{path}: is empty")
-    try:
-        data = _loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StoredError(f"{path}: is not complete JSON ({error})") from None
-    return parse_run(data, path)
+    return decode(content, path)
 
 
-def parse_run(data: Any, path: Path) -> StoredRun:
-    """The same from the file's content; ``path`` names it in messages."""
-    entries = data.get("benchmarks") if isinstance(data, dict) else None
-    if not isinstance(entries, list):
-        raise StoredError(f"{path}: is not a file of pytest-benchmark")
-    try:
-        return _run(data, entries, path)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise StoredError(
-            f"{path}: does not hold what schema {SCHEMA} says ({type(error).__name__}: {error})"
-        ) from None
+def read_run(path: Path) -> StoredRun:
+    """Read a stored run as the gate judges it.
 
-
-def _run(data: Mapping[str, Any], entries: Sequence[Any], path: Path) -> StoredRun:
-    records: list[Mapping[str, Any]] = []
-    chosen: dict[str, list[str]] = {}
-    for entry in entries:
-        ours = entry["extra_info"].get("llmperf")
-        if not ours:
-            continue
-        if "parent" in ours:
-            chosen.setdefault(ours["parent"], []).append(ours["metric"])
-        else:
-            if ours["schema"] > SCHEMA:
-                raise StoredError(
-                    f"{path}: schema {ours['schema']} is newer than this release knows ({SCHEMA}); "
-                    "upgrade pytest-llmperf"
-                )
-            records.append({**ours, "fullname": entry["fullname"]})
-    if not records:
-        raise StoredError(f"{path}: holds no measurement of pytest-llmperf")
-    run = records[0]["run"]
-    commit = _mapping(data.get("commit_info") or {})
-    gate = _mapping(data.get("llmperf_gate") or {})
-    run_id = _text(run["run_id"])
-    return StoredRun(
-        path=path,
-        run_id=run_id,
-        job_id=_text(run.get("job_id") or run_id),
-        started_at=_text(run["started_at"]),
-        commit=_text(run["commit"] or ""),
-        branch=_text(commit.get("branch") or ""),
-        dirty=bool(run["dirty"]),
-        tests={
-            _text(record["nodeid"]): _test(record, chosen.get(record["fullname"], ()))
-            for record in records
-        },
-        rejected=frozenset(
-            (_text(cell["nodeid"]), _text(cell["metric"])) for cell in gate.get("regressions", ())
-        ),
-    )
-
-
-def _test(record: Mapping[str, Any], chosen: Iterable[str]) -> TestRecord:
-    metrics = _mapping(record["metrics"])
-    judged = [key for key in metrics if key in chosen or key == PAIRED]
-    if not judged and _LOAD in metrics:
-        judged = [_LOAD]  # A test of loading alone: its one entry is that time.
-    model, backend = record["model"], record["backend"]
-    mode = record["quantization"]["mode"]
-    subject = {
-        "model": model["name"],
-        "revision": model["revision"],
-        "type": model["dtype"],
-        "load format": model["load_format"],
-        "engine": backend["name"],
-        "quantization": mode,
-        **{f"{backend['name']}.{key}": value for key, value in _mapping(backend["args"]).items()},
-    }
-    return TestRecord(
-        nodeid=record["nodeid"],
-        cell=_text(record.get("cell", f"{model['name']}-{backend['name']}-{mode}")),
-        subject=subject,
-        workload=_mapping(record["workload"]),
-        environment=_environment(record["environment"]),
-        metrics={
-            key: _observation(metrics[key], _documents(record) if key == PAIRED else ())
-            for key in judged
-        },
-        limits=_limits(record.get("gate", {})),
-    )
-
-
-def _documents(record: Mapping[str, Any]) -> tuple[float, ...]:
-    """Negative log-likelihoods of the documents, in their order; they pair up between runs."""
-    documents = _mapping(record.get("quality") or {}).get("documents") or ()
-    if not isinstance(documents, list):
-        raise TypeError("quality has no list of documents")
-    return tuple(_number(_mapping(document)["nll"]) for document in documents)
-
-
-def _observation(metric: Mapping[str, Any], samples: tuple[float, ...]) -> Observation:
-    value = _number(metric["p50"])
-    if metric["better"] not in ("lower", "higher") or metric["kind"] not in _KINDS:
-        raise ValueError(f"better {metric['better']!r}, kind {metric['kind']!r}")
-    return Observation(
-        value=value,
-        n=int(_number(metric["n"])),
-        unit=_text(metric["unit"]),
-        better=metric["better"],
-        kind=metric["kind"],
-        spread=(_number(metric["p90"]) - value) / value if value else 0.0,
-        samples=samples,
-    )
-
-
-def _environment(value: Any) -> Mapping[str, Any]:
-    """Checked as deep as the gate looks into it."""
-    found = _mapping(value)
-    for key in ("gpus", "accelerators"):
-        cards = found.get(key) or []
-        if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
-            raise TypeError(f"{key} is no list of devices")
-    _mapping(found.get("packages") or {})
-    for seconds in _mapping(found.get("canary") or {}).values():
-        if not isinstance(seconds, list):
-            raise TypeError("canary is no list of seconds")
-        for value in seconds:
-            _number(value)
-    conditions = _mapping(found.get("conditions") or {})
-    for name in ("swapped_mib", "steal_share", "other_cores", "other_gpu_processes"):
-        _number(conditions.get(name) or 0)
-    throttling = conditions.get("throttling") or []
-    if not isinstance(throttling, list) or not all(isinstance(r, str) for r in throttling):
-        raise TypeError("throttling is no list of reasons")
-    return found
-
-
-def _limits(value: Any) -> Mapping[str, Any]:
-    """Numbers, or numbers by metric."""
-    found = _mapping(value)
-    for limit in found.values():
-        for number in limit.values() if isinstance(limit, dict) else (limit,):
-            if not 0 < _number(number) < 1:
-                raise ValueError(f"{number!r} is no share between 0 and 1")
-    return found
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)
+    Raises:
+        StoredError: as ``read_file``.
+    """
+    return read_file(path).run()
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[StoredRun], list[str]]:
-    """Read what can be read: the runs, oldest first, and a line for each file that is left out."""
+    """Read the runs that can be read, oldest first, and return one line for each file left out."""
     runs, problems = [], []
     for path in paths:
         try:
@@ -269,3 +181,143 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[StoredRun], list[str]]:
         except StoredError as error:
             problems.append(str(error))
     return sorted(runs, key=lambda run: run.started_at), problems
+
+
+def file_of(
+    entries: Iterable[Mapping[str, Any]], commit_info: Mapping[str, Any] | None, name: str
+) -> StoredFile:
+    """Return entries that are not stored yet as they will be read from their file.
+
+    Args:
+        entries: as they will stand in pytest-benchmark's file.
+        commit_info: of the file.
+        name: of the run, for messages.
+
+    Raises:
+        StoredError: as ``read_file``.
+    """
+    ours = [
+        {"fullname": entry["fullname"], "extra_info": {KEY: entry["extra_info"][KEY]}}
+        for entry in entries
+        if entry["extra_info"].get(KEY)
+    ]
+    branch = (commit_info or {}).get("branch")
+    file = {"benchmarks": ours, "commit_info": {"branch": branch}}
+    return decode(msgspec.json.encode(file), Path(name))
+
+
+def decode(content: bytes, path: Path) -> StoredFile:
+    """Return a file's content; ``path`` names it in messages. Raises StoredError as ``read_file``."""
+    try:
+        return _stored(_FILE.decode(content), path)
+    except msgspec.ValidationError as error:
+        problem = _problem(content) or f"does not hold what schema {SCHEMA} says ({error})"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"is not complete JSON ({error})"
+    raise StoredError(f"{path}: {problem}")
+
+
+def _problem(content: bytes) -> str | None:
+    """Return what is wrong with a file beside its records, the plainest first; None for nothing."""
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"is not complete JSON ({error})"
+    try:
+        _SHAPE.decode(content)
+    except msgspec.ValidationError:
+        return "is not a file of pytest-benchmark"
+    return None
+
+
+def _stored(file: _File, path: Path) -> StoredFile:
+    records: dict[str, Record] = {}
+    chosen: dict[str, list[str]] = {}
+    for entry in file.benchmarks:
+        ours = _KIND.decode(entry.extra_info.llmperf) if entry.extra_info.llmperf else None
+        if ours is None:
+            continue
+        if ours.parent is not None and ours.metric is not None:
+            chosen.setdefault(ours.parent, []).append(ours.metric)
+        elif ours.schema is not None and ours.schema > SCHEMA:
+            raise StoredError(
+                f"{path}: schema {ours.schema} is newer than this release knows ({SCHEMA}); "
+                "upgrade pytest-llmperf"
+            )
+        else:
+            records[entry.fullname] = _RECORD.decode(entry.extra_info.llmperf)
+    if not records:
+        raise StoredError(f"{path}: holds no measurement of pytest-llmperf")
+    commit, gate = file.commit_info or {}, file.llmperf_gate or {}
+    return StoredFile(
+        path=path,
+        records=tuple(records.values()),
+        chosen={
+            record["nodeid"]: tuple(chosen.get(fullname, ()))
+            for fullname, record in records.items()
+        },
+        branch=commit.get("branch") or "",
+        rejected=frozenset((r["nodeid"], r["metric"]) for r in gate.get("regressions", ())),
+    )
+
+
+@dataclass(frozen=True)
+class CellName:
+    """The parts of a cell's id, as tests show them."""
+
+    id: str
+    """MODEL-BACKEND-MODE, and the degree where several devices share the model."""
+    backend: str
+    """With its label (``vllm@next``)."""
+    degree: str
+    """For instance ``tp2``; empty for one device."""
+
+
+def cell_name(record: Record) -> CellName:
+    """Return the cell of a record; early files have it only in parts."""
+    model, mode = record["model"]["name"], record["quantization"]["mode"]
+    backend = record["backend"]["name"]
+    cell = record.get("cell") or f"{model}-{backend}-{mode}"
+    match = re.fullmatch(rf"(.+?)-{re.escape(mode)}(?:-(.+))?", cell.removeprefix(f"{model}-"))
+    return CellName(cell, *(match.groups(default="") if match else (backend, "")))
+
+
+def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
+    """Return a record as the gate judges it.
+
+    Args:
+        chosen: metrics that are entries of their own.
+    """
+    metrics, model, backend = record["metrics"], record["model"], record["backend"]
+    judged = [key for key in metrics if key in chosen or key == PAIRED]
+    if not judged and _LOAD in metrics:
+        judged = [_LOAD]  # A test of loading only: its one entry is that time.
+    documents = record.get("quality", {}).get("documents", [])
+    nats = tuple(document["nll"] for document in documents)
+    return TestRecord(
+        nodeid=record["nodeid"],
+        cell=cell_name(record).id,
+        subject={
+            "model": model["name"],
+            "revision": model["revision"],
+            "type": model["dtype"],
+            "load format": model["load_format"],
+            "engine": backend["name"],
+            "quantization": record["quantization"]["mode"],
+            **{f"{backend['name']}.{key}": value for key, value in backend["args"].items()},
+        },
+        workload=record["workload"],
+        environment=record["environment"],
+        metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
+        limits=record.get("gate", {}),
+    )
+
+
+def _observation(metric: MetricPart, samples: tuple[float, ...]) -> Observation:
+    return Observation(
+        value=metric["p50"],
+        unit=metric["unit"],
+        better=metric["better"],
+        kind=metric["kind"],
+        samples=samples,
+    )

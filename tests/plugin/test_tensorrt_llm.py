@@ -1,6 +1,6 @@
 """TensorRT-LLM's backend against a stand-in for its API, in an environment of its own.
 
-Nothing here says anything about TensorRT-LLM itself: that it was never run is in docs/engines.md.
+Nothing here says anything about TensorRT-LLM itself, which was never run: docs/reference/engines.md.
 """
 
 import json

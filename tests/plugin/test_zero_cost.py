@@ -43,9 +43,9 @@ def test_importing_the_package_imports_none_of_its_modules(pytester):
         import sys
         import pytest_llmperf
 
-        assert pytest_llmperf.__version__
         loaded = [name for name in sys.modules if name.startswith("pytest_llmperf.")]
         assert loaded == [], loaded
+        assert pytest_llmperf.__version__
         assert pytest_llmperf.Metric and pytest_llmperf.LLM and pytest_llmperf.Result
     """
     assert pytester.runpython(pytester.makepyfile(code)).ret == 0

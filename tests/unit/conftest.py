@@ -1,6 +1,5 @@
 import datetime
 import json
-import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.metrics.definitions import METRICS
+from pytest_llmperf.metrics.samples import known
 from pytest_llmperf.session.cells import CellPlan
 from pytest_llmperf.session.options import Settings
 from pytest_llmperf.store import journal
@@ -102,9 +102,7 @@ def stored_test():
         metrics = {
             key: value
             if isinstance(value, Observation)
-            else Observation(
-                value, 5, METRICS[key].unit, METRICS[key].better, METRICS[key].kind, 0.0
-            )
+            else Observation(value, METRICS[key].unit, METRICS[key].better, METRICS[key].kind)
             for key, value in given.items()
         }
         return TestRecord(nodeid=nodeid, cell=cell, metrics=metrics, limits=dict(limits), **parts)
@@ -133,39 +131,44 @@ def stored_run():
     return make
 
 
+def _metric(key, value):
+    samples = value if isinstance(value, list) else [value]
+    return known({key: samples})[key].as_dict()
+
+
 @pytest.fixture(scope="session")
-def stored_json():
-    """The same as a file's content, with every key of schema 1: ``stored_json(3, ttft=0.1)``."""
+def stored_record():
+    """A complete record of schema 1: ``stored_record(ttft=0.1, output_throughput=[50.0, 51.0])``.
 
-    def metric(key, value):
-        known = METRICS[key]
-        samples = value if isinstance(value, list) else [value]
-        return {
-            "unit": known.unit,
-            "better": known.better,
-            "kind": known.kind,
-            "n": len(samples),
-            "p50": statistics.median(samples),
-            "p90": max(samples),
-            "samples": samples,
-        }
+    A part is changed by its name: ``stored_record(model={"name": "other"}, ttft=0.1)``.
+    """
 
-    def make(number, /, nodeid=NODEID, nats=None, **values):
-        record = {
-            "schema": 1,
-            "nodeid": nodeid,
-            "cell": "m-vllm-none",
-            "model": {"name": "m", "revision": None, "dtype": "bfloat16", "load_format": "auto"},
-            "backend": {"name": "vllm", "args": {"block_size": 16}},
-            "quantization": {"mode": "none"},
+    def make(nodeid=NODEID, /, number=1, nats=None, **given):
+        parts = {
+            "model": {
+                "name": "m",
+                "source": "organisation/m",
+                "revision": None,
+                "dtype": "bfloat16",
+                "load_format": "auto",
+                "parameters": 1000,
+            },
+            "backend": {
+                "name": "vllm",
+                "version": "0.27.1",
+                "args": {"block_size": 16},
+                "settings": {},
+            },
+            "quantization": {"mode": "none", "compute_dtype": "bfloat16"},
             "workload": {
                 "hash": "h1",
                 "requests": "r1",
                 "input_tokens": 8,
                 "output_tokens": 4,
                 "batch_size": 1,
+                "rounds": 5,
+                "warmup": 2,
             },
-            "metrics": {key: metric(key, value) for key, value in values.items()},
             "environment": {
                 "device": "cuda:0",
                 "cpu": "some CPU",
@@ -174,7 +177,7 @@ def stored_json():
                 "host": "a",
                 "packages": {"vllm": "0.27.1"},
                 "accelerators": [{"name": "NVIDIA H100", "driver": "570.1", "cuda": "12.8"}],
-                "gpus": [_GPU],
+                "gpus": [dict(_GPU)],
                 "conditions": {
                     "steal_share": 0.0,
                     "other_cores": 0.1,
@@ -189,15 +192,48 @@ def stored_json():
                 "commit": _commit(number),
                 "dirty": False,
                 "job_id": None,
+                "engine": 1,
             },
+        }
+        for name, part in parts.items():
+            part.update(given.pop(name, {}))
+        names = (parts["model"]["name"], parts["backend"]["name"], parts["quantization"]["mode"])
+        record = {
+            "schema": 1,
+            "nodeid": nodeid,
+            "cell": given.pop("cell", "-".join(names)),
+            **parts,
             "gate": {"min_effect": {"ttft": 0.03}, "must_see": {"*": 0.1}},
+            "metrics": {key: _metric(key, value) for key, value in given.items()},
         }
         if nats is not None:
-            record["quality"] = {"documents": [{"tokens": 240, "nll": nll} for nll in nats]}
+            record["quality"] = {
+                "text": {"name": "prose", "sha256": "0" * 64},
+                "documents": [{"tokens": 240, "nll": nll} for nll in nats],
+                "reference": None,
+            }
+        return record
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stored_json(stored_record):
+    """A record with its siblings as a file's content: ``stored_json(3, ttft=0.1)``."""
+
+    def make(number, /, nodeid=NODEID, nats=None, **values):
+        record = stored_record(nodeid, number=number, nats=nats, **values)
         siblings = [
             {
                 "fullname": f"{nodeid[:-1]}-{key}]",
-                "extra_info": {"llmperf": {"parent": nodeid, "metric": key}},
+                "extra_info": {
+                    "llmperf": {
+                        "parent": nodeid,
+                        "metric": key,
+                        "unit": METRICS[key].unit,
+                        "better": METRICS[key].better,
+                    }
+                },
             }
             for key in values
         ]

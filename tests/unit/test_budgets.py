@@ -17,6 +17,11 @@ NODEID = "test_a.py::test_x[m-simulated-none]"
 RECORD = {"nodeid": NODEID, "workload": {"rounds": 5}}
 
 
+def measured(key, samples):
+    """A record of one metric, as far as budgets read it."""
+    return {**RECORD, "metrics": {key: metric(key, samples).as_dict()}}
+
+
 @pytest.mark.parametrize(
     ("text", "limit"),
     [
@@ -171,7 +176,7 @@ def check():
     def judge(text, samples, baseline=None):
         budget = parse_budget(text)
         checker = BudgetChecker([budget], lambda record, metric, stat: baseline)
-        return checker.after(RECORD, {budget.metric: metric(budget.metric, samples)})
+        return checker.after(measured(budget.metric, samples))
 
     return judge
 
@@ -239,13 +244,13 @@ def test_the_statistic_is_the_named_one(check):
 
 def test_a_budget_does_not_concern_a_measurement_without_its_metric():
     checker = BudgetChecker([parse_budget("ttft.p50:1us")], lambda *_: None)
-    assert checker.after(RECORD, {"load_time": metric("load_time", [3.0])}) == []
+    assert checker.after(measured("load_time", [3.0])) == []
 
 
 def test_a_line_for_each_broken_budget(check):
     budgets = [parse_budget(text) for text in ("ttft.p50:1ms", "ttft.mean:1s", "ttft.max:2ms")]
     checker = BudgetChecker(budgets, lambda *_: None)
-    lines = checker.after(RECORD, {"ttft": metric("ttft", [0.5])})
+    lines = checker.after(measured("ttft", [0.5]))
     assert [line.split()[2] for line in lines] == ["ttft.p50", "ttft.max"]
 
 
@@ -279,8 +284,8 @@ def test_tests_without_a_baseline_are_named_and_then_counted():
     budgets = [parse_budget(text) for text in ("ttft.p50:+5%", "ttft.max:+5%", "ttft.mean:9s")]
     checker = BudgetChecker(budgets, lambda *_: None)
     for i in range(7):
-        record = {**RECORD, "nodeid": f"test_a.py::test_{i}"}
-        assert checker.after(record, {"ttft": metric("ttft", [0.5])}) == []
+        record = {**measured("ttft", [0.5]), "nodeid": f"test_a.py::test_{i}"}
+        assert checker.after(record) == []
     lines = checker.summary()
     assert lines[0] == (
         "baseline has no test_a.py::test_0 (ttft.p50, ttft.max; same work, same hardware)"

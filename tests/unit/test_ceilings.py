@@ -68,7 +68,7 @@ def process(monkeypatch):
 def cache(unsaid, tmp_path):
     """A new run on the same cache folder each time."""
     return lambda **settings: CeilingCache(
-        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs", lambda: None
+        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs"
     )
 
 
@@ -91,8 +91,10 @@ def test_only_a_measurement_is_shown(process, unsaid, tmp_path):
     shown = []
     settings = replace(unsaid, cache_dir=tmp_path)
     for _ in range(2):
-        CeilingCache(settings, tmp_path, lambda: shown.append(1)).of("vllm", CPU, TORCH, None)
-    assert shown == [1]
+        CeilingCache(settings, tmp_path, lambda *phase: shown.append(phase)).of(
+            "vllm", CPU, TORCH, None
+        )
+    assert shown == [("ceilings", 0, 0)]
 
 
 def test_the_engines_own_environment_measures(process, cache):
@@ -160,7 +162,7 @@ def test_what_cannot_be_measured_is_not_there_and_not_tried_twice(process, cache
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(process, unsaid, tmp_path):
     process(SLOW)
     (tmp_path / "file").write_text("")
-    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path, lambda: None)
+    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path)
     assert run.of("vllm", CPU, TORCH, None) == SLOW
 
 

@@ -320,7 +320,7 @@ def test_values_that_are_not_positive_have_no_verdict(past, new_run):
 
 
 def test_quality_is_left_to_pairs(stored_test, stored_run):
-    perplexity = Observation(2.0, 3, "nats", "lower", "quality", 0.0, (1.9, 2.0, 2.1))
+    perplexity = Observation(2.0, "nats", "lower", "quality", (1.9, 2.0, 2.1))
     runs = [stored_run(i, stored_test(perplexity=perplexity)) for i in range(4)]
     cell = only_cell(judge(runs, stored_run(NEW, stored_test(perplexity=perplexity))))
     assert (cell.verdict, cell.reason) == (Verdict.INCONCLUSIVE, "quality is judged in pairs")

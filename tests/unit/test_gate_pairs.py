@@ -537,13 +537,7 @@ def documents(stored_test, verdicts):
     def make(base, head):
         def side(values):
             observation = Observation(
-                statistics.median(values),
-                len(values),
-                "nats",
-                "lower",
-                "quality",
-                0.0,
-                tuple(values),
+                statistics.median(values), "nats", "lower", "quality", tuple(values)
             )
             return [stored_test(perplexity=observation)] * 3
 

@@ -11,7 +11,6 @@ from pytest_llmperf.gate import history
 from pytest_llmperf.gate import pairs as paired
 from pytest_llmperf.gate.limits import LimitSettings
 from pytest_llmperf.report.verdicts import markdown, text
-from pytest_llmperf.store import stored
 from pytest_llmperf.store.find import find_files
 from pytest_llmperf.store.stored import StoredError, read_run, read_runs
 
@@ -71,14 +70,7 @@ def test_a_run_is_read_as_it_was_stored(complete, file):
     assert test.environment["cpu"] == "some CPU"
     assert test.limits == {"min_effect": {"ttft": 0.03}, "must_see": {"*": 0.1}}
     ttft = test.metrics["ttft"]
-    assert (ttft.value, ttft.n, ttft.unit, ttft.better, ttft.kind) == (
-        0.2,
-        3,
-        "s",
-        "lower",
-        "timing",
-    )
-    assert ttft.spread == pytest.approx(0.5)
+    assert (ttft.value, ttft.unit, ttft.better, ttft.kind) == (0.2, "s", "lower", "timing")
 
 
 def test_perplexity_has_a_sample_a_document(complete, file):
@@ -140,7 +132,7 @@ def test_records_of_older_releases_are_read(complete, file):
         ),
         (
             b'{"benchmarks": [{}]}',
-            "does not hold what schema 1 says (KeyError: 'extra_info')",
+            "does not hold what schema 1 says (Object missing required field `fullname`",
         ),
     ],
 )
@@ -180,14 +172,6 @@ def test_a_newer_schema_is_refused_with_what_to_do(complete, file):
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_value_that_is_no_finite_number_is_refused(complete, file, constant):
-    content = json.dumps(complete()).replace('"p50": 0.2', f'"p50": {constant}')
-    with pytest.raises(StoredError):
-        read_run(file(content))
-
-
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_without_orjson_it_is_refused_too(complete, file, constant, monkeypatch):
-    monkeypatch.setattr(stored, "_loads", json.loads)
     content = json.dumps(complete()).replace('"p50": 0.2', f'"p50": {constant}')
     with pytest.raises(StoredError):
         read_run(file(content))

@@ -20,7 +20,7 @@ HEADER = {
 @pytest.fixture
 def own(storage):
     """The journal of the run that is going on."""
-    return journal.Journal(storage, "0123abcd", lambda: HEADER)
+    return journal.Journal(storage, "0123abcd", HEADER)
 
 
 def test_nothing_is_written_before_the_first_entry(own, storage):

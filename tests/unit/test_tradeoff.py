@@ -9,72 +9,71 @@ from pytest_llmperf.cli.main import main
 from pytest_llmperf.report.tradeoff import lines
 
 
-def entry(mode, test="test_speed.py::test_x", backend="transformers", **values):
-    cell = f"m-{backend}-{mode}"
-    record = {
-        "nodeid": f"{test}[{cell}]",
-        "cell": cell,
-        "model": {"name": "m"},
-        "backend": {"name": backend},
-        "quantization": {"mode": mode},
-        "metrics": {key: {"p50": value} for key, value in values.items()},
-    }
-    return {"extra_info": {"llmperf": record}}
+@pytest.fixture
+def record(stored_record):
+    """A record of one mode in one test."""
+
+    def make(mode, test="test_speed.py::test_x", backend="transformers", **values):
+        cell = f"m-{backend}-{mode}"
+        return stored_record(
+            f"{test}[{cell}]", backend={"name": backend}, quantization={"mode": mode}, **values
+        )
+
+    return make
 
 
 @pytest.fixture
-def entries():
+def records(record):
     return [
-        entry("none", output_throughput=50.0, model_memory=300.0, peak_memory=400.0),
-        entry("nf4", output_throughput=35.0, model_memory=100.0, peak_memory=180.0),
-        entry("none", test="test_quality.py::test_q", perplexity=10.0, top1_agreement=1.0),
-        entry("nf4", test="test_quality.py::test_q", perplexity=10.4, top1_agreement=0.9),
+        record("none", output_throughput=50.0, model_memory=300.0, peak_memory=400.0),
+        record("nf4", output_throughput=35.0, model_memory=100.0, peak_memory=180.0),
+        record("none", test="test_quality.py::test_q", perplexity=10.0, top1_agreement=1.0),
+        record("nf4", test="test_quality.py::test_q", perplexity=10.4, top1_agreement=0.9),
     ]
 
 
-def test_a_mode_is_put_in_words_against_its_engine_unquantized(entries):
-    (found,) = trade_offs(entries)
+def test_a_mode_is_put_in_words_against_its_engine_unquantized(records):
+    (found,) = trade_offs(records)
     # 300 / 100, 35 / 50, 10.4 / 10 - 1
     assert found.words() == [
         "transformers nf4: 3.0x less memory, 0.7x speed, perplexity +4.0 %, 90 % of next tokens the same"
     ]
 
 
-def test_more_memory_is_said_as_such(entries):
-    entries[1]["extra_info"]["llmperf"]["metrics"]["model_memory"]["p50"] = 600.0
-    assert "2.0x more memory" in trade_offs(entries)[0].words()[0]
+def test_more_memory_is_said_as_such(records):
+    records[1]["metrics"]["model_memory"]["p50"] = 600.0
+    assert "2.0x more memory" in trade_offs(records)[0].words()[0]
 
 
-def test_a_reserved_pool_is_no_need(entries):
-    entries[0]["extra_info"]["llmperf"]["metrics"]["kv_cache_memory"] = {"p50": 150.0}
-    assert [point.peak_mib for point in trade_offs(entries)[0].points] == [250.0, 180.0]
+def test_a_reserved_pool_is_no_need(records):
+    records[0]["metrics"]["kv_cache_memory"] = {"p50": 150.0}
+    assert [point.peak_mib for point in trade_offs(records)[0].points] == [250.0, 180.0]
 
 
-def test_speeds_come_from_the_test_that_most_cells_ran(entries):
-    entries.insert(0, entry("none", test="test_other.py::test_o", output_throughput=1.0))
-    (found,) = trade_offs(entries)
+def test_speeds_come_from_the_test_that_most_cells_ran(record, records):
+    records.insert(0, record("none", test="test_other.py::test_o", output_throughput=1.0))
+    (found,) = trade_offs(records)
     assert found.test == "test_speed.py::test_x"
     assert [point.tokens_per_s for point in found.points] == [50.0, 35.0]
 
 
-def test_the_newest_of_equal_measurements_counts(entries):
-    entries.append(entry("nf4", output_throughput=40.0))
-    assert trade_offs(entries)[0].points[1].tokens_per_s == 40.0
+def test_the_newest_of_equal_measurements_counts(record, records):
+    records.append(record("nf4", output_throughput=40.0))
+    assert trade_offs(records)[0].points[1].tokens_per_s == 40.0
 
 
-def test_an_engine_without_an_unquantized_cell_has_no_words(entries):
-    entries.append(entry("q4_1", backend="llama-cpp", output_throughput=90.0))
-    (found,) = trade_offs(entries)
+def test_an_engine_without_an_unquantized_cell_has_no_words(record, records):
+    records.append(record("q4_1", backend="llama-cpp", output_throughput=90.0))
+    (found,) = trade_offs(records)
     assert len(found.points) == 3
     assert len(found.words()) == 1
 
 
-def test_a_degree_belongs_to_the_engine(entries):
-    for item in entries:
-        record = item["extra_info"]["llmperf"]
+def test_a_degree_belongs_to_the_engine(records):
+    for record in records:
         record["nodeid"] = record["nodeid"].replace(record["cell"], f"{record['cell']}-tp2")
         record["cell"] += "-tp2"
-    (found,) = trade_offs(entries)
+    (found,) = trade_offs(records)
     assert [point.name for point in found.points] == [
         "transformers-tp2 none",
         "transformers-tp2 nf4",
@@ -82,33 +81,31 @@ def test_a_degree_belongs_to_the_engine(entries):
     assert len(found.words()) == 1
 
 
-def test_machines_stand_apart(entries):
-    for item in entries[:2]:
-        item["extra_info"]["llmperf"]["environment"] = {"accelerators": [{"name": "H100"}]}
-    for item in entries[2:]:
-        item["extra_info"]["llmperf"]["environment"] = {"cpu": "a processor"}
-    (found,) = trade_offs(entries)
+def test_machines_stand_apart(records):
+    for item in records[:2]:
+        item["environment"] = {"accelerators": [{"name": "H100"}]}
+    for item in records[2:]:
+        item["environment"] = {"cpu": "a processor"}
+    (found,) = trade_offs(records)
     assert found.model == "m on a processor"
     assert {point.tokens_per_s for point in found.points} == {None}
 
 
-def test_one_quality_is_no_trade_off(entries):
-    assert trade_offs(entries[:3]) == []
+def test_one_quality_is_no_trade_off(records):
+    assert trade_offs(records[:3]) == []
 
 
-def test_entries_of_others_are_left_out(entries):
-    foreign = [{"extra_info": {}}, {"extra_info": {"llmperf": {"parent": "x", "metric": "ttft"}}}]
-    assert len(trade_offs([*foreign, *entries])) == 1
-
-
-def test_the_table_leaves_out_what_nobody_has(entries):
-    text = "\n".join(lines(trade_offs(entries)))
+def test_the_table_leaves_out_what_nobody_has(records):
+    text = "\n".join(lines(trade_offs(records)))
     assert "perplexity" in text
     assert "J/token" not in text
 
 
 @pytest.fixture
-def stored(tmp_path, entries):
+def stored(tmp_path, records):
+    foreign = [{"extra_info": {}}, {"extra_info": {"llmperf": {"parent": "x", "metric": "ttft"}}}]
+    ours = [{"extra_info": {"llmperf": record}} for record in records]
+    entries = [{"fullname": f"test_{i}", **entry} for i, entry in enumerate([*foreign, *ours])]
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"benchmarks": entries}))
     return str(path)
@@ -133,17 +130,26 @@ def test_an_unknown_format_of_a_plot_is_one_line(stored, tmp_path, capsys):
     assert "Format 'xyz' is not supported" in capsys.readouterr().err
 
 
-def test_runs_without_two_qualities_say_what_to_run(tmp_path, capsys):
+def test_runs_without_two_qualities_say_what_to_run(record, tmp_path, capsys):
+    speed = {"fullname": "test_0", "extra_info": {"llmperf": record("none", ttft=0.1)}}
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"benchmarks": []}))
+    path.write_text(json.dumps({"benchmarks": [speed]}))
     assert main(["tradeoff", str(path)]) == 3
     assert "run benchmarks/test_quality.py with --llm-quant=all" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["{", '{"benchmarks": [{"extra_info": 3}]}', "[]"])
-def test_a_file_that_is_no_stored_run_is_one_line(tmp_path, capsys, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "is not complete JSON ("),
+        ('{"benchmarks": [{"extra_info": 3}]}', "does not hold what schema 1 says ("),
+        ("[]", "is not a file of pytest-benchmark"),
+        ('{"benchmarks": []}', "holds no measurement of pytest-llmperf"),
+    ],
+)
+def test_a_file_that_is_no_stored_run_is_one_line(tmp_path, capsys, content, reason):
     path = tmp_path / "run.json"
     path.write_text(content)
     assert main(["tradeoff", str(path)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"pytest-llmperf tradeoff: {path}: no stored run of this plugin (")
+    assert line.startswith(f"pytest-llmperf tradeoff: {path}: {reason}")

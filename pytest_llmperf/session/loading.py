@@ -1,0 +1,108 @@
+"""Loading the engine of a test, and what can be measured only before that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..backends import backend_class
+from ..backends.base import Backend
+from ..core.cell import Cell
+from ..core.engine import LoadedEngine
+from ..machine.idle import IdlePower, idle_power
+from ..machine.nvml import Gpus
+from ..metrics.roofline import Ceilings
+from ..store.entries import BenchmarkStore
+from .ceilings import CeilingCache, before_loading, of_engine
+from .cells import CellPlan
+from .llm import LLM
+from .options import Settings
+from .progress import ProgressLine
+from .slot import EngineSlot
+
+
+class Loading:
+    """The one resident engine of a run, and the machine before it was there."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: CellPlan,
+        store: BenchmarkStore,
+        progress: ProgressLine,
+        logs: Path,
+    ) -> None:
+        """``logs`` is the folder for what engines print."""
+        self.slot = EngineSlot(settings, logs)
+        self.gpus = Gpus(os.environ)
+        self._settings = settings
+        self._plan = plan
+        self._store = store
+        self._progress = progress
+        self._ceilings = CeilingCache(settings, logs, progress.of("this machine"))
+        self._idle: IdlePower | None = None
+
+    @property
+    def idle(self) -> IdlePower:
+        """What the machine drew before the first engine; empty where nothing reports it."""
+        return self._idle or IdlePower()
+
+    def open(self, cell_id: str) -> LLM:
+        """Return the model of a test, its engine loaded; fail or skip the test when that cannot be."""
+        cell = self._runnable(cell_id)
+        llm = LLM(
+            cell, self.slot, self._progress.of(cell.id), self._settings.load_format == "dummy"
+        )
+        try:
+            self._measure_idle(cell)
+            # Not while another engine holds the device.
+            self.slot.leave(cell)
+            self._measure_ceilings(cell)
+            llm.engine()
+        finally:
+            self._progress.clear()
+        return llm
+
+    def ceilings(self, cell: Cell, engine: LoadedEngine, again: bool = False) -> Ceilings | None:
+        """Return what the device of a loaded engine can do at best; None where that is unknown.
+
+        Args:
+            again: the engine was faster, so it has to be more than what is known.
+        """
+        where = of_engine(self.slot.spec(cell), engine.info)
+        ask = self._ceilings.again if again else self._ceilings.of
+        try:
+            return ask(cell.backend, where, *self._surroundings(cell))
+        finally:
+            self._progress.clear()
+
+    def _runnable(self, cell_id: str) -> Cell:
+        try:
+            cell = self._plan.cell(cell_id)
+        except ValueError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        problem = self._plan.problem(cell)
+        if problem and self._settings.require:
+            pytest.fail(f"{cell.id}: {problem}", pytrace=False)
+        if problem:
+            pytest.skip(problem)
+        return cell
+
+    def _measure_idle(self, cell: Cell) -> None:
+        """Measure idle power once, before an engine loads."""
+        knows_its_own = backend_class(cell.backend).joules is not Backend.joules
+        if self._idle is None and not knows_its_own and self._store.will_measure():
+            self._idle = idle_power(self.gpus)
+
+    def _measure_ceilings(self, cell: Cell) -> None:
+        """Measure before an engine takes the memory of a GPU, for those that can use the result."""
+        if backend_class(cell.backend).tells_architecture and self._store.will_measure():
+            where = before_loading(self.slot.spec(cell))
+            self._ceilings.of(cell.backend, where, *self._surroundings(cell))
+
+    def _surroundings(self, cell: Cell) -> tuple[Mapping[str, str], list[dict[str, Any]] | None]:
+        return self._plan.packages(cell.backend), self.gpus.described

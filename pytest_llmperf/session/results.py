@@ -1,0 +1,100 @@
+"""What a run has measured: its records, on disk at once and in memory until it ends."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import uuid
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ..store.entries import BenchmarkStore
+from ..store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
+from ..store.record import Run, job_id
+from ..store.schema import Record
+
+
+class Results:
+    """The measurements of one run."""
+
+    def __init__(self, store: BenchmarkStore) -> None:
+        self.records: list[Record] = []
+        """One for each measurement, in order: everything shown at the end is made of these."""
+        self.entries: list[dict[str, Any]] = []
+        """Those records and their siblings, as they will stand in the file."""
+        self._store = store
+        self._run_id = uuid.uuid4().hex[:12]
+        self._run: Run | None = None
+        self._header: dict[str, Any] = {}
+        self._journal: Journal | None = None
+
+    @property
+    def run(self) -> Run:
+        """The identity of this run; commit and machine are looked up on first use."""
+        if self._run is None:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            self._header = {**self._store.file_header(), "datetime": now}
+            commit = self._header["commit_info"]
+            self._run = Run(
+                self._run_id, now, commit.get("id"), commit.get("dirty"), job_id(os.environ)
+            )
+        return self._run
+
+    def keep(self, record: Record, entries: Sequence[dict[str, Any]]) -> None:
+        """Keep a finished measurement: on disk now, for the reports later.
+
+        Args:
+            entries: the record's own entry and its siblings.
+        """
+        assert self._run is not None, "a record is made with this run's identity"
+        if self._journal is None:
+            self._journal = Journal(self._store.folder, self._run_id, self._header)
+        self.records.append(record)
+        self.entries += entries
+        try:
+            self._journal.append(entries)
+        except OSError as error:
+            # The measurement is good all the same, and pytest-benchmark may yet store it.
+            warnings.warn(
+                pytest.PytestWarning(f"not kept on disk before the run ends: {error}"), stacklevel=2
+            )
+
+    def as_file(self) -> dict[str, Any]:
+        """Return the content of the file that this run would be stored in now."""
+        return {**self._header, "benchmarks": self.entries}
+
+    def settle(self, finished_with: int | None) -> str | None:
+        """Remove the journal of a run that ended as it should; else return a line on what is kept.
+
+        Args:
+            finished_with: pytest's exit status; None when the run did not get that far.
+        """
+        journal = self._journal
+        if journal is None or not journal.entries:
+            return None
+        interrupted = finished_with in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+        )
+        if finished_with is not None and (self._store.will_save() or not interrupted):
+            journal.remove()
+            return None
+        return (
+            f"interrupted: {journal.entries} measured entries are kept in {journal.path}; "
+            "pytest-llmperf recover stores them"
+        )
+
+    def left_behind(self) -> list[Interrupted]:
+        """Return what earlier runs left when they were killed."""
+        left = []
+        for path in interrupted_runs(self._store.folder):
+            try:
+                run = read(path)
+            except JournalError:
+                continue
+            if path.stem != self._run_id and not run.is_running:
+                left.append(run)
+        return left

@@ -1,0 +1,77 @@
+"""Sizes of a workload that the command line sets instead of the test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from .options import Settings
+
+OVERRIDE = "llm_workload_override"
+SIZES = ("input_len", "output_len", "batch_size")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Sizes that the command line sets instead of the test; None leaves the test's own."""
+
+    input_len: int | None = None
+    output_len: int | None = None
+    batch_size: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Part of the test id: other sizes are other measurements."""
+        parts = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
+        return "-".join(f"{name}{value}" for name, value in parts if value is not None)
+
+
+def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
+    """Put the command line's sizes in the place of the test's own.
+
+    A size that the test parametrizes gets other values; any other becomes a parameter of its own.
+    """
+    if OVERRIDE not in metafunc.fixturenames:
+        return
+    _refuse_combined(metafunc, [size for size in SIZES if getattr(settings, size)])
+    given = {size: getattr(settings, size) for size in SIZES if getattr(settings, size)}
+    replaced = {size for size in given if _replace_values(metafunc, size, given[size])}
+    rest = {size: values for size, values in given.items() if size not in replaced}
+    if rest:
+        overrides = [
+            Override(**dict(zip(rest, values, strict=True)))
+            for values in itertools.product(*rest.values())
+        ]
+        metafunc.parametrize(
+            OVERRIDE, overrides, indirect=True, ids=[override.id for override in overrides]
+        )
+
+
+def argument_names(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _refuse_combined(metafunc: pytest.Metafunc, sizes: Sequence[str]) -> None:
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = argument_names(mark)
+        for size in sizes:
+            if size in names and len(names) > 1:
+                pytest.fail(
+                    f"{metafunc.definition.nodeid}: --llm-{size.replace('_', '-')} cannot replace "
+                    f"values that the test parametrizes together ({', '.join(names)})",
+                    pytrace=False,
+                )
+
+
+def _replace_values(metafunc: pytest.Metafunc, size: str, values: Sequence[int]) -> bool:
+    """Replace the values of a test's own parametrize mark; False when it has none."""
+    for node in metafunc.definition.listchain():
+        for index, mark in enumerate(node.own_markers):
+            if mark.name == "parametrize" and argument_names(mark) == [size]:
+                node.own_markers[index] = pytest.mark.parametrize(size, list(values)).mark
+                return True
+    return False

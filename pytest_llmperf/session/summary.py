@@ -1,0 +1,90 @@
+"""What a run prints: one line before its tests, and its sections after them, made of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..backends import backend_class
+from ..core.cell import Cell
+from ..core.errors import EngineError
+from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
+from .session import LLMSession
+from .slot import engine_threads
+
+
+@dataclass(frozen=True)
+class Section:
+    """Lines with a title; without one they follow the section before."""
+
+    title: str
+    lines: Sequence[str]
+
+
+def header(session: LLMSession, cells: Sequence[Cell]) -> str:
+    """Return one line with the models, the engines with their versions, and the device."""
+    models = ", ".join(dict.fromkeys(cell.model.name for cell in cells))
+    if session.settings.load_format == "dummy":
+        models += " (random weights)"
+    backends = dict.fromkeys(cell.backend for cell in cells)
+    engines = ", ".join(_engine(session, backend) for backend in backends)
+    return f"llm: {models} on {engines}; {_device(session)}"
+
+
+def sections(session: LLMSession) -> Iterator[Section]:
+    """Return what the run has to say at its end."""
+    if session.results.records:
+        yield Section("LLM performance", _performance(session))
+        if session.settings.fit:
+            yield from _fit(session, session.settings.fit)
+    yield Section("", session.budgets.summary())
+    if session.gate and session.finished_with is not None:
+        yield Section("LLM gate", session.gate.lines(session.verdict()))
+    yield Section("", _kept(session))
+
+
+def _performance(session: LLMSession) -> list[str]:
+    from ..analysis.tradeoff import trade_offs
+    from ..report.terminal import legend, rows_of, table
+    from ..report.tradeoff import lines
+
+    rows = rows_of(session.results.records)
+    text = [*table(rows), "", *legend(rows, session.settings.hourly_cost)]
+    found = [one for one in trade_offs(session.results.records) if one.test]
+    return [*text, "", "trade-offs", *lines(found)] if found else text
+
+
+def _fit(session: LLMSession, size: float) -> Iterator[Section]:
+    from ..analysis.fit import measured_cells, needs
+    from ..report.fit import fit_lines
+
+    cells = measured_cells(session.results.records)
+    if cells:
+        yield Section("LLM fit", fit_lines(needs(cells), size))
+
+
+def _kept(session: LLMSession) -> list[str]:
+    """Return lines on what this run or an earlier one has left on disk."""
+    message = session.settle_journal()
+    left = [
+        f"an earlier run was killed and left {len(run.entries)} entries: pytest-llmperf recover"
+        for run in session.results.left_behind()
+    ]
+    return [message, *left] if message else left
+
+
+def _engine(session: LLMSession, backend: str) -> str:
+    try:
+        packages = session.plan.packages(backend)
+    except EngineError:
+        return f"{backend} (not installed)"
+    version = backend_class(backend).version(packages)
+    return f"{backend} {version if version != 'unknown' else '(not installed)'}"
+
+
+def _device(session: LLMSession) -> str:
+    device = session.settings.device
+    if runs_on_cpu(device):
+        return f"cpu, {engine_threads(session.settings)} of {usable_cores()} cores"
+    names = ", ".join(accelerator_names()) or "accelerator"
+    return names if device == "auto" else f"{device} ({names})"

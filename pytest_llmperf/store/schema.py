@@ -1,0 +1,286 @@
+"""Schema 1: the types of ``extra_info["llmperf"]`` and of the file around it.
+
+These are plain dictionaries, so that a record is the same thing when it is made, stored and read again.
+A key that may be missing was added after the first stored files, or depends on the machine. The JSON
+Schema of ``Record`` is published as docs/reference/record.schema.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+
+from msgspec import Meta
+
+SCHEMA = 1
+KEY = "llmperf"
+"""Of ``extra_info``."""
+
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class ModelPart(TypedDict):
+    """The model that was loaded."""
+
+    name: str
+    source: str
+    """Hub id, or the name of a file or folder; never a path."""
+    revision: str | None
+    dtype: str
+    """Compute type, as the engine reports it."""
+    load_format: str
+    parameters: int | None
+    architecture: NotRequired[ArchitecturePart]
+
+
+class ArchitecturePart(TypedDict):
+    """Sizes of a decoder-only transformer (``core.architecture.Architecture``)."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+    window: int | None
+    experts: int
+
+
+class BackendPart(TypedDict):
+    """The engine."""
+
+    name: str
+    version: str
+    args: dict[str, Any]
+    """The engine's own keyword arguments that were given."""
+    settings: dict[str, Any]
+    """Settings that the engine reports."""
+    peak_by_driver: NotRequired[bool]
+    """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
+    cache_value_bytes: NotRequired[float]
+    """Bytes of one number in the key-value cache."""
+    devices: NotRequired[int]
+    """GPUs that share the model."""
+
+
+class QuantizationPart(TypedDict):
+    """The format of the weights."""
+
+    mode: str
+    compute_dtype: str
+
+
+class WorkloadPart(TypedDict):
+    """The work of one round; only ``hash`` where nothing was generated."""
+
+    hash: str
+    """Names the work on this kind of engine."""
+    requests: NotRequired[str]
+    """Names the requests only."""
+    input_tokens: NotRequired[Count]
+    output_tokens: NotRequired[Count]
+    batch_size: NotRequired[Count]
+    rounds: NotRequired[Count]
+    warmup: NotRequired[Count]
+
+
+class MetricPart(TypedDict):
+    """One metric; numbers are in ``unit``."""
+
+    unit: str
+    better: Literal["lower", "higher"]
+    kind: Literal["timing", "exact", "quality"]
+    n: Count
+    mean: float
+    min: float
+    max: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    samples: list[float]
+    """Empty where there is one for each token and nobody asked for them."""
+
+
+class AcceleratorPart(TypedDict):
+    """A device as the engine's own framework reports it."""
+
+    name: str
+    memory_mib: NotRequired[int]
+    cuda: NotRequired[str | None]
+    driver: NotRequired[str | None]
+
+
+class GpuPart(TypedDict):
+    """A GPU as the driver reports it; None where it does not."""
+
+    name: str | None
+    memory_mib: NotRequired[int | None]
+    mig: NotRequired[bool | None]
+    power_limit_w: NotRequired[float | None]
+    clock_limit_mhz: NotRequired[int | None]
+    driver: NotRequired[str | None]
+    ecc: NotRequired[bool | None]
+
+
+class ConditionsPart(TypedDict, total=False):
+    """What else went on while the rounds ran."""
+
+    steal_share: float
+    other_cores: float
+    swapped_mib: float
+    throttling: list[str]
+    other_gpu_processes: int
+    sm_clock_mhz: list[int | None]
+    """Before and after."""
+    temperature_c: list[int | None]
+
+
+class CanaryPart(TypedDict, total=False):
+    """Seconds of a reference work, before and after."""
+
+    compute_s: list[float]
+    copy_s: list[float]
+
+
+class EnergyPart(TypedDict, total=False):
+    """Energy of all rounds, or ``unavailable`` with the reason."""
+
+    source: str
+    joules: float
+    seconds: float
+    mean_w: float
+    error_share: float
+    idle_w: float
+    gpus: int
+    cpu_joules: float
+    unavailable: str
+
+
+class CeilingsPart(TypedDict):
+    """What ``mbu`` and ``mfu`` are shares of."""
+
+    read_bytes_per_s: float | None
+    matmul_flops: float | None
+    dtype: str | None
+    threads: int | None
+    method: str
+
+
+class EnvironmentPart(TypedDict):
+    """What a number was measured on."""
+
+    device: str
+    cpu: NotRequired[str]
+    cores: NotRequired[int]
+    memory_mib: NotRequired[int]
+    os: NotRequired[str]
+    python: NotRequired[str]
+    host: NotRequired[str]
+    governor: NotRequired[str]
+    threads: NotRequired[int | None]
+    packages: NotRequired[dict[str, str]]
+    accelerators: NotRequired[list[AcceleratorPart]]
+    gpus: NotRequired[list[GpuPart]]
+    conditions: NotRequired[ConditionsPart]
+    canary: NotRequired[CanaryPart]
+    energy: NotRequired[EnergyPart]
+    ceilings: NotRequired[CeilingsPart]
+    hourly_cost: NotRequired[float]
+
+
+class RunPart(TypedDict):
+    """The pytest run, the same for all its measurements."""
+
+    run_id: str
+    started_at: str
+    """UTC, ISO 8601."""
+    commit: str | None
+    dirty: bool | None
+    job_id: NotRequired[str | None]
+    """The CI job; None outside CI."""
+    engine: NotRequired[int]
+    """Number of the engine process in the run, from 1."""
+
+
+class DocumentPart(TypedDict):
+    """One document of a scored text (``metrics.quality.DocumentQuality``)."""
+
+    tokens: int
+    nll: float
+    choices: NotRequired[int]
+    kl: NotRequired[float | None]
+    agreement: NotRequired[float | None]
+    reference_nll: NotRequired[float | None]
+
+
+class TextPart(TypedDict):
+    """The text that was scored."""
+
+    name: str
+    sha256: str
+
+
+class QualityPart(TypedDict):
+    """A scored text, document by document."""
+
+    text: TextPart
+    documents: list[DocumentPart]
+    reference: NotRequired[dict[str, Any] | None]
+    """Whose distributions ``kl`` and ``agreement`` are against."""
+
+
+class Record(TypedDict):
+    """One measurement: the primary entry's ``extra_info["llmperf"]``."""
+
+    schema: int
+    nodeid: str
+    cell: NotRequired[str]
+    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    model: ModelPart
+    backend: BackendPart
+    quantization: QuantizationPart
+    workload: WorkloadPart
+    metrics: dict[str, MetricPart]
+    environment: EnvironmentPart
+    run: RunPart
+    gate: NotRequired[dict[str, Share | dict[str, Share]]]
+    """``min_effect`` and ``must_see`` of the test: a share, or shares by metric."""
+    quality: NotRequired[QualityPart]
+
+
+class Sibling(TypedDict):
+    """The entry of one metric: ``extra_info["llmperf"]`` beside its primary entry."""
+
+    parent: str
+    """``fullname`` of the primary entry."""
+    metric: str
+    unit: str
+    better: Literal["lower", "higher"]
+
+
+class CommitPart(TypedDict, total=False):
+    """pytest-benchmark's ``commit_info``, as far as it is read."""
+
+    branch: str | None
+
+
+class RejectedPart(TypedDict):
+    """An entry that the gate found regressed when its run ended."""
+
+    nodeid: str
+    metric: str
+
+
+class GatePart(TypedDict, total=False):
+    """``llmperf_gate`` of a file: the verdict of its run."""
+
+    summary: str
+    regressions: list[RejectedPart]
+
+
+def statistic(metric: MetricPart, name: str) -> float:
+    """Return one statistic of a metric (``mean``, ``p95``), in its unit."""
+    return float(cast("Mapping[str, Any]", metric)[name])
