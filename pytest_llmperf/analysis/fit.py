@@ -24,16 +24,6 @@ POOL_ENGINE_REST = 512.0
 ESTIMATED_ENGINE = "transformers"
 """Whose modes are estimated where the run has not measured them."""
 
-# bitsandbytes: a block of 64 weights has a 4-byte scale; quantized twice, that is a byte, and a block
-# of 256 scales has 4 bytes.
-_BYTES_PER_WEIGHT = {
-    "int8": 1.0,
-    "fp4": 0.5 + 4 / 64,
-    "nf4": 0.5 + 4 / 64,
-    "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
-}
-_SCALE_BYTES = 4
-"""Of int8, an output row of a matrix."""
 _LOGIT_BYTES = 6
 """In the compute type, and once more in float32 to choose from."""
 
@@ -189,13 +179,12 @@ def weights_mib(
     if mode == "none":
         return parameters * value_bytes / MIB
     # The experts of one layer are one tensor there, which bitsandbytes leaves alone.
-    if mode not in _BYTES_PER_WEIGHT or architecture.experts > 1:
+    if mode not in MODES or architecture.experts > 1:
         return None
     kept = architecture.embedding_parameters * (1 if architecture.tied else 2)
     linear = parameters - kept
-    size = kept * value_bytes + linear * _BYTES_PER_WEIGHT[mode]
-    if mode == "int8":
-        size += linear / architecture.hidden * _SCALE_BYTES
+    size = kept * value_bytes + linear * MODES[mode].bytes_per_weight
+    size += linear / architecture.hidden * MODES[mode].row_bytes
     return size / MIB
 
 

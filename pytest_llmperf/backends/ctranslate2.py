@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.progress import Progress
 from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
+from ..machine.cpu_name import cpu_features, cpu_name
+from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
+from .contract import Contract
 from .conversion import folder_digest, new_folder
 
 if TYPE_CHECKING:
@@ -46,6 +53,13 @@ class CTranslate2Backend(Backend):
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
     tells_architecture = True
+    # It computes in float32 on a CPU, so it holds twice as much as a bfloat16 checkpoint; a row of
+    # integers has a float32 factor.
+    contract = Contract(
+        weights_mib={"none": (513, 514), "int8": (129, 131)},
+        products={"none": ("float32", 4), "int8": (None, 1 + 4 / 576)},
+        cache_value_bytes=4,
+    )
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -75,24 +89,41 @@ class CTranslate2Backend(Backend):
         return Refusal(reason, by_nature=True)
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
-        return None  # Which type it will be, only the engine knows.
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
+        version = packages.get("ctranslate2", "")
+        # Only the engine knows the type that a mode comes to on a device; ``prepare`` notes it.
+        try:
+            compute_type = _noted_type(spec, cache, version).read_text("utf-8")
+        except OSError:
+            return None
+        source = super().ready(spec, cache, packages) if spec.local else None
+        if source is None:
+            return None
+        folder = _converted_folder(Path(source.model), cache, compute_type, version)
+        return replace(source, model=str(folder)) if folder.is_dir() else None
 
     @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+    def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
         import ctranslate2
 
+        version = ctranslate2.__version__
+        compute_type = _compute_type(spec, _device(spec)[0])
+        note = _noted_type(spec, cache, version)
         if spec.model.endswith(".gguf"):
-            spec = super().ready(spec, cache) or super().prepare(spec, cache)
+            spec = super().prepare(spec, cache, report)
         elif not spec.local:
+            report("download", 0, 0)
             spec = _downloaded(spec)
         source = Path(spec.model)
-        compute_type = _compute_type(spec, _device(spec)[0])
-        name = f"{source.name}-ct2-{compute_type}-{ctranslate2.__version__}"
-        folder = cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
+        folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
+            report("convert", 0, 0)
             with new_folder(folder) as part:
                 _convert(source, compute_type, part)
+        # Without the note, the next load looks here again.
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(compute_type, "utf-8")
         return replace(spec, model=str(folder))
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -117,6 +148,8 @@ class CTranslate2Backend(Backend):
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
+        if f"-ct2-{compute_type}-" not in folder.name:
+            raise RuntimeError(f"{folder.name} was not converted to {compute_type}: remove it")
         # What runs, not what was asked for: an unknown type falls back in silence.
         actual = self._generator.compute_type
         return EngineInfo(
@@ -188,6 +221,21 @@ class CTranslate2Backend(Backend):
 
     def close(self) -> None:
         self._generator.unload_model()
+
+
+def _converted_folder(source: Path, cache: Path, compute_type: str, version: str) -> Path:
+    """Return the folder of a converted checkpoint, whether or not it is there yet."""
+    name = f"{source.name}-ct2-{compute_type}-{version}"
+    return cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
+
+
+def _noted_type(spec: EngineSpec, cache: Path, version: str) -> Path:
+    """Return the file with the compute type that a mode came to on a machine like this one."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("CT2_")}
+    asked = [version, spec.quantization, spec.dtype, spec.device]
+    machine = [cpu_name(), cpu_features(), accelerator_names(), visible_gpus(), settings]
+    name = hashlib.sha256(json.dumps([asked, machine], sort_keys=True).encode()).hexdigest()[:16]
+    return cache / "compute-types" / f"ctranslate2-{name}.txt"
 
 
 def _device(spec: EngineSpec) -> tuple[str, int]:

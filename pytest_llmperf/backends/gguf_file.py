@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ..core.architecture import Architecture
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
+from ..core.progress import Progress
 from ..core.units import MIB
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
+from .contract import Contract
 from .hub import downloaded_gguf
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class GgufBackend(Backend):
     further_modes = (*FILE_TYPES.values(), OTHER)
     peak_by_driver = True
     tells_architecture = True
+    # The file's own: its embedding table is Q8_0, 34 bytes for 32 weights.
+    contract = Contract(weights_mib={"q4_1": (92, 93)}, products={"q4_1": (None, 34 / 32)})
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -64,12 +68,12 @@ class GgufBackend(Backend):
         return Refusal(reason, by_nature=True)
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         return spec if spec.local else None
 
     @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
-        return downloaded_gguf(spec)
+    def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
+        return downloaded_gguf(spec, report)
 
     def _use_gpu(self, spec: EngineSpec, available: bool) -> bool:
         """Whether layers go to a GPU; if so, its memory counts from now on.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engine import EngineInfo, EngineSpec
-from ..core.gguf import file_type, metadata
+from ..core.gguf import file_type, header
 from ..core.trace import RequestTrace
 from ..core.workload import Request
 from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
@@ -232,5 +232,5 @@ def _problem(answer: Mapping[str, Any]) -> str:
 
 
 def _control_tokens(path: Path) -> frozenset[int]:
-    kinds = metadata(path, "tokenizer.ggml.token_type") or ()
+    kinds = header(path).values.get("tokenizer.ggml.token_type") or ()
     return frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)

@@ -98,8 +98,12 @@ class SimulatedBackend(Backend):
     by_default = False
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         return spec  # It reads no file.
+
+    @classmethod
+    def changes_weights(cls, args: Mapping[str, Any]) -> bool:
+        return False  # It has none: its arguments are its truth.
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         start = time.perf_counter()

@@ -17,6 +17,7 @@ from ..core.workload import Request
 from ..machine.host import visible_gpus
 from . import random_weights
 from .base import Backend
+from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TransformersBackend(HubTokenizer, Backend):
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
     tells_architecture = True
+    contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:

@@ -77,6 +77,15 @@ def cpu_name() -> str:
     return name_in(text) or _mac_name() or platform.processor() or platform.machine()
 
 
+def cpu_features() -> str:
+    """Return the instruction sets of this machine's CPU, as the kernel lists them; empty elsewhere."""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+        return found[1] if found else ""
+    return ""
+
+
 def name_in(cpuinfo: str) -> str | None:
     """Return the CPU's name in the text of ``/proc/cpuinfo``; None where it holds none.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ..backends import names
+from ..backends import fixture_name, names
 from ..store.entries import CLOCK, is_active, use_virtual_clock
 from .gate import MARKER, own_limits
 from .session import LLMSession
@@ -95,11 +95,6 @@ def require_baseline(
     relative = [budget for budget in session.settings.fail_if if budget.relative]
     if relative:
         session.baseline.require(relative[0].text)
-
-
-def fixture_name(backend: str) -> str:
-    """``llama-cpp`` gives ``llama_cpp_llm``."""
-    return f"{backend.replace('-', '_')}_llm"
 
 
 def _has_own_cells(metafunc: pytest.Metafunc) -> bool:

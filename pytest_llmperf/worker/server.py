@@ -31,6 +31,9 @@ from . import scoring
 from .energy import meter_of
 from .measure import continuations, encoder, measure
 
+_REPORTING = ("measure", "quality", "prepare")
+"""Methods of the host that report their progress."""
+
 
 class EngineHost:
     """One engine and the calls that it answers; arguments and answers are builtin types only."""
@@ -41,8 +44,8 @@ class EngineHost:
         self._measured: Counter[str] = Counter()
         self._environment: dict[str, str | None] = {}
 
-    def load(self, spec: dict[str, Any], report: Progress) -> dict[str, Any]:
-        """Load an engine; the answer says what is loaded and how long it took."""
+    def load(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Load an engine; return what is loaded and how long it took."""
         start = time.perf_counter()
         engine = EngineSpec(**spec)
         before = dict(os.environ)
@@ -82,10 +85,8 @@ class EngineHost:
         with meter_of(backend, info.device, info.devices) as meter:
             return measure(backend, info, work, report, meter).to_wire()
 
-    def generate(
-        self, prompts: list[str | list[int]], output_len: int, report: Progress
-    ) -> list[dict[str, Any]]:
-        """Greedy continuations of a batch: token ids, and text where there is a tokenizer."""
+    def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
+        """Return greedy continuations of a batch: token ids, and text where there is a tokenizer."""
         backend, info = self._loaded()
         encode = encoder(backend, info)
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
@@ -95,8 +96,8 @@ class EngineHost:
             for ids in continuations(backend, requests)
         ]
 
-    def check_output(self, text: str, references: str, report: Progress) -> dict[str, Any]:
-        """``flaw``: why the engine's output is no working model's, or None.
+    def check_output(self, text: str, references: str) -> dict[str, Any]:
+        """Return ``flaw``: why the output cannot come from a working model, or None.
 
         Args:
             references: folder of the unquantized model's distributions.
@@ -111,7 +112,7 @@ class EngineHost:
         may_keep: dict[str, Any] | None,
         report: Progress,
     ) -> dict[str, Any]:
-        """A Quality in its wire form, or ``unavailable`` with the reason."""
+        """Return a Quality in its wire form, or ``unavailable`` with the reason."""
         backend, info = self._loaded()
         try:
             found = scoring.assess(backend, info, texts, Path(references), may_keep, report)
@@ -119,8 +120,8 @@ class EngineHost:
             return {"unavailable": str(error)}
         return found.to_wire()
 
-    def score(self, prompt: str | list[int], report: Progress) -> dict[str, Any]:
-        """``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
+    def score(self, prompt: str | list[int]) -> dict[str, Any]:
+        """Return ``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
         try:
@@ -129,22 +130,22 @@ class EngineHost:
             return {"unavailable": str(error)}
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
-        """Download and convert what an engine reads; the answer says where it is."""
+        """Download and convert what an engine reads; return where it is."""
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
             _prepare_environment(engine)
-            ready = backend_class(engine.backend).prepare(engine, Path(cache))
+            ready = backend_class(engine.backend).prepare(engine, Path(cache), report)
         finally:
             _restore_environment(_changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
-    def ceilings(self, device: str, threads: int | None, report: Progress) -> dict[str, Any] | None:
-        """What a device can do at best, in its wire form; no engine is loaded in such a process."""
+    def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
+        """Return what a device can do at best; no engine is loaded in such a process."""
         found = ceilings.measure(device, threads)
         return found.to_wire() if found else None
 
-    def close(self, report: Progress) -> None:
+    def close(self) -> None:
         """Let the engine end its own processes, and put its environment variables back."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
@@ -162,11 +163,15 @@ class EngineHost:
 def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Progress) -> Any:
     """Call one method of the host; an exception becomes an answer, so that it can travel.
 
+    Args:
+        report: what the method tells its progress, if it is one that takes long.
+
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
     """
+    reports = {"report": report} if method in _REPORTING else {}
     try:
-        return "ok", getattr(host, method)(**arguments, report=report)
+        return "ok", getattr(host, method)(**arguments, **reports)
     except InvalidMeasurement as error:
         return "invalid", str(error)
     except Exception as error:
@@ -175,7 +180,7 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
 
 
 def one_line(error: BaseException) -> str:
-    """The heart of an engine's exception: its type and the first line of what it says."""
+    """Return an exception in one line: its type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else "no message"
     if "validation error" in text:
@@ -203,7 +208,7 @@ def serve(channel: Any, log: str) -> None:
 
 
 def installed_packages() -> dict[str, str]:
-    """Versions of what the backends ask about, as far as it is installed in this environment."""
+    """Return versions of the distributions that backends ask about and that are installed here."""
     found = {}
     for name in distributions():
         with suppress(importlib.metadata.PackageNotFoundError):

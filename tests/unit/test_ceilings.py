@@ -291,14 +291,14 @@ def test_a_larger_product_is_tried_while_it_does_not_take_long(monkeypatch):
 
 
 def test_the_simulated_device_has_programmed_ceilings():
-    answer = EngineHost().ceilings("simulated", None, report=None)
+    answer = EngineHost().ceilings("simulated", None)
     assert answer["method"] == "programmed"
     assert Ceilings.from_wire(answer).read_rate(1000) == 100e9
 
 
 def test_a_worker_without_a_library_answers_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert EngineHost().ceilings("cuda:0", None, report=None) is None
+    assert EngineHost().ceilings("cuda:0", None) is None
 
 
 class FakeTensor:

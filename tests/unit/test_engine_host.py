@@ -21,7 +21,7 @@ def host(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     host = EngineHost()
     yield host
-    host.close(report=silent)
+    host.close()
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def silent(phase, number, total):
 
 def test_a_model_of_this_machine_asks_no_hub_and_the_next_one_may(host, hub_library):
     before = dict(os.environ)
-    host.load(LOCAL.to_wire(), report=silent)
+    host.load(LOCAL.to_wire())
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert hub_library.HF_HUB_OFFLINE
-    host.close(report=silent)
+    host.close()
     assert dict(os.environ) == before
     assert not hub_library.HF_HUB_OFFLINE
-    host.load(ON_THE_HUB.to_wire(), report=silent)
+    host.load(ON_THE_HUB.to_wire())
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
@@ -53,12 +53,12 @@ def test_a_failed_load_changes_no_environment(host):
     before = dict(os.environ)
     spec = EngineSpec("simulated", "none", "/models/m", args={"nonsense": 1})
     with pytest.raises(ValueError, match="nonsense"):
-        host.load(spec.to_wire(), report=silent)
+        host.load(spec.to_wire())
     assert dict(os.environ) == before
 
 
 def test_preparing_changes_no_environment(host, tmp_path, monkeypatch):
-    def prepare(cls, spec, cache):
+    def prepare(cls, spec, cache, report):
         assert os.environ["HF_HUB_OFFLINE"] == "1"
         return spec
 
@@ -69,9 +69,9 @@ def test_preparing_changes_no_environment(host, tmp_path, monkeypatch):
 
 
 def test_what_others_set_while_an_engine_runs_stays(host, monkeypatch):
-    host.load(LOCAL.to_wire(), report=silent)
+    host.load(LOCAL.to_wire())
     monkeypatch.setenv("OF_A_TEST", "1")
-    host.close(report=silent)
+    host.close()
     assert os.environ["OF_A_TEST"] == "1"
 
 
@@ -93,6 +93,6 @@ def test_an_engine_without_a_choice_of_gpu_sees_only_the_one_that_was_asked_for(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     spec = EngineSpec(backend, "none", "/models/m", device="cuda:1")
     with pytest.raises(ImportError):
-        host.load(spec.to_wire(), report=silent)
+        host.load(spec.to_wire())
     assert set(seen) == {"3"}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"

@@ -106,5 +106,6 @@ def test_a_model_that_it_cannot_load_is_refused_with_the_reason(model, mode, set
 
 def test_a_file_of_this_machine_needs_nothing_and_one_of_the_hub_a_download(tmp_path):
     spec = EngineSpec("llama-cpp", "q4_1", "/models/m.gguf")
-    assert LLAMA.ready(spec, tmp_path) == spec
-    assert LLAMA.ready(EngineSpec("llama-cpp", "q4_1", "a/b/m.gguf", local=False), tmp_path) is None
+    assert LLAMA.ready(spec, tmp_path, {}) == spec
+    on_hub = EngineSpec("llama-cpp", "q4_1", "a/b/m.gguf", local=False)
+    assert LLAMA.ready(on_hub, tmp_path, {}) is None
