@@ -184,7 +184,7 @@ class Backend(ABC):
         Raises:
             NotSupported: the engine does not report them.
         """
-        raise NotSupported(f"{self.name} tells no log-probabilities of a prompt")
+        raise NotSupported(f"{self.name} reports no log-probabilities of a prompt")
 
     def score(self, ids: Sequence[int]) -> list[float]:
         """Return the log-likelihood of each token after the first, given those before it.

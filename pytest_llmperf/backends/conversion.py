@@ -88,7 +88,7 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
 
 
 def _dequantize() -> dict[str, object]:
-    """Newer transformers keep GGUF weights packed unless told otherwise."""
+    """Return the option that makes newer transformers unpack GGUF weights."""
     try:
         from transformers import GgufConfig
     except ImportError:

@@ -78,7 +78,7 @@ class CTranslate2Backend(Backend):
             reason = f"CTranslate2's converter does not know {family} as transformers 5 has it"
         elif setup.random_weights:
             reason = (
-                "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none"
+                "CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none"
             )
         elif setup.on_cpu and quantization.endswith(("_bfloat16", "_float16")):
             reason = f"CTranslate2 computes in {quantization} on a GPU only"
@@ -175,7 +175,7 @@ class CTranslate2Backend(Backend):
             i: int = step.batch_id
             times[i].append(now)
             tokens[i].append(step.token_id)
-            # True ends this request alone: the batch goes on for its longest.
+            # True ends only this request: the batch goes on for its longest.
             return len(tokens[i]) >= requests[i].output_len
 
         longest = max(request.output_len for request in requests)
@@ -248,7 +248,7 @@ def _device(spec: EngineSpec) -> tuple[str, int]:
 
 
 def _compute_type(spec: EngineSpec, device: str) -> str:
-    """The engine's name for a mode and a compute type; ``auto`` is bfloat16 where it is possible."""
+    """Return the engine's name for a mode and a compute type; ``auto`` is bfloat16 where possible."""
     import ctranslate2
 
     supported: Collection[str] = ctranslate2.get_supported_compute_types(device)
@@ -267,7 +267,7 @@ def _compute_type(spec: EngineSpec, device: str) -> str:
 
 
 def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` for utilization.
+    """Return the fields of ``EngineInfo`` for utilization.
 
     Args:
         actual: the type that the engine computes in.
@@ -315,14 +315,14 @@ def _convert(source: Path, compute_type: str, folder: Path) -> None:
 
 
 def _parameter_count(source: Path) -> int | None:
-    """Parameters of a checkpoint, by the headers of its files; None for another format."""
+    """Return the parameters of a checkpoint by the headers of its files; None for another format."""
     from safetensors import safe_open
 
     files = sorted(source.glob("*.safetensors"))
     total = 0
     for path in files:
         with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+            for name in tensors.keys():  # noqa: SIM118 - it is not a mapping
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length

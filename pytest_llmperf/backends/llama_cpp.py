@@ -21,7 +21,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SLOTS = 8
 _POOL_TOKENS = 16384
 _GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
-_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are no text.
+_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are not text.
 
 
 class LlamaCppBackend(GgufBackend):
@@ -138,7 +138,7 @@ class LlamaCppBackend(GgufBackend):
         }
 
     def _ask(self, route: str, body: Any = None) -> Any:
-        """The server's own routes, for what is not measured."""
+        """Ask the server's own routes, for what is not measured."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self._server.listening_address + route, data, {"Content-Type": "application/json"}
@@ -162,7 +162,7 @@ class _Answer:
 
 
 def _trace(submitted: float, request: Request, answers: Sequence[_Answer]) -> RequestTrace:
-    """Stamps of a request's tokens; a chunk may hold several, for text is sent in whole characters."""
+    """Return the trace of a request; a chunk may hold several tokens: text comes in whole characters."""
     times: list[float] = []
     counts: list[int] = []
 
@@ -213,7 +213,7 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
 
 
 def _set(parameters: Any, key: str, value: Any) -> None:
-    """One of llama.cpp's own parameters, by the name that xllamacpp gives it."""
+    """Set one of llama.cpp's own parameters, by the name that xllamacpp gives it."""
     *path, last = key.split(".")
     holder = parameters
     for part in path:

@@ -150,14 +150,14 @@ class LlamaCppPythonBackend(GgufBackend):
         return rows
 
     def _step(self, entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
-        """Forward some tokens; gives the sequence and the likeliest next token, where it is wanted."""
+        """Forward some tokens; yield the sequence and the likeliest next token, where it is wanted."""
         for _, sequence, logits in self._logits(entries):
             yield sequence, int(logits.argmax())
 
     def _logits(
         self, entries: Sequence[_Entry]
     ) -> Iterator[tuple[int, int, NDArray[numpy.float32]]]:
-        """Forward some tokens; gives index, sequence and logits (a view) of those that want them."""
+        """Forward some tokens; yield index, sequence and logits (a view) of those that want them."""
         import numpy
 
         batch = self._batch
@@ -207,7 +207,7 @@ class LlamaCppPythonBackend(GgufBackend):
 
 
 def _set(key: str, value: Any, *holders: Any) -> None:
-    """One of llama.cpp's own parameters: of the context, or of the model."""
+    """Set one of llama.cpp's own parameters: of the context, or of the model."""
     for holder in holders:
         if key in dict(holder._fields_):
             try:

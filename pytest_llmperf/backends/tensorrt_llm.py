@@ -114,7 +114,7 @@ class TensorRTLLMBackend(Backend):
 
 
 async def _follow(stream: Any, submitted: float) -> RequestTrace:
-    """Stamps of one request; its token ids grow with every answer."""
+    """Return the trace of one request; its token ids grow with every answer."""
     times: list[float] = []
     counts: list[int] = []
     known = 0
@@ -136,7 +136,7 @@ async def _follow(stream: Any, submitted: float) -> RequestTrace:
 
 
 def _vocabulary(spec: EngineSpec, tokenizer: Any) -> int:
-    """Token ids that a prompt may hold, from the model's configuration where that is here."""
+    """Return the number of token ids, from the model's configuration where that is here."""
     config = Path(spec.model) / "config.json"
     if config.is_file():
         return int(json.loads(config.read_text("utf-8"))["vocab_size"])

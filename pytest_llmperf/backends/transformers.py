@@ -163,7 +163,7 @@ class _Recorder:
         self.tokens.append(value)
 
     def end(self) -> None:
-        """The end of the stream carries no token, so it is no arrival."""
+        """Ignore the end of the stream, which carries no token."""
 
 
 def _device(spec: EngineSpec, torch: Any) -> str:
@@ -204,7 +204,7 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
-    """The architecture with random weights; a quantized one is built on the CPU first."""
+    """Return the architecture with random weights; a quantized one is built on the CPU first."""
     plain = spec.quantization == "none" and not spec.args
     model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
     if plain:
@@ -244,7 +244,7 @@ def _places(model: Any) -> set[str]:
 
 
 def _weights_bytes(model: Any) -> int:
-    """Bytes of all weights and buffers, each shared one once, quantization constants included."""
+    """Return bytes of all weights and buffers, each shared one once, with quantization constants."""
     seen: dict[int, int] = {}
 
     def add(tensor: Any) -> None:
@@ -266,7 +266,7 @@ def _weights_bytes(model: Any) -> int:
 
 
 def _parameter_count(model: Any) -> int:
-    """Parameters of the architecture: a packed 4-bit weight counts all that it holds."""
+    """Return the architecture's parameters: a packed 4-bit weight counts all that it holds."""
     total = 0
     for parameter in {id(p): p for p in model.parameters()}.values():
         state = getattr(parameter, "quant_state", None)

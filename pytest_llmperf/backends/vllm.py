@@ -87,9 +87,9 @@ class VllmBackend(HubTokenizer, Backend):
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
-        # In a process of its own the core starts the first request of a batch alone.
+        # In a process of its own the core starts the first request of a batch by itself.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        # Its workers are asked about memory by functions of this file.
+        # Its workers run functions of this package (vllm_workers).
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -210,7 +210,7 @@ class VllmBackend(HubTokenizer, Backend):
     def score(self, ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
 
-        # 0: of the prompt's own tokens alone. The last token's successor is computed and dropped.
+        # 0: only of the prompt's own tokens. The last token's successor is computed and dropped.
         wanted = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )

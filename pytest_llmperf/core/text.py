@@ -25,7 +25,7 @@ class Text:
 
 
 def shipped() -> Text:
-    """The text of this package."""
+    """Return the text of this package."""
     data = _FILE.read_bytes()
     documents = tuple(part.strip() for part in data.decode("ascii").split("\n\n"))
     return Text(_FILE.stem, documents, hashlib.sha256(data).hexdigest())

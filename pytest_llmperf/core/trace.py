@@ -1,4 +1,4 @@
-"""What happened: plain timestamps of token ids, as the process that received them saw them."""
+"""Timestamps of token ids, as the process that received them saw them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RequestTrace:
     def token_by_token(
         cls, submitted: float, input_tokens: int, times: Sequence[float], token_ids: Sequence[int]
     ) -> RequestTrace:
-        """Of an engine that gives each token a stamp of its own, and its id."""
+        """Return the trace of an engine that gives each token its own stamp, and its id."""
         return cls(submitted, tuple(times), (1,) * len(times), input_tokens, tuple(token_ids))
 
     @property
@@ -64,7 +64,7 @@ class RoundTrace:
         return max(r.last for r in self.requests) - min(r.submitted for r in self.requests)
 
     def to_wire(self) -> list[dict[str, Any]]:
-        """Builtin types only, for the way from the worker process."""
+        """Return builtin types only, for the way from the worker process."""
         return [asdict(request) for request in self.requests]
 
     @classmethod

@@ -9,7 +9,7 @@ from .units import MIB
 
 
 def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
-    """A parser that takes one of the known words."""
+    """Return a parser that takes one of the known words."""
 
     def parse(text: str) -> str:
         if text not in known:
@@ -20,7 +20,7 @@ def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """A parser of whole numbers from ``least`` on."""
+    """Return a parser of whole numbers from ``least`` on."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -31,7 +31,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds."""
+    """Parse a positive number of seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -42,7 +42,7 @@ def seconds(text: str) -> float:
 
 
 def price(text: str) -> float:
-    """A positive number, of whatever currency."""
+    """Parse a positive number, of whatever currency."""
     try:
         value = float(text)
     except ValueError:
@@ -55,7 +55,7 @@ def price(text: str) -> float:
 
 
 def card_size(text: str) -> float:
-    """``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) in MiB."""
+    """Parse ``16GiB``, ``15360MiB`` or ``16GB`` (16e9 bytes) into MiB."""
     units = {"GiB": 1024 * MIB, "MiB": MIB, "GB": 10**9, "MB": 10**6}
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
     if not match or not float(match[1]):
@@ -64,7 +64,7 @@ def card_size(text: str) -> float:
 
 
 def ratio(text: str) -> float:
-    """``3%`` or ``0.03`` as 0.03; between 0 and 100 %."""
+    """Parse ``3%`` or ``0.03`` into 0.03; between 0 and 100 %."""
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(number) / (100 if percent else 1)

@@ -28,7 +28,7 @@ _DEVICE_NEED = 2 * 1024 * MIB
 
 
 def run(device: str) -> dict[str, float]:
-    """Seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
+    """Return seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
 
     On a GPU that torch computes on in this process: a 4096 x 4096 bfloat16 matrix product, and a
     device-to-device copy of 256 MiB. Elsewhere: SHA-256 of 16 MiB, and a copy of 64 MiB. Empty for
@@ -47,7 +47,7 @@ def run(device: str) -> dict[str, float]:
 
 
 def joined(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, list[float]]:
-    """``[before, after]`` by key; empty unless both ran."""
+    """Return ``[before, after]`` by key; empty unless both ran."""
     return {key: [before[key], after[key]] for key in before if key in after}
 
 
@@ -65,7 +65,7 @@ def _on_cpu() -> dict[str, float]:
 
 
 def _mapped(size: int) -> mmap.mmap:
-    """Anonymous memory whose pages are all there."""
+    """Yield anonymous memory whose pages are all there."""
     memory = mmap.mmap(-1, size)
     block = bytes(range(256)) * 256
     for _ in range(size // len(block)):

@@ -14,7 +14,7 @@ from ..core.units import MIB
 from .proc import PROC, CpuTicks, parse_cpu, parse_swapped, read, session_ticks
 
 SHORTEST = 0.5
-"""Seconds. The kernel counts in ticks of 10 ms: in less, rounding alone looks like a busy neighbour."""
+"""Seconds. The kernel counts in ticks of 10 ms: in less, rounding looks like a busy neighbour."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Snapshot:
 def between(
     before: Snapshot, after: Snapshot, tick: float | None = None, page: int | None = None
 ) -> dict[str, float]:
-    """``steal_share``, ``other_cores`` and ``swapped_mib``, as far as the system tells them.
+    """Return ``steal_share``, ``other_cores`` and ``swapped_mib``, as far as the system has them.
 
     Args:
         tick: seconds; None asks the system.

@@ -1,4 +1,4 @@
-"""What a number was measured on: hardware, driver, system. Standard library only."""
+"""The machine behind a number: hardware, driver, system. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cpu_name import cpu_name
 
 
 def describe_host() -> dict[str, Any]:
-    """The machine, without anything that starts a driver or a framework."""
+    """Return the machine's description, without starting a driver or a framework."""
     governor = _governor()
     return {
         "host": platform.node(),
@@ -30,7 +30,7 @@ def describe_host() -> dict[str, Any]:
 
 
 def describe_device() -> dict[str, Any]:
-    """The same, and the accelerators, as the process that uses them sees them."""
+    """Return the same with the accelerators, as the process that uses them sees them."""
     return {**describe_host(), "accelerators": _accelerators()}
 
 
@@ -46,19 +46,19 @@ def usable_cores() -> int:
 
 
 def has_accelerator() -> bool:
-    """Whether a GPU's driver is there; asked of the file system, so that no driver starts."""
+    """Return whether a GPU's driver is there, by the file system: no driver starts."""
     return any(
         Path(p).exists() for p in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/kfd")
     )
 
 
 def runs_on_cpu(device: str) -> bool:
-    """Whether engines will run on the CPU (``--llm-device``), told without starting a driver."""
+    """Return whether engines will run on the CPU (``--llm-device``); no driver starts."""
     return device == "cpu" or (device == "auto" and not has_accelerator())
 
 
 def accelerator_names() -> list[str]:
-    """Names of NVIDIA GPUs, read from the driver's files; empty where there are none."""
+    """Return the names of NVIDIA GPUs from the driver's files; empty where there are none."""
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in file.read_text().splitlines():
@@ -107,7 +107,7 @@ def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
 
 
 def _governor() -> str | None:
-    """How the kernel chooses the cores' clocks; a virtual machine rarely knows."""
+    """Return how the kernel chooses the cores' clocks; a virtual machine rarely knows."""
     try:
         return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
     except OSError:
@@ -141,7 +141,7 @@ def _accelerators() -> list[dict[str, Any]]:
 
 
 def nvidia_driver() -> str:
-    """Version of the driver, read from its own file; ``unknown`` where there is none."""
+    """Return the driver's version from its own file; ``unknown`` where there is none."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

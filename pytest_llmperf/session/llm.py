@@ -95,7 +95,7 @@ class LLM:
     def score(self, tokens: str | list[int]) -> list[float]:
         """Log-likelihood of each token after the first, given those before it (natural logarithm).
 
-        Fails the test where the engine tells no log-probabilities of a prompt.
+        Fails the test where the engine reports no log-probabilities of a prompt.
         """
         self.engine()
         with _failing(self.cell.id):

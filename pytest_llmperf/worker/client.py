@@ -48,7 +48,7 @@ class Worker(ABC):
 
 
 def start_worker(isolation: str, python: str, log: Path) -> Worker:
-    """A worker in a process of its own (``process``) or in this one (``none``)."""
+    """Start and return a worker in its own process (``process``) or in this one (``none``)."""
     return ProcessWorker(python, log) if isolation == "process" else InlineWorker()
 
 
@@ -185,8 +185,8 @@ def _result(kind: str, payload: Any, log: Path | None) -> Any:
 
 
 def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
-    # Sent to the worker as source. It loads this package by its own location alone: putting the
-    # folder above it on the path would bring this environment's packages into the worker's.
+    # Sent to the worker as source. It loads this package only by its own location: the folder above
+    # it on the path would bring this environment's packages into the worker's.
     import importlib.util
     import sys
 

@@ -70,18 +70,18 @@ class Meter:
             source.close()
 
     def start(self) -> None:
-        """Just before the first round."""
+        """Start just before the first round."""
         for source in self._sources:
             self._asked(source, source.start)
         self._begin = self._clock()
 
     def mark(self) -> None:
-        """Between two rounds."""
+        """Note a moment between two rounds."""
         for source in self._sources:
             self._asked(source, source.mark)
 
     def stop(self) -> dict[str, Any]:
-        """Just after the last round: ``environment.energy`` of the record, empty without a source.
+        """Return ``environment.energy`` of the record after the last round; empty without a source.
 
         ``gpus`` in it are UUIDs, for ``IdlePower.added``.
         """
@@ -121,7 +121,7 @@ class Meter:
         return joules
 
     def _asked(self, source: Source, question: Callable[[], float | None]) -> float | None:
-        """The answer; None once a source has failed."""
+        """Return the answer; None once a source has failed."""
         if source not in self._failed:
             try:
                 return question()

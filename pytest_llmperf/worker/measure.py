@@ -103,14 +103,14 @@ def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
 
 
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
-    """The engine's own tokenizer; for random weights without one, one stable id a word."""
+    """Return the engine's tokenizer; for random weights without one, one stable id per word."""
     if info.has_tokenizer:
         return backend.encode
     return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
 
 
 def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[int]]:
-    """Token ids of each greedy continuation, each as long as it was asked to be."""
+    """Return the token ids of each greedy continuation, each as long as it was asked to be."""
     found = backend.continue_ids(requests)
     for i, (request, ids) in enumerate(zip(requests, found, strict=True)):
         if len(ids) != request.output_len:

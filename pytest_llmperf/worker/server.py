@@ -164,7 +164,7 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
     """Call one method of the host; an exception becomes an answer, so that it can travel.
 
     Args:
-        report: what the method tells its progress, if it is one that takes long.
+        report: called with the progress of a method that takes long.
 
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.

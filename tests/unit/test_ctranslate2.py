@@ -62,7 +62,7 @@ def test_it_converts_with_transformers():
             EMBEDDED,
             "none",
             Setup(random_weights=True, dtype="auto", on_cpu=True),
-            "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none",
+            "CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none",
         ),
         (
             parse_model("phi-2"),

@@ -225,7 +225,7 @@ def test_without_the_package_it_is_unavailable(meter, nvml, clock):
 def test_a_gpu_that_tells_nothing(meter, nvml, clock):
     gpus = nvml(Gpu(0, clock, 300.0, counter=False, power=False))
     assert measured(meter("cuda:0", gpus=gpus), clock, 2.0) == {
-        "unavailable": "the GPU tells neither its energy nor its power"
+        "unavailable": "the GPU reports neither its energy nor its power"
     }
 
 
@@ -248,7 +248,7 @@ def test_a_driver_that_stops_answering(meter, nvml, clock):
     own.start()
     clock.pass_(2)
     card.counter = False
-    assert own.stop() == {"unavailable": "the driver no longer tells the energy or the power"}
+    assert own.stop() == {"unavailable": "the driver no longer reports the energy or the power"}
 
 
 def test_without_a_counter_power_is_sampled_and_integrated(nvml, clock):
