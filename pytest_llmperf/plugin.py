@@ -43,7 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = config.stash[_SETTINGS] = Settings.from_config(config)
     engines = OtherEngines(config.pluginmanager, _engine_fixture)
     config.pluginmanager.register(engines)
-    if settings.given or config.option.showfixtures or config.option.show_fixtures_per_test:
+    lists = ("showfixtures", "show_fixtures_per_test")
+    if settings.given or any(config.getoption(option, False) for option in lists):
         engines.register_fixtures()
     if settings.given:
         _start(config)

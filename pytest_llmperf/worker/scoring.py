@@ -109,6 +109,10 @@ def assess(
     return Quality(tuple(found), vocabulary, time.perf_counter() - start, notes)
 
 
+class _Broken(Exception):
+    """The unquantized model's own output is broken: its folder must not appear."""
+
+
 def _kept(
     backend: Backend,
     documents: Sequence[Sequence[int]],
@@ -146,10 +150,6 @@ def _kept(
     except _Broken:
         return quality
     return replace(quality, reference={**engine, "own": True})
-
-
-class _Broken(Exception):
-    """The unquantized model's own output is broken: its folder must not appear."""
 
 
 def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
