@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .session.fixtures import uses_llm
+
 if TYPE_CHECKING:
     from .session.benchmark import LLMBenchmark
     from .session.llm import LLM
@@ -55,7 +57,7 @@ def _start(config: pytest.Config) -> LLMSession:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "llm" in metafunc.fixturenames or "llm_benchmark" in metafunc.fixturenames:
+    if uses_llm(metafunc.fixturenames):
         from .session.collect import parametrize_cells
         from .session.sizes import override_sizes
 
@@ -69,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from .session.collect import prepare_items, select_items
 
         select_items(items, config, config.stash[_SESSION])
-        prepare_items(items, config, config.stash[_SESSION])
+        prepare_items(items, config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,7 +1,8 @@
 """TensorRT-LLM by its LLM API, in an environment of its own (``--llm-python tensorrt-llm=PATH``).
 
 Written against the API reference of TensorRT-LLM 1.2 and tried with a stand-in for it alone: its
-packages are on no public index, and it needs an NVIDIA GPU. docs/reference/engines.md says what that means.
+packages are on no public index, and it needs an NVIDIA GPU. docs/reference/engines.md says what that
+means.
 """
 
 from __future__ import annotations
