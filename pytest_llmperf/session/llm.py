@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from ..core.measurement import Measurement
 from ..core.progress import Progress
 from ..core.text import Text
 from ..core.workload import Workload
+from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
@@ -160,19 +161,23 @@ def _failing(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What ``llm_benchmark`` returns: the metrics, each with its samples and percentiles.
+class Result(MetricAttributes):
+    """The metrics that ``llm_benchmark`` measured, each with its samples and percentiles.
 
-    ``result.ttft.p95`` reads a metric; ``result.metrics`` holds them all by key.
+    ``result.ttft.p95`` reads one metric; ``result.metrics`` holds all of them by key.
     """
 
     metrics: Mapping[str, Metric]
     measurement: Measurement | None
-    """The traces behind them; None where nothing was generated (load time alone)."""
+    """The traces behind the metrics; None if nothing was generated (load time, quality)."""
 
-    def __getattr__(self, key: str) -> Metric:
-        if key in METRICS:
-            if key in self.metrics:
-                return self.metrics[key]
-            raise AttributeError(f"this measurement has no {key}; it has {', '.join(self.metrics)}")
-        raise AttributeError(key)
+    if not TYPE_CHECKING:  # A type checker knows the metrics by MetricAttributes.
+
+        def __getattr__(self, key: str) -> Metric:
+            if key in METRICS:
+                if key in self.metrics:
+                    return self.metrics[key]
+                raise AttributeError(
+                    f"this measurement has no {key}; it has {', '.join(self.metrics)}"
+                )
+            raise AttributeError(key)
