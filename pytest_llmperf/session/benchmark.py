@@ -125,7 +125,7 @@ class LLMBenchmark:
             if isinstance(quality, str):
                 pytest.skip(f"not available: {quality}")
             if problem := flaw(quality):
-                llm.fail_for(problem)
+                llm.fail(problem)
         part = {
             "text": {"name": text.name, "sha256": text.sha256},
             "documents": [asdict(document) for document in quality.documents],
