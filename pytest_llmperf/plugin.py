@@ -28,7 +28,7 @@ _MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    from .session.option_table import add_options
+    from .session.options import add_options
 
     add_options(parser)
 

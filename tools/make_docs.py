@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from options_table import options_table  # noqa: E402
+from record_schema import record_schema_lines  # noqa: E402
 
 from pytest_llmperf.metrics.definitions import METRICS, MetricDefinition  # noqa: E402
 
@@ -64,11 +67,18 @@ class Section:
     path: str
     """Relative to the repository's root."""
     name: str
-    """As its markers have it."""
+    """As its markers have it; empty for the whole file."""
     lines: Callable[[], list[str]]
+
+    @property
+    def label(self) -> str:
+        """The section's name in messages."""
+        return f"section {self.name}" if self.name else "the file"
 
     def of(self, text: str) -> str:
         """Return a file's text with this section made anew; unchanged if it has no markers."""
+        if not self.name:
+            return "\n".join([*self.lines(), ""])
         markdown = self.path.endswith(".md")
         begin, end = (
             (f"<!-- {self.name} -->", f"<!-- /{self.name} -->")
@@ -85,6 +95,8 @@ class Section:
 
 SECTIONS = (
     Section("docs/reference/metrics.md", "metrics", metrics_table),
+    Section("docs/reference/options.md", "options", options_table),
+    Section("docs/reference/record.schema.json", "", record_schema_lines),
     Section("pytest_llmperf/metrics/attributes.py", "metrics", metric_attributes),
 )
 
@@ -107,10 +119,10 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             continue
         stale += 1
         if check:
-            print(f"{section.path}: section {section.name} is out of step; run tools/make_docs.py")
+            print(f"{section.path}: {section.label} is out of step; run tools/make_docs.py")
         else:
             path.write_text(made)
-            print(f"{section.path}: section {section.name} rewritten")
+            print(f"{section.path}: {section.label} rewritten")
     return 1 if check and stale else 0
 
 
