@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .backends import BUILT_IN, fixture_doc, fixture_name
+from .session.fixtures import uses_llm
 
 if TYPE_CHECKING:
     from .session.benchmark import LLMBenchmark
@@ -28,14 +29,14 @@ _MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    from .session.option_table import add_options
+    from .session.options import add_options
 
     add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from .session.fixtures import OtherEngines
     from .session.options import Settings
+    from .session.other_engines import OtherEngines
 
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
@@ -63,7 +64,7 @@ def _start(config: pytest.Config) -> LLMSession:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "llm" in metafunc.fixturenames or "llm_benchmark" in metafunc.fixturenames:
+    if uses_llm(metafunc.fixturenames):
         from .session.collect import parametrize_cells
         from .session.sizes import override_sizes
 
@@ -77,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from .session.collect import prepare_items, select_items
 
         select_items(items, config, config.stash[_SESSION])
-        prepare_items(items, config, config.stash[_SESSION])
+        prepare_items(items, config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -124,7 +125,7 @@ def _engine_fixture(backend: str) -> Any:
     return pytest.fixture(scope="session", name=fixture_name(backend))(engine_llm)
 
 
-# pytest finds fixtures among a plugin's names. Those of other packages' engines: session.fixtures.
+# pytest finds fixtures among a plugin's names. Those of other packages' engines: session.other_engines.
 globals().update({fixture_name(backend): _engine_fixture(backend) for backend in BUILT_IN})
 
 

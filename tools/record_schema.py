@@ -1,17 +1,16 @@
-"""Print the JSON Schema of a record.
+"""The JSON Schema of a record, docs/reference/record.schema.json: see make_docs.py."""
 
-python tools/record_schema.py > docs/reference/record.schema.json
-"""
+from __future__ import annotations
 
 import json
-import sys
+from typing import Any
 
 import msgspec
 
 from pytest_llmperf.store.schema import Record
 
 
-def record_schema() -> dict:
+def record_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of ``extra_info["llmperf"]`` of a primary entry."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -20,6 +19,6 @@ def record_schema() -> dict:
     }
 
 
-if __name__ == "__main__":
-    json.dump(record_schema(), sys.stdout, indent=2)
-    print()
+def record_schema_lines() -> list[str]:
+    """Return the lines of the published file."""
+    return json.dumps(record_schema(), indent=2).splitlines()

@@ -1,6 +1,6 @@
-"""Whether a model fits a GPU: what a mode needs at a batch and length. Pure maths, MiB throughout.
+"""Which modes of a model fit a GPU: what each needs at a batch and length. Pure maths, in MiB.
 
-docs/why/energy.md has the formulas, and how far the estimates were from what was measured.
+docs/why/energy.md has the formulas, and compares the estimates with measurements.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..store.stored import cell_name
 CONTEXT = 512.0
 """The CUDA context with its loaded kernels, which no allocator counts."""
 WORKSPACE = 32.0
-"""What cuBLAS takes on Hopper; less on older GPUs."""
+"""cuBLAS's workspace on Hopper; it is smaller on older GPUs."""
 POOL_ENGINE_REST = 512.0
 """Activations and graphs of an engine with a pool: vLLM took 290 to 410 on an H100."""
 ESTIMATED_ENGINE = "transformers"
-"""Whose modes are estimated where the run has not measured them."""
+"""The engine whose modes are estimated if the run has not measured them."""
 
 _LOGIT_BYTES = 6
-"""In the compute type, and once more in float32 to choose from."""
+"""Two in the compute type, and four for the float32 copy that the next token is chosen from."""
 
 
 @dataclass(frozen=True)
 class MeasuredCell:
-    """What one measurement says about memory."""
+    """The memory of one measurement."""
 
     model: str
     backend: str
@@ -47,11 +47,11 @@ class MeasuredCell:
     model_memory: float | None
     peak_memory: float
     pool: float
-    """Reserved key-value pool, 0 where there is none."""
+    """Reserved key-value pool; 0 without one."""
     by_driver: bool
-    """Whether the peak on a GPU is the driver's count, which holds the CUDA context."""
+    """The peak on a GPU is the driver's count, which includes the CUDA context."""
     cache_value_bytes: float | None = None
-    """Of a number in the key-value cache; None where it is the compute type's."""
+    """Of a number in the key-value cache; None: that of the compute type."""
 
     @property
     def tokens(self) -> int:
@@ -60,27 +60,27 @@ class MeasuredCell:
 
     @property
     def name(self) -> str:
-        """As ids have it, without the model."""
+        """The cell's id without the model."""
         return "-".join(part for part in (self.backend, self.mode, self.degree) if part)
 
     @property
     def value_bytes(self) -> int:
-        """Of a number that is not quantized."""
+        """Bytes of a number that is not quantized."""
         return 4 if self.dtype == "float32" else 2
 
     @property
     def kv_cache(self) -> float | None:
-        """Key-value cache that this batch and length fill."""
+        """The key-value cache that this batch and length fill."""
         if self.architecture is None:
             return None
-        own = self.cache_value_bytes
-        value_bytes = self.value_bytes if own is None else own
+        of_cache = self.cache_value_bytes
+        value_bytes = self.value_bytes if of_cache is None else of_cache
         return kv_mib(self.architecture, self.batch, self.tokens, value_bytes)
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one mode of a model needs on a GPU; None where that is not known."""
+    """The memory that one mode of a model needs on a GPU; None where that is not known."""
 
     model: str
     name: str
@@ -95,7 +95,7 @@ class Need:
     source: Literal["measured", "estimated"]
 
     def margin(self, size: float) -> float | None:
-        """What is left of a GPU of that size; below 0 it does not fit."""
+        """Return what is left of a GPU of a size; below 0 it does not fit."""
         return None if self.total is None else size - self.total
 
 
@@ -131,24 +131,25 @@ def _measured(record: Record) -> MeasuredCell:
 
 
 def needs(cells: Sequence[MeasuredCell]) -> list[Need]:
-    """The need of every measured mode at its largest batch and length, model by model.
+    """Return the need of every measured mode at its largest batch and length, model by model.
 
     The modes of transformers that were not measured follow their model's, estimated for the largest
     batch and length of all.
     """
-    found = []
+    all_needs = []
     for model in dict.fromkeys(cell.model for cell in cells):
-        own = [cell for cell in cells if cell.model == model]
-        names = dict.fromkeys(cell.name for cell in own)
-        found += [need_of(_largest(cell for cell in own if cell.name == name)) for name in names]
-        known = [cell for cell in own if cell.architecture and cell.parameters]
+        of_model = [cell for cell in cells if cell.model == model]
+        names = dict.fromkeys(cell.name for cell in of_model)
+        largest = [_largest(cell for cell in of_model if cell.name == name) for name in names]
+        all_needs += [need_of(cell) for cell in largest]
+        known = [cell for cell in of_model if cell.architecture and cell.parameters]
         if known:
-            found += _unmeasured_modes(_largest(known), names)
-    return found
+            all_needs += _unmeasured_modes(_largest(known), names)
+    return all_needs
 
 
 def need_of(cell: MeasuredCell) -> Need:
-    """What a measured cell needs: its own peak on a GPU, an estimate from one on a CPU."""
+    """Return what a measured cell needs: its own peak on a GPU, an estimate if it ran on a CPU."""
     if cell.device == "cpu":
         return _estimated(cell, cell.name, cell.mode, cell.model_memory)
     kv = cell.kv_cache
@@ -167,7 +168,7 @@ def need_of(cell: MeasuredCell) -> Need:
 def weights_mib(
     architecture: Architecture, parameters: int, mode: str, value_bytes: int = 2
 ) -> float | None:
-    """Weights of a model that transformers quantizes by bitsandbytes; None where that is not known.
+    """Return the weights of a model that bitsandbytes quantizes; None where that is not known.
 
     Embeddings and output layer stay as they are, and so do norms and biases, which are too few to
     count.
@@ -189,13 +190,13 @@ def weights_mib(
 
 
 def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: float = 2) -> float:
-    """Key-value cache of a batch, each request that many tokens long."""
+    """Return the key-value cache of a batch, each request that many tokens long."""
     seen = min(tokens, architecture.window or tokens)
     return batch * seen * architecture.kv_bytes_per_token(value_bytes) / MIB
 
 
 def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:
-    """What comes on top of weights and cache at the peak, for an engine without a pool.
+    """Return what comes on top of weights and cache at the peak, for an engine without a pool.
 
     The peak is either the prompt's, when the cache is short and a feed-forward block's activations
     (and, quantized, the matrix that is dequantized for them) are large, or that of the last token,
@@ -215,7 +216,7 @@ def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -
 
 
 def _feed_forward_parameters(architecture: Architecture, parameters: int | None) -> float:
-    """Of the block that a token uses in a layer."""
+    """Return the parameters of the feed-forward block that a token uses in a layer."""
     hidden = architecture.hidden
     if not parameters:
         return 12.0 * hidden * hidden
@@ -231,8 +232,8 @@ def _largest(cells: Iterable[MeasuredCell]) -> MeasuredCell:
 
 
 def _unmeasured_modes(like: MeasuredCell, measured: Iterable[str]) -> list[Need]:
-    """Estimates for a model's architecture, its parameters and sizes as this cell has them."""
-    found = []
+    """Return estimates for a model's modes, with its parameters and sizes as one cell has them."""
+    estimates = []
     if like.backend != ESTIMATED_ENGINE:
         # llama.cpp and CTranslate2 compute in float32 where transformers would not.
         like = replace(like, dtype="bfloat16", cache_value_bytes=None)
@@ -242,8 +243,8 @@ def _unmeasured_modes(like: MeasuredCell, measured: Iterable[str]) -> list[Need]
             continue
         weights = weights_mib(like.architecture, like.parameters, mode, like.value_bytes)
         if weights is not None:
-            found.append(_estimated(like, name, mode, weights))
-    return found
+            estimates.append(_estimated(like, name, mode, weights))
+    return estimates
 
 
 def _estimated(cell: MeasuredCell, name: str, mode: str, weights: float | None) -> Need:

@@ -1,32 +1,32 @@
-"""What a quantization mode gives and what it takes, out of stored records: speed, memory, quality."""
+"""The trade-off of quantization modes, from stored records: speed, memory, quality, energy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..metrics.definitions import tradeoff_columns
 from ..store.schema import Record
 from ..store.stored import cell_name
 
 _UNQUANTIZED = "none"
+_SPEED = "output_throughput"
+_QUALITY = "perplexity"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One engine and mode of a model; None where it was not measured."""
+    """One engine and mode of a model."""
 
     model: str
     backend: str
     mode: str
-    tokens_per_s: float | None
-    """p50 of ``output_throughput`` in the chosen test."""
-    weights_mib: float | None
-    peak_mib: float | None
-    """While the rounds ran, a reserved key-value pool left out."""
-    perplexity: float | None
-    kl_divergence: float | None
-    agreement: float | None
-    joules_per_token: float | None
+    values: Mapping[str, float]
+    """p50 by metric key, for the metrics of the trade-off table that were measured.
+
+    Speed and memory are those of the chosen test. ``peak_memory`` is without a reserved key-value
+    pool.
+    """
 
     @property
     def name(self) -> str:
@@ -39,11 +39,11 @@ class TradeOff:
 
     model: str
     test: str
-    """Where the speeds come from: the test that the most cells ran, its sizes included."""
+    """The test that the speeds come from: the one that most cells ran, its sizes included."""
     points: tuple[Point, ...]
 
     def words(self) -> list[str]:
-        """A line for each quantized mode against the same engine's unquantized one."""
+        """Return a line for each quantized mode against the same engine's unquantized one."""
         plain = {p.backend: p for p in self.points if p.mode == _UNQUANTIZED}
         lines = []
         for point in self.points:
@@ -69,7 +69,7 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
         _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, of_model)
         for (model, machine), of_model in by_model.items()
     ]
-    return [one for one in all_models if sum(p.perplexity is not None for p in one.points) > 1]
+    return [one for one in all_models if sum(_QUALITY in point.values for point in one.points) > 1]
 
 
 def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
@@ -78,7 +78,7 @@ def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
     for record in records:
         test = _test(record)
         cells.setdefault(_cell(record), {})[test] = record
-        if "output_throughput" in record["metrics"]:
+        if _SPEED in record["metrics"]:
             tests.setdefault(test, set()).add(_cell(record))
     # Python's max keeps the first of equals: the order of the run.
     chosen = max(tests, key=lambda test: len(tests[test]), default="")
@@ -88,23 +88,14 @@ def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
 
 def _point(model: str, found: Mapping[str, Record], chosen: str) -> Point:
     speed = found.get(chosen)
-    quality = next(
-        (r for r in reversed(list(found.values())) if "perplexity" in r["metrics"]), None
-    )
+    quality = next((r for r in reversed(list(found.values())) if _QUALITY in r["metrics"]), None)
     some = speed or quality or next(iter(found.values()))
-    peak, pool = _p50(speed, "peak_memory"), _p50(speed, "kv_cache_memory")
-    return Point(
-        model=model,
-        backend=_backend(some),
-        mode=str(some["quantization"]["mode"]),
-        tokens_per_s=_p50(speed, "output_throughput"),
-        weights_mib=_p50(speed, "model_memory"),
-        peak_mib=None if peak is None else peak - (pool or 0),
-        perplexity=_p50(quality, "perplexity"),
-        kl_divergence=_p50(quality, "kl_divergence"),
-        agreement=_p50(quality, "top1_agreement"),
-        joules_per_token=_p50(speed, "energy_per_output_token"),
-    )
+    values: dict[str, float] = {}
+    for column in tradeoff_columns():
+        record = next((r for r in (speed, quality) if r and column.key in r["metrics"]), None)
+        if record is not None:
+            values[column.key] = _p50(record, column.key) - _p50(record, column.includes)
+    return Point(model, _backend(some), str(some["quantization"]["mode"]), values)
 
 
 def _machine(record: Record) -> str:
@@ -130,24 +121,31 @@ def _test(record: Record) -> str:
     return nodeid.replace(cell, "", 1).replace("[-", "[").replace("[]", "") if cell else nodeid
 
 
-def _p50(record: Record | None, key: str) -> float | None:
-    metric = record["metrics"].get(key) if record else None
-    return float(metric["p50"]) if metric else None
+def _p50(record: Record, key: str) -> float:
+    """Return the p50 of a metric; 0 if the record does not have it."""
+    metric = record["metrics"].get(key)
+    return metric["p50"] if metric else 0.0
 
 
 def _parts(point: Point, base: Point) -> list[str]:
-    """Memory, speed, quality and energy against the unquantized model, as far as both have them."""
+    """Return memory, speed, quality and energy against the unquantized model, if both have them."""
     parts = []
-    if point.weights_mib and base.weights_mib:
-        ratio = base.weights_mib / point.weights_mib
-        less = ratio >= 1
-        parts.append(f"{ratio if less else 1 / ratio:.1f}x {'less' if less else 'more'} memory")
-    if point.tokens_per_s and base.tokens_per_s:
-        parts.append(f"{point.tokens_per_s / base.tokens_per_s:.2g}x speed")
-    if point.perplexity and base.perplexity:
-        parts.append(f"perplexity {point.perplexity / base.perplexity - 1:+.1%}".replace("%", " %"))
-    if point.agreement is not None:
-        parts.append(f"{point.agreement:.0%}".replace("%", " %") + " of next tokens the same")
-    if point.joules_per_token and base.joules_per_token:
-        parts.append(f"{point.joules_per_token / base.joules_per_token:.2g}x energy a token")
+    if shrinking := _ratio(base, point, "model_memory"):
+        less = shrinking >= 1
+        factor = shrinking if less else 1 / shrinking
+        parts.append(f"{factor:.1f}x {'less' if less else 'more'} memory")
+    if speed := _ratio(point, base, _SPEED):
+        parts.append(f"{speed:.2g}x speed")
+    if perplexity := _ratio(point, base, _QUALITY):
+        parts.append(f"perplexity {perplexity - 1:+.1%}".replace("%", " %"))
+    if (agreement := point.values.get("top1_agreement")) is not None:
+        parts.append(f"{agreement:.0%}".replace("%", " %") + " of next tokens the same")
+    if energy := _ratio(point, base, "energy_per_output_token"):
+        parts.append(f"{energy:.2g}x energy a token")
     return parts
+
+
+def _ratio(above: Point, below: Point, key: str) -> float | None:
+    """Return the ratio of two points' values; None if one of them is missing or zero."""
+    dividend, divisor = above.values.get(key), below.values.get(key)
+    return dividend / divisor if dividend and divisor else None

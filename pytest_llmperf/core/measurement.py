@@ -15,13 +15,13 @@ class Measurement:
 
     rounds: tuple[RoundTrace, ...]
     peak_memory: float
-    """MiB while the rounds ran."""
+    """In MiB, while the rounds ran."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    """What else went on meanwhile: ``environment.conditions`` of the stored record."""
+    """Other activity of the machine meanwhile: ``environment.conditions`` of the stored record."""
     canary: Mapping[str, Any] = field(default_factory=dict)
     """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
     energy: Mapping[str, Any] = field(default_factory=dict)
-    """Of all rounds: ``environment.energy`` of the stored record, or why it is not known."""
+    """Energy of all rounds, or the reason why it is not known: ``environment.energy`` of the record."""
 
     def to_wire(self) -> dict[str, Any]:
         return {

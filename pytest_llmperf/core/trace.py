@@ -1,4 +1,4 @@
-"""Timestamps of token ids, as the process that received them saw them."""
+"""Traces: timestamps of token ids, read in the process that received them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 class RequestTrace:
     """One request: when it was submitted and when each of its output tokens arrived.
 
-    All times are readings of one monotonic clock, in seconds; only differences mean anything.
+    All times are readings of one monotonic clock in seconds: only differences have a meaning.
     """
 
     submitted: float
@@ -31,7 +31,7 @@ class RequestTrace:
     def token_by_token(
         cls, submitted: float, input_tokens: int, times: Sequence[float], token_ids: Sequence[int]
     ) -> RequestTrace:
-        """Return the trace of an engine that gives each token its own stamp, and its id."""
+        """Return the trace of an engine that gives each token a stamp of its own, and its id."""
         return cls(submitted, tuple(times), (1,) * len(times), input_tokens, tuple(token_ids))
 
     @property
@@ -48,7 +48,7 @@ class RequestTrace:
 
     @property
     def has_token_boundaries(self) -> bool:
-        """Whether every arrival was exactly one token."""
+        """Every arrival was exactly one token."""
         return all(count == 1 for count in self.counts)
 
 

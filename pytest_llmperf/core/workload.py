@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-DEFAULT_ROUNDS = 5
-DEFAULT_WARMUP = 2
+from .defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..metrics.definitions import keys_per
 from ..store.stored import Observation, StoredRun, TestRecord
 
-PER_ENGINE = ("load_time", "model_memory", "kv_cache_memory")
+PER_ENGINE = keys_per("process")
 """Metrics that every test of an engine repeats: one of them is a cell, the others its copies."""
 Key = tuple[str, str]
 """(candidate's test id, metric)."""

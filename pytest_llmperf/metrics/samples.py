@@ -17,8 +17,7 @@ PERCENTILES = (50, 90, 95, 99)
 class Metric:
     """The samples of one metric in one measurement, and the statistics over them.
 
-    ``samples`` are in ``definition.unit``: one a request for ttft, e2e and tpot, one a gap for itl and
-    icl, one a round for throughputs, one a process for load time and memory.
+    ``samples`` are in ``definition.unit``, one per ``definition.per``.
     """
 
     definition: MetricDefinition
@@ -49,7 +48,7 @@ class Metric:
         return max(self.samples)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile (0 to 100), linear between the two nearest ranks (numpy's default)."""
+        """Return the q-th percentile (0 to 100), linear between ranks as numpy's default is."""
         if not 0 <= q <= 100:
             raise ValueError(f"a percentile is between 0 and 100, not {q}")
         ordered = sorted(self.samples)
@@ -76,12 +75,12 @@ class Metric:
 
     @property
     def spread(self) -> float:
-        """Half the interquartile range over the median: 0.02 reads as "p50 +- 2 %"."""
+        """Half the interquartile range over the median: 0.02 means "p50 ± 2 %"."""
         median = self.p50
         return (self.percentile(75) - self.percentile(25)) / 2 / median if median else 0.0
 
     def as_dict(self, with_samples: bool = True) -> dict[str, Any]:
-        """The stored form (schema 1); ``samples`` is empty where they are left out."""
+        """Return the stored form (schema 1); ``samples`` is empty without samples."""
         return {
             "unit": self.unit,
             "better": self.definition.better,
@@ -96,7 +95,7 @@ class Metric:
 
 
 def metric(key: str, samples: Sequence[float]) -> Metric | None:
-    """A metric of the table, or None when there is nothing to say about it.
+    """Return a metric of the registry, or None without samples.
 
     Raises:
         ValueError: for an unknown key, or a sample that is not a finite number.
@@ -110,6 +109,6 @@ def metric(key: str, samples: Sequence[float]) -> Metric | None:
 
 
 def known(samples: Mapping[str, Sequence[float]]) -> dict[str, Metric]:
-    """Metrics by key, those without a sample left out."""
-    found = {key: metric(key, values) for key, values in samples.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    """Return metrics by key; those without samples are left out."""
+    metrics = {key: metric(key, values) for key, values in samples.items()}
+    return {key: value for key, value in metrics.items() if value is not None}

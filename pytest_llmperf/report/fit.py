@@ -1,4 +1,4 @@
-"""The section that says which modes fit a GPU (``--llm-fit``)."""
+"""Print which modes fit a GPU (``--llm-fit``, ``pytest-llmperf fit``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEGEND = (
 
 
 def fit_lines(needs: Sequence[Need], size: float) -> list[str]:
-    """A table a model, and what its numbers are.
+    """Return one table for each model, and the meaning of its numbers.
 
     Args:
         size: MiB of the GPU.

@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 
 from ..backends import backend_class
+from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..core.text import shipped
-from ..core.workload import DEFAULT_ROUNDS, DEFAULT_WARMUP, Workload
+from ..core.workload import Workload
 from ..machine.nvml import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw
@@ -63,8 +64,8 @@ class LLMBenchmark:
             input_len: that many random prompt tokens, different in every request and round.
             output_len: tokens to generate, exactly; end-of-sequence is ignored.
             batch_size: requests submitted together.
-            rounds: measured rounds (default 5; ``--llm-rounds`` goes before it).
-            warmup: unmeasured rounds before them (default 2; ``--llm-warmup`` goes before it).
+            rounds: measured rounds, where ``--llm-rounds`` does not say it; None: its default.
+            warmup: unmeasured rounds before them, likewise (``--llm-warmup``).
             slo: service-level objectives in seconds by metric (``ttft``, ``tpot``, ``e2e``); gives
                 ``goodput``.
 
@@ -127,7 +128,7 @@ class LLMBenchmark:
             if isinstance(quality, str):
                 pytest.skip(f"not available: {quality}")
             if problem := flaw(quality):
-                llm.fail_for(problem)
+                llm.fail(problem)
         part = {
             "text": {"name": text.name, "sha256": text.sha256},
             "documents": [asdict(document) for document in quality.documents],

@@ -1,7 +1,7 @@
-"""Budgets (``--llm-fail-if``): limits that a measurement has to keep, and when it breaks them.
+"""Budgets (``--llm-fail-if``): limits that a measurement must keep.
 
-A percentile is judged only with enough samples to carry it. How many a measurement will have is known
-before it starts, so a test that could not carry one fails before it costs anything.
+A percentile is judged only if there are enough samples for it. Their number is known before a
+measurement starts, so a test that will have too few fails before it costs anything.
 """
 
 from __future__ import annotations
@@ -13,41 +13,49 @@ from dataclasses import dataclass
 
 from ..core.values import one_of
 from ..core.workload import Workload
-from ..metrics.definitions import METRICS, POOLED
+from ..metrics.definitions import METRICS
 from ..metrics.samples import PERCENTILES
 from ..store.schema import Record, statistic
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))
 SHOWN = 5
-"""Tests without a baseline that the summary names; the rest is counted."""
-# 5 / (1 - q): so many that five of them lie beyond the percentile.
+"""Tests without a baseline that the summary names; the others are counted."""
+# 5 / (1 - q): enough for five samples beyond the percentile.
 _NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
-_ONE_SAMPLE = (
-    "load_time",
-    "perplexity",
-    "kl_divergence",
-    "top1_agreement",
-    "energy_per_output_token",
-    "energy_per_token",
-)
-_PER_REQUEST = ("ttft", "e2e", "tpot", *POOLED)
-_UNITS: Mapping[str, Mapping[str, float]] = {
-    "s": {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6},
-    "MiB": {"": 1.0, "MiB": 1.0, "GiB": 1024.0},
-}
-_NO_UNIT: Mapping[str, float] = {"": 1.0}
-_TAKES = {
-    "s": "a time takes s, ms or us (bare: seconds)",
-    "MiB": "a memory takes MiB or GiB (bare: MiB)",
-}
 _LIMIT = re.compile(r"\s*([+-]?)(\d+\.?\d*|\.\d+)\s*(%|[^\W\d]*)\s*")
 
 Baseline = Callable[[Record, str, str], float | None]
-"""``baseline(record, metric, stat)``: what a relative budget starts from, in the metric's unit.
+"""``baseline(record, metric, stat)``: the value that a relative budget starts from.
 
-The record is the measurement's own, for its test id, work and hardware; None: nothing to compare with.
+It is in the metric's unit; None if there is nothing to compare with. The record is the measurement's
+own: it names the test, the work and the hardware.
 """
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How a limit is written for metrics of one unit."""
+
+    sizes: Mapping[str, float]
+    """Suffixes of the number, with their size in the unit."""
+    takes: str
+    """For the message about another suffix."""
+    example: str
+
+
+_UNITS: Mapping[str, _Unit] = {
+    "s": _Unit(
+        sizes={"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6},
+        takes="a time takes s, ms or us (bare: seconds)",
+        example="200ms",
+    ),
+    "MiB": _Unit(
+        sizes={"": 1.0, "MiB": 1.0, "GiB": 1024.0},
+        takes="a memory takes MiB or GiB (bare: MiB)",
+        example="4GiB",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -68,24 +76,24 @@ class Budget:
 
     @property
     def needed(self) -> int:
-        """Samples that carry the statistic."""
+        """Samples that the statistic needs."""
         return needed_samples(self.stat)
 
     def breaks(self, value: float, limit: float) -> bool:
-        """Whether a value is on the wrong side: a time or memory above, a rate below."""
+        """Return whether a value is on the wrong side: above for a time or memory, below for a rate."""
         return value > limit if METRICS[self.metric].better == "lower" else value < limit
 
 
 def needed_samples(stat: str) -> int:
-    """Samples that carry a statistic: 50, 100 and 500 for p90, p95 and p99, 1 for any other."""
+    """Return the samples that a statistic needs: 50, 100, 500 for p90, p95, p99; 1 for any other."""
     return _NEEDED.get(stat, 1)
 
 
 def parse_budget(text: str) -> Budget:
-    """``ttft.p95:200ms``, ``output_throughput.mean:30``, ``tpot.p50:+5%`` as a Budget.
+    """Parse ``ttft.p95:200ms``, ``output_throughput.mean:30`` or ``tpot.p50:+5%``.
 
     Raises:
-        ValueError: one line that says what is wrong and what would be right.
+        ValueError: one line that says what is wrong and what to write instead.
     """
     target, colon, written = text.partition(":")
     key, dot, stat = target.strip().partition(".")
@@ -95,7 +103,7 @@ def parse_budget(text: str) -> Budget:
     one_of("statistic", STATS)(stat)
     if needed_samples(stat) > 1 and _has_one_sample(key):
         raise ValueError(
-            f"{text!r}: {key} has one sample a measurement, which carries no {stat}; "
+            f"{text!r}: {key} has one sample per measurement, too few for {stat}; "
             f"give {key}.max:{written.strip()}"
         )
     match = _LIMIT.fullmatch(written)
@@ -103,17 +111,22 @@ def parse_budget(text: str) -> Budget:
     if match and unit == "%":
         return Budget(key, stat, _share(text, key, sign, number), True, text)
     if sign or not float(number):
-        raise ValueError(f"{text!r}: {written!r} is no limit, which looks like {_examples(key)}")
-    own = METRICS[key].unit
-    units = _UNITS.get(own, _NO_UNIT)
-    if unit not in units:
-        takes = _TAKES.get(own, f"{key} is in {own} and takes no unit")
-        raise ValueError(f"{text!r}: {takes}, not {unit!r}")
-    return Budget(key, stat, float(number) * units[unit], False, text)
+        raise ValueError(f"{text!r}: {written!r} is not a limit; write {_examples(key)}")
+    known = _unit(key)
+    if unit not in known.sizes:
+        raise ValueError(f"{text!r}: {known.takes}, not {unit!r}")
+    return Budget(key, stat, float(number) * known.sizes[unit], False, text)
+
+
+def _unit(key: str) -> _Unit:
+    """Return how limits of a metric are written; most units are not written at all."""
+    unit = METRICS[key].unit
+    takes = f"{key} is in {unit} and takes no unit" if unit else f"{key} takes no unit"
+    return _UNITS.get(unit, _Unit({"": 1.0}, takes, "30"))
 
 
 def _share(text: str, key: str, sign: str, number: str) -> float:
-    """A relative limit as a share of the baseline, with its sign."""
+    """Return a relative limit as a share of the baseline, with its sign."""
     better = METRICS[key].better
     right = "+" if better == "lower" else "-"
     if sign != right:
@@ -127,39 +140,36 @@ def _share(text: str, key: str, sign: str, number: str) -> float:
 
 
 def _examples(key: str) -> str:
-    definition = METRICS[key]
-    absolute = {"s": "200ms", "MiB": "4GiB"}.get(definition.unit, "30")
-    return f"{absolute} or {'+' if definition.better == 'lower' else '-'}5%"
+    return f"{_unit(key).example} or {'+' if METRICS[key].better == 'lower' else '-'}5%"
 
 
 def _has_one_sample(key: str) -> bool:
-    return key in _ONE_SAMPLE or METRICS[key].unit == "MiB"
+    return METRICS[key].per in ("measurement", "process")
 
 
 def expected_samples(key: str, workload: Workload, has_objectives: bool) -> int | None:
-    """How many samples of a metric a workload gives; None where that shows only afterwards.
+    """Return how many samples of a metric a workload gives; None if that is known only afterwards.
 
-    0: the measurement will not have the metric. For ``icl`` it is the most there can be, because how
-    many tokens a chunk holds is the engine's matter.
+    0: the measurement will not have the metric. For ``icl`` it is the largest number possible,
+    because the engine decides how many tokens a chunk holds.
 
     Args:
-        has_objectives: whether the test sets ``slo=``, without which there is no goodput.
+        has_objectives: whether the test sets ``slo=``, which goodput needs.
     """
     if _has_one_sample(key):
         return 1
+    per, needs = METRICS[key].per, METRICS[key].needs
     rest = workload.output_len - 1
-    absent = (key in ("tpot", *POOLED, "decode_throughput") and not rest) or (
-        key == "goodput" and not has_objectives
-    )
-    if absent:
+    if (needs == "second token" and not rest) or (needs == "objectives" and not has_objectives):
         return 0
-    if key in _PER_REQUEST:
-        return workload.rounds * workload.batch_size * (rest if key in POOLED else 1)
-    return workload.rounds if METRICS[key].unit.endswith("/s") else None
+    if needs not in (None, "second token", "objectives"):
+        return None
+    requests = workload.rounds * workload.batch_size
+    return {"round": workload.rounds, "request": requests, "gap": requests * rest}[per]
 
 
 class BudgetChecker:
-    """The budgets of a run, and the tests that their baseline does not have."""
+    """The budgets of a run, and the tests that are missing in their baseline."""
 
     def __init__(self, budgets: Sequence[Budget], baseline: Baseline) -> None:
         self._budgets = budgets
@@ -167,7 +177,7 @@ class BudgetChecker:
         self._without_baseline: dict[str, list[str]] = {}
 
     def before(self, workload: Workload, has_objectives: bool) -> list[str]:
-        """A line for each budget that the workload has too few samples for."""
+        """Return a line for each budget that the workload has too few samples for."""
         lines = []
         for budget in self._budgets:
             n = expected_samples(budget.metric, workload, has_objectives)
@@ -182,7 +192,7 @@ class BudgetChecker:
             metric = record["metrics"].get(budget.metric)
             if metric is None:
                 continue
-            # What was expected may not have come: chunks hold more than one token.
+            # There may be fewer than expected: a chunk may hold more than one token.
             too_few = _too_few(budget, metric["n"], record["workload"].get("rounds", 1), "has")
             lines += too_few or self._judge(budget, statistic(metric, budget.stat), record)
         return lines
@@ -199,7 +209,7 @@ class BudgetChecker:
         return [_over(budget, value, limit, start)] if budget.breaks(value, limit) else []
 
     def summary(self) -> list[str]:
-        """A line for each test that passed its relative budgets for want of a baseline."""
+        """Return a line for each test that passed relative budgets only because it has no baseline."""
         lines = [
             f"baseline has no {nodeid} ({', '.join(names)}; same work, same hardware)"
             for nodeid, names in self._without_baseline.items()
@@ -219,7 +229,7 @@ def _too_few(budget: Budget, n: int, rounds: int, verb: str) -> list[str]:
 
 
 def _over(budget: Budget, value: float, limit: float, start: float | None) -> str:
-    """The line of a broken budget.
+    """Return the line of a broken budget.
 
     Args:
         start: the baseline's value, of a relative budget.
@@ -229,12 +239,12 @@ def _over(budget: Budget, value: float, limit: float, start: float | None) -> st
     def rounded(number: float, digits: int) -> float:
         return float(f"{number / scale:.{digits}g}")
 
-    # As few digits as still show which side of the limit the value is on.
+    # The fewest digits that show which side of the limit the value is on.
     digits = next(
         (d for d in range(3, 15) if budget.breaks(rounded(value, d), rounded(limit, d))), 15
     )
     least = "" if METRICS[budget.metric].better == "lower" else "at least "
-    # A limit that somebody wrote is shown as it is, not rounded.
+    # A limit from the command line is shown as it was written, not rounded.
     shown = rounded(limit, 12 if start is None else digits)
     line = (
         f"over budget: {budget.name} is {rounded(value, digits):,.15g} {unit}, "
@@ -247,7 +257,7 @@ def _over(budget: Budget, value: float, limit: float, start: float | None) -> st
 
 
 def _display(unit: str, limit: float) -> tuple[float, str]:
-    """The unit that a person would write a limit in, and its size."""
+    """Return the size and the name of the unit that suits a limit."""
     if unit != "s":
         return 1.0, unit
     return next(((u, n) for u, n in ((1.0, "s"), (1e-3, "ms")) if limit >= u), (1e-6, "us"))

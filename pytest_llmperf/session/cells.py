@@ -1,4 +1,4 @@
-"""Which cells a test runs on: model x backend x quantization, chosen before anything loads."""
+"""Choose the cells of a test (model x backend x quantization) before anything loads."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """A cell, and why it cannot run here (None: it can)."""
+    """A cell of a test, and the reason if it cannot run here."""
 
     cell: Cell
     problem: str | None = None
     excluded: bool = False
-    """True when the run itself leaves it out: then nothing is missing, whatever is required."""
+    """The run itself leaves it out, so nothing is missing, whatever ``--llm-require`` says."""
 
 
 @dataclass
 class CellPlan:
-    """The cells of a run: asks each environment once what is installed."""
+    """The cells of a run. Each environment is asked once what is installed."""
 
     settings: Settings
     _packages: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _cells: dict[str, Cell] = field(default_factory=dict)
 
     def packages(self, backend: str) -> Mapping[str, str]:
-        """Installed versions by distribution name, in the backend's own environment."""
+        """Return installed versions by distribution name, in the backend's own environment."""
         python = self.settings.pythons.get(backend, sys.executable)
         if python not in self._packages:
             self._packages[python] = installed_packages_of(python)
         return self._packages[python]
 
     def cell(self, cell_id: str) -> Cell:
-        """The cell of a test id; also one that a test names itself."""
+        """Return the cell with an id, which may be one that a test names itself."""
         if cell_id not in self._cells:
             self._cells[cell_id] = self._parse(cell_id)
         return self._cells[cell_id]
 
     def known(self, cell_ids: Iterable[object]) -> list[Cell]:
-        """The cells among test parameters; one that names no cell fails its test later."""
-        found = []
+        """Return the cells among test parameters; a parameter that names none fails its test later."""
+        cells = []
         for cell_id in dict.fromkeys(cell_ids):
             with suppress(ValueError):
-                found += [self.cell(cell_id)] if isinstance(cell_id, str) else []
-        return found
+                cells += [self.cell(cell_id)] if isinstance(cell_id, str) else []
+        return cells
 
     def choices(self, marker: pytest.Mark | None, only_backend: str | None = None) -> list[Choice]:
-        """The cells of a test.
+        """Return the cells of a test.
 
         Args:
             marker: its ``llm`` marker.
-            only_backend: set by fixtures that are named after a backend.
+            only_backend: of a fixture that is named after a backend.
 
         Raises:
             ValueError: one line, for a marker that cannot mean anything.
@@ -94,7 +94,7 @@ class CellPlan:
         ]
 
     def problem(self, cell: Cell) -> str | None:
-        """Why a cell cannot run here, as far as that is known before it loads."""
+        """Return why a cell cannot run here, as far as that is known before it loads; None if it can."""
         try:
             packages = self.packages(cell.backend)
         except EngineError as error:
@@ -110,9 +110,9 @@ class CellPlan:
         return None
 
     def check_requested(self) -> None:
-        """Raise pytest.UsageError where the command line names a pair that can never work."""
-        called = [model.name for model in self.settings.models or ()]
-        twice = {name for name in called if called.count(name) > 1}
+        """Raise pytest.UsageError if the command line names a pair that can never work."""
+        model_names = [model.name for model in self.settings.models or ()]
+        twice = {name for name in model_names if model_names.count(name) > 1}
         if twice:
             raise pytest.UsageError(
                 f"--llm-model: two models would be called {min(twice)!r} in test ids; "
@@ -145,7 +145,7 @@ class CellPlan:
         return refusal or engine.refusal_of_model(cell.model, cell.quantization, setup)
 
     def _never_asked_for(self, cell: Cell) -> bool:
-        """Whether an engine that nobody named cannot run a cell anywhere: then nothing is missing."""
+        """Return whether nobody named the engine and it can run the cell nowhere: nothing is missing."""
         if self.settings.backends:
             return False
         with suppress(EngineError):
@@ -154,7 +154,7 @@ class CellPlan:
         return False
 
     def _modes(self, wanted: Wanted, backend: str) -> tuple[str, ...]:
-        """The command line narrows what a test wants; what only one of them says stands."""
+        """Return the modes that both test and command line allow; either of them may leave it open."""
         modes, given = wanted.quantizations, self.settings.quantizations
         everything = backend_class(backend).modes
         if given and ALL in given:
@@ -166,14 +166,14 @@ class CellPlan:
         return tuple(mode for mode in modes if mode in given)
 
     def _models(self, wanted: Wanted) -> tuple[Model, ...]:
-        """The command line says where a model's files are, the test by name which ones it wants."""
+        """Return the models: their files as the command line has them, their names as the test wants."""
         if wanted.models is None or self.settings.models is None:
             return wanted.models or self.settings.default_models
         names = [model.name for model in wanted.models]
         return tuple(model for model in self.settings.models if model.name in names)
 
     def _backends(self, wanted: Wanted, only_backend: str | None) -> tuple[str, ...]:
-        """What the command line names, or what is installed, as far as the test is for it."""
+        """Return the test's backends: those of the command line, else the installed ones."""
         for_test = (only_backend,) if only_backend else wanted.backends
         candidates = self.settings.backends or (
             *(for_test or self._installed_backends()),
@@ -184,16 +184,16 @@ class CellPlan:
     def _installed_backends(self) -> tuple[str, ...]:
         usable = []
         for name in names():
-            # Another package's broken backend says so where somebody names it.
+            # A broken backend of another package is an error only for those who name it.
             with suppress(BackendError):
                 engine = backend_class(name)
                 if engine.by_default and engine.refusal("none", self.packages(name)) is None:
                     usable.append(name)
-        # With no engine at all, the first one's skip says what to install.
+        # Without any engine, the first one's skip says what to install.
         return tuple(usable or names()[:1])
 
     def _parse(self, cell_id: str) -> Cell:
-        named = {model.name: model for model in self.settings.models or ()}
+        models = {model.name: model for model in self.settings.models or ()}
         for backend in (*names(), *self.settings.variants):
             if f"-{backend}-" not in cell_id:
                 continue
@@ -203,9 +203,9 @@ class CellPlan:
                     suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
                     if cell_id.endswith(suffix):
                         name = cell_id.removesuffix(suffix)
-                        return Cell(named.get(name) or parse_model(name), backend, mode, degree)
+                        return Cell(models.get(name) or parse_model(name), backend, mode, degree)
         raise ValueError(
-            f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
+            f"{cell_id!r} is not a cell, which is MODEL-BACKEND-MODE, e.g. "
             "smollm2-135m-transformers-none"
         )
 

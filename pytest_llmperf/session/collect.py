@@ -1,4 +1,4 @@
-"""Turns tests into cells while pytest collects: parameters, skips, the virtual clock."""
+"""Turn tests into cells while pytest collects: parameters, skips, the virtual clock."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from ..backends import fixture_name, names
+from .. import backends
+from ..backends import fixture_name
 from ..store.entries import CLOCK, is_active, use_virtual_clock
+from .fixtures import LLM, LLM_BENCHMARK, uses_llm
 from .gate import MARKER, own_limits
 from .session import LLMSession
 from .sizes import argument_names
 
 
-def uses_llm(names: Sequence[str]) -> bool:
-    """Whether fixture names mean a test that needs an engine."""
-    return "llm" in names or "llm_benchmark" in names
-
-
 def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
-    if "llm" not in metafunc.fixturenames or _has_own_cells(metafunc):
+    if LLM not in metafunc.fixturenames or _has_own_cells(metafunc):
         return
-    named = [name for name in names() if fixture_name(name) in metafunc.fixturenames]
+    named = [name for name in backends.names() if fixture_name(name) in metafunc.fixturenames]
     if len(named) > 1:
         pytest.fail(
             f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "
@@ -41,46 +38,47 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
         skip = choice.problem is not None and not required
         marks = [pytest.mark.skip(reason=choice.problem or "")] if skip else []
         parameters.append(pytest.param(choice.cell.id, marks=marks, id=choice.cell.id))
-    metafunc.parametrize("llm", parameters, indirect=True, scope="session")
+    metafunc.parametrize(LLM, parameters, indirect=True, scope="session")
 
 
 def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
     """Deselect what ``--llm-tests-from`` does not name."""
-    only = session.settings.only
-    if only is None:
+    selected_ids = session.settings.only
+    if selected_ids is None:
         return
-    left_out = [item for item in items if item.nodeid not in only]
-    items[:] = [item for item in items if item.nodeid in only]
-    config.hook.pytest_deselected(items=left_out)
+    deselected = [item for item in items if item.nodeid not in selected_ids]
+    items[:] = [item for item in items if item.nodeid in selected_ids]
+    config.hook.pytest_deselected(items=deselected)
 
 
-def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
-    """Clocks for tests that measure; skips where this run cannot measure at all."""
-    xdist = bool(os.environ.get("PYTEST_XDIST_WORKER")) or bool(
-        config.getoption("numprocesses", None)
-    )
+def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
+    """Give tests that measure a clock, and skip tests where this run cannot measure at all."""
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if not uses_llm(names):
+        fixtures = getattr(item, "fixturenames", ())
+        if not uses_llm(fixtures):
             continue
         try:
             own_limits(item.get_closest_marker(MARKER), {})
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        if xdist:
-            item.add_marker(
-                pytest.mark.skip(
-                    reason="pytest-xdist is active: LLM tests share one machine, run them without -n"
-                )
-            )
-        elif "llm_benchmark" in names and not is_active(config):
-            item.add_marker(
-                pytest.mark.skip(
-                    reason="llm_benchmark needs pytest-benchmark (-p no:benchmark is set)"
-                )
-            )
-        elif "llm_benchmark" in names:
+        obstacle = _obstacle(config, LLM_BENCHMARK in fixtures)
+        if obstacle:
+            item.add_marker(pytest.mark.skip(reason=obstacle))
+        elif LLM_BENCHMARK in fixtures:
             item.stash[CLOCK] = use_virtual_clock(item)
+
+
+def _obstacle(config: pytest.Config, measures: bool) -> str | None:
+    """Return why this run cannot do what a test needs; None when it can.
+
+    Args:
+        measures: the test uses ``llm_benchmark``.
+    """
+    if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
+        return "pytest-xdist is active: LLM tests share one machine, run them without -n"
+    if measures and not is_active(config):
+        return "llm_benchmark needs pytest-benchmark (-p no:benchmark is set)"
+    return None
 
 
 def require_baseline(
@@ -99,5 +97,5 @@ def require_baseline(
 
 def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
     return any(
-        "llm" in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
+        LLM in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
     )

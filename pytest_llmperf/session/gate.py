@@ -182,7 +182,7 @@ def own_limits(
         ValueError: one line, for a marker that cannot mean anything.
     """
     from ..core.values import ratio
-    from .option_values import metric
+    from .values import metric
 
     found = {name: dict(values) for name, values in of_run.items()}
     if marker is None:

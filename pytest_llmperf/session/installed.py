@@ -1,4 +1,4 @@
-"""What is installed in the environment of an engine."""
+"""The packages that are installed in an engine's environment."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ print(json.dumps(found))
 
 
 def installed_packages_of(python: str) -> dict[str, str]:
-    """Versions by distribution name in another interpreter's environment.
+    """Return versions by distribution name in an interpreter's environment.
 
     Raises:
-        EngineError: when it cannot be run.
+        EngineError: the interpreter cannot be run.
     """
     from ..worker import server
 

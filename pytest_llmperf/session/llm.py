@@ -1,4 +1,4 @@
-"""What tests hold: a loaded model, and the results of measuring it."""
+"""The objects that tests hold: a loaded model, and the result of measuring it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from ..core.measurement import Measurement
 from ..core.progress import Progress
 from ..core.text import Text
 from ..core.workload import Workload
+from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
@@ -25,7 +26,7 @@ from .slot import EngineSlot
 
 @dataclass(frozen=True)
 class LLMInfo:
-    """What is loaded."""
+    """The loaded model, as its engine reports it."""
 
     model: str
     """Short name, as in test ids."""
@@ -59,7 +60,7 @@ class LLM:
 
     @property
     def info(self) -> LLMInfo:
-        """What is loaded, as the engine itself reports it."""
+        """The loaded model; a dead engine is loaded again for it."""
         engine = self.engine()
         return LLMInfo(
             model=self.cell.model.name,
@@ -76,26 +77,26 @@ class LLM:
         )
 
     def generate(self, prompt: str, output_len: int = 16) -> str:
-        """Greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
+        """Return the greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
         text = self._generate([prompt], output_len)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
 
     def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
-        """The same as token ids; the prompt may be token ids too."""
+        """Return the same as token ids; the prompt may be token ids too."""
         return self.generate_batch_ids([prompt], output_len)[0]
 
     def generate_batch_ids(
         self, prompts: list[str | list[int]], output_len: int = 16
     ) -> list[list[int]]:
-        """Token ids of each prompt's greedy continuation, all prompts submitted together."""
+        """Return the token ids of each greedy continuation; all prompts are submitted together."""
         return [list(answer["ids"]) for answer in self._generate(prompts, output_len)]
 
     def score(self, tokens: str | list[int]) -> list[float]:
-        """Log-likelihood of each token after the first, given those before it (natural logarithm).
+        """Return the log-likelihood of each token after the first (natural logarithm).
 
-        Fails the test where the engine reports no log-probabilities of a prompt.
+        Fails the test if the engine does not report log-probabilities of a prompt.
         """
         self.engine()
         with _failing(self.cell.id):
@@ -105,14 +106,14 @@ class LLM:
         return answer
 
     def perplexity(self, text: str) -> float:
-        """exp of the mean negative log-likelihood of a text's tokens after the first."""
+        """Return exp of the mean negative log-likelihood of a text's tokens after the first."""
         if self._random:
             pytest.fail("random weights have no tokenizer, so no perplexity", pytrace=False)
         scores = self.score(text)
         return math.exp(-math.fsum(scores) / len(scores))
 
     def quality(self, text: Text) -> Quality | str:
-        """Score a text in documents; a string says why that cannot be."""
+        """Score a text in documents; return the reason as a string if that cannot be done."""
         if self._random:
             return "random weights: there is no quality to measure"
         self.engine()
@@ -120,26 +121,26 @@ class LLM:
             return self._slot.quality(text, self._progress)
 
     def check_output(self) -> None:
-        """Fail the test when the engine's output is no working model's; random weights may be so."""
+        """Fail the test if the engine's output cannot come from a working model; random weights may."""
         if self._random:
             return
         self.engine()
         with _failing(self.cell.id):
             flaw = self._slot.flaw()
         if flaw:
-            self.fail_for(flaw)
+            self.fail(flaw)
 
-    def fail_for(self, flaw: str) -> None:
+    def fail(self, flaw: str) -> None:
         """Fail the test for a flaw of the engine's output, whatever its speed."""
         pytest.fail(f"{self.cell.id}: invalid measurement: {flaw}", pytrace=False)
 
     def engine(self) -> LoadedEngine:
-        """The resident engine; a dead one is loaded again. Fails the test when it cannot be."""
+        """Return the resident engine, loaded again if it has died; fail the test if it cannot be."""
         with _failing(f"cannot load {self.cell.id}"):
             return self._slot.ensure(self.cell, self._progress)
 
     def measure(self, workload: Workload) -> Measurement:
-        """Run a workload; fails the test when the engine does."""
+        """Run a workload; fail the test if the engine fails."""
         self.engine()
         with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
@@ -152,7 +153,7 @@ class LLM:
 
 @contextmanager
 def _failing(what: str) -> Iterator[None]:
-    """An engine's error as a test failure of one line, without anybody's traceback."""
+    """Turn an engine's error into a test failure of one line, without a traceback."""
     try:
         yield
     except EngineError as error:
@@ -160,19 +161,23 @@ def _failing(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What ``llm_benchmark`` returns: the metrics, each with its samples and percentiles.
+class Result(MetricAttributes):
+    """The metrics that ``llm_benchmark`` measured, each with its samples and percentiles.
 
-    ``result.ttft.p95`` reads a metric; ``result.metrics`` holds them all by key.
+    ``result.ttft.p95`` reads one metric; ``result.metrics`` holds all of them by key.
     """
 
     metrics: Mapping[str, Metric]
     measurement: Measurement | None
-    """The traces behind them; None where nothing was generated (load time alone)."""
+    """The traces behind the metrics; None if nothing was generated (load time, quality)."""
 
-    def __getattr__(self, key: str) -> Metric:
-        if key in METRICS:
-            if key in self.metrics:
-                return self.metrics[key]
-            raise AttributeError(f"this measurement has no {key}; it has {', '.join(self.metrics)}")
-        raise AttributeError(key)
+    if not TYPE_CHECKING:  # A type checker knows the metrics by MetricAttributes.
+
+        def __getattr__(self, key: str) -> Metric:
+            if key in METRICS:
+                if key in self.metrics:
+                    return self.metrics[key]
+                raise AttributeError(
+                    f"this measurement has no {key}; it has {', '.join(self.metrics)}"
+                )
+            raise AttributeError(key)

@@ -1,4 +1,4 @@
-"""What a test asks for by its ``llm`` marker, before the command line narrows it."""
+"""The cells that a test's ``llm`` marker asks for, before the command line narrows them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from ..backends import backend_class, family
 from ..core.models import Model, ModelError, parse_model
 from ..core.quantization import ALL
-from .option_values import mode as parse_mode
 from .options import Settings
+from .values import mode as parse_mode
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a test's marker asks for; None where it leaves the choice open."""
+    """The cells that a test's marker asks for; None leaves the choice open."""
 
     models: tuple[Model, ...] | None
     backends: tuple[str, ...] | None
@@ -24,6 +24,11 @@ class Wanted:
 
     @classmethod
     def from_marker(cls, marker: pytest.Mark | None) -> Wanted:
+        """Read a marker.
+
+        Raises:
+            ValueError: one line that names the argument and what would be right.
+        """
         if marker is None:
             return cls(None, None, None)
         unknown = set(marker.kwargs) - {"model", "backend", "quant"}
@@ -64,7 +69,11 @@ def _check_known(key: str, given: tuple[str, ...] | None, find: Callable[[str], 
 
 
 def nothing_left(wanted: Wanted, settings: Settings, only_backend: str | None) -> str | None:
-    """Why a test has no cell at all: it wants one thing, the command line another."""
+    """Return why a test has no cell in this run, or None if it has some.
+
+    Args:
+        only_backend: the backend of the test's fixture (``vllm_llm``), if it has one.
+    """
     if only_backend and wanted.backends and only_backend not in wanted.backends:
         return (
             f"the test is for backend {', '.join(wanted.backends)}, its fixture for {only_backend}"

@@ -1,132 +1,244 @@
-"""Command line and ini file to one frozen Settings."""
+# ruff: noqa: RUF009 - a row is made by a call: see session.option
+"""Every option of the plugin, one row each, and the frozen settings of a run that they make.
+
+To add an option, add its row here and read the field where it is needed. The command line, the ini
+twin, ``--help`` and docs/reference/options.md (``python tools/options_table.py``) come from the row.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..backends import family
-from ..core import values
-from . import option_values as value_of
-from .option_table import DEFAULT_METRICS
+from ..backends import BUILT_IN, family
+from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.quantization import MODES
+from ..core.values import card_size, one_of, price, seconds, whole
+from . import values
+from .option import flag, gathered, many, one, rows
+from .values import default_cache_dir
 
 if TYPE_CHECKING:
     from ..core.models import Model
     from .budgets import Budget
 
-GATES = ("history",)
-DTYPES = ("auto", "bfloat16", "float16", "float32")
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
+_OF_TEST = "the test's own"
 
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What judges the run when it ends."""
+    """The gate that judges the run when it ends."""
 
-    mode: str | None
-    """``history``, or None: nothing."""
-    accept: str | None
-    """Why this run's regressions are wanted."""
-    strict: bool
-    branch: str | None
-    """Only stored runs of this branch are a baseline; None: of any."""
-    limits: Mapping[str, Mapping[str, float]]
-    """min_effect and must_see by metric; ``*`` is every other one."""
+    mode: str | None = one(
+        "llm-gate",
+        one_of("gate", ("history",)),
+        "history",
+        "judge this run against the stored ones before it ends",
+        unset="off",
+    )
+    accept: str | None = one(
+        "llm-accept",
+        values.reason,
+        "REASON",
+        "accept this run's regressions: its numbers are the level from now on",
+    )
+    strict: bool = flag("llm-gate-strict", "the gate also fails where it cannot decide")
+    branch: str | None = one(
+        "llm-gate-branch",
+        str,
+        "NAME",
+        "only stored runs of this branch are the baseline",
+        unset="any branch",
+    )
+    min_effect: Mapping[str, float] = gathered(
+        "llm-min-effect",
+        values.limit,
+        "SHARE,...",
+        "a smaller change is not a regression: 3%, or METRIC:5%",
+        gather=dict,
+        split=True,
+        unset="3%; 5% for ttft of batches",
+    )
+    must_see: Mapping[str, float] = gathered(
+        "llm-must-see",
+        values.limit,
+        "SHARE,...",
+        "a gate that could miss so large a regression does not pass: 5%, or METRIC:10%",
+        gather=dict,
+        split=True,
+        unset="5%; 10% against a history",
+    )
+
+    @property
+    def limits(self) -> dict[str, dict[str, float]]:
+        """``min_effect`` and ``must_see`` by metric (``*``: every other one), if given."""
+        limits = {"min_effect": self.min_effect, "must_see": self.must_see}
+        return {name: dict(by_metric) for name, by_metric in limits.items() if by_metric}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the ini file ask for. None: not said, so tests decide."""
+    """What the command line and the ini file ask for; None leaves the choice to the tests."""
 
-    models: tuple[Model, ...] | None
-    backends: tuple[str, ...] | None
-    quantizations: tuple[str, ...] | None
-    dtype: str
-    device: str
-    revision: str | None
-    load_format: str
-    input_len: tuple[int, ...] | None
-    output_len: tuple[int, ...] | None
-    batch_size: tuple[int, ...] | None
-    rounds: int | None
-    warmup: int | None
-    metrics: tuple[str, ...]
-    backend_args: Mapping[str, Mapping[str, Any]]
-    """Engine keyword arguments by backend."""
-    pythons: Mapping[str, str]
-    """Interpreter by backend, for those that run in another environment. A name with a label
-    (``vllm@nightly``) is one more cell of that engine, beside the one of this environment."""
-    isolation: str
-    threads: int | None
-    timeout: float
-    require: bool
-    fail_if: tuple[Budget, ...]
-    """Limits that measurements have to keep."""
-    hourly_cost: float | None
-    """Price of the machine per hour, in whatever currency."""
-    fit: float | None
-    """MiB of the GPU that models are to fit."""
-    cache_dir: Path
-    only: frozenset[str] | None
-    """Ids of the tests to run; None: all that pytest collects."""
     gate: GateSettings
     given: tuple[str, ...]
-    """The options that were used, as they were written; empty when none was."""
+    """The options of the command line as they were written; flags are left out."""
+
+    models: tuple[Model, ...] | None = many(
+        "llm-model",
+        values.model,
+        "NAME,...",
+        "alias, hub id, folder or .gguf file (here, or ORGANISATION/NAME/FILE.gguf on the hub); "
+        "NAME=PATH gives it a name",
+        unset=EMBEDDED,
+    )
+    backends: tuple[str, ...] | None = many(
+        "llm-backend",
+        values.backend,
+        "NAME,...",
+        f"{' '.join(BUILT_IN)}, or one of another package",
+        unset="every installed engine",
+    )
+    quantizations: tuple[str, ...] | None = many(
+        "llm-quant",
+        values.mode,
+        "MODE,...",
+        f"{' '.join(MODES)}, an engine's own, or all of each engine",
+        unset="none",
+    )
+    dtype: str = one(
+        "llm-dtype",
+        one_of("type", _DTYPES),
+        "TYPE",
+        f"compute type: {' '.join(_DTYPES)}; auto is bfloat16",
+        default="auto",
+    )
+    device: str = one(
+        "llm-device", values.device, "DEVICE", "auto, cpu, cuda, cuda:1", default="auto"
+    )
+    revision: str | None = one("llm-revision", str, "REV", "revision of a hub model")
+    load_format: str = one(
+        "llm-load-format",
+        one_of("format", ("auto", "dummy")),
+        "FORMAT",
+        "auto, or dummy: random weights, no download",
+        default="auto",
+    )
+    input_len: tuple[int, ...] | None = many(
+        "llm-input-len", whole(1), "N,...", "prompt tokens; a list sweeps", unset=_OF_TEST
+    )
+    output_len: tuple[int, ...] | None = many(
+        "llm-output-len", whole(1), "N,...", "output tokens; a list sweeps", unset=_OF_TEST
+    )
+    batch_size: tuple[int, ...] | None = many(
+        "llm-batch-size", whole(1), "N,...", "requests per round; a list sweeps", unset=_OF_TEST
+    )
+    rounds: int | None = one(
+        "llm-rounds", whole(1), "N", "measured rounds", unset=f"{_OF_TEST}, or {DEFAULT_ROUNDS}"
+    )
+    warmup: int | None = one(
+        "llm-warmup",
+        whole(0),
+        "N",
+        "unmeasured rounds before them",
+        unset=f"{_OF_TEST}, or {DEFAULT_WARMUP}",
+    )
+    metrics: tuple[str, ...] = many(
+        "llm-metrics",
+        values.metric,
+        "KEY,...",
+        "metrics stored as entries of their own",
+        default=("ttft", "tpot", "e2e", "output_throughput", "peak_memory"),
+    )
+    backend_args: Mapping[str, Mapping[str, Any]] = gathered(
+        "llm-backend-arg",
+        values.backend_arg,
+        "BACKEND.KEY=VALUE",
+        "the engine's own keyword argument, e.g. vllm.tensor_parallel_size=2: a number, true, none, "
+        "JSON, or text",
+        gather=values.by_backend,
+    )
+    pythons: Mapping[str, str] = gathered(
+        "llm-python",
+        values.backend_python,
+        "BACKEND[@LABEL]=PATH",
+        "interpreter of another environment for that backend; with a label, it is measured beside "
+        "this environment's",
+        gather=dict,
+        unset="this interpreter",
+    )
+    isolation: str = one(
+        "llm-isolation",
+        one_of("value", ("process", "none")),
+        "HOW",
+        "process, or none: the engine in pytest's own process, for a debugger",
+        default="process",
+    )
+    threads: int | None = one(
+        "llm-threads", whole(1), "N", "engine threads", unset="cores - 1 on a CPU"
+    )
+    timeout: float = one(
+        "llm-timeout", seconds, "SECONDS", "limit for one load or one round", default=900.0
+    )
+    require: bool = flag(
+        "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"
+    )
+    fail_if: tuple[Budget, ...] = many(
+        "llm-fail-if",
+        values.budget,
+        "METRIC.STAT:LIMIT",
+        "fail a test over this budget, e.g. ttft.p95:200ms output_throughput.mean:30 tpot.p50:+5%",
+        default=(),
+        split=False,
+    )
+    hourly_cost: float | None = one(
+        "llm-hourly-cost",
+        price,
+        "PRICE",
+        "price of the machine per hour, in any currency: gives cost_per_million_tokens",
+    )
+    fit: float | None = one(
+        "llm-fit",
+        card_size,
+        "SIZE",
+        "show which modes fit a GPU of this memory, e.g. 16GiB, 15360MiB or 16GB",
+    )
+    """MiB."""
+    cache_dir: Path = one(
+        "llm-cache-dir",
+        Path,
+        "PATH",
+        "folder for converted models, measured ceilings and unquantized models' distributions",
+        factory=default_cache_dir,
+        unset="$PYTEST_LLMPERF_CACHE, or pytest-llmperf in the user's cache folder",
+    )
+    only: frozenset[str] | None = one(
+        "llm-tests-from",
+        values.lines_of_file,
+        "FILE",
+        "run only the tests whose ids the file lists, one per line",
+        unset="all tests",
+    )
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
-        """Raises pytest.UsageError with one line that names the option, the value and what is right."""
-        read = _Reader(config)
-        return cls(
-            models=read.many("llm_model", value_of.model),
-            backends=read.many("llm_backend", value_of.backend),
-            quantizations=read.many("llm_quant", value_of.mode),
-            dtype=read.one("llm_dtype", values.one_of("type", DTYPES)) or "auto",
-            device=read.one("llm_device", value_of.device) or "auto",
-            revision=read.one("llm_revision", str),
-            load_format=read.one("llm_load_format", values.one_of("format", ("auto", "dummy")))
-            or "auto",
-            input_len=read.many("llm_input_len", values.whole(1)),
-            output_len=read.many("llm_output_len", values.whole(1)),
-            batch_size=read.many("llm_batch_size", values.whole(1)),
-            rounds=read.one("llm_rounds", values.whole(1)),
-            warmup=read.one("llm_warmup", values.whole(0)),
-            metrics=read.many("llm_metrics", value_of.metric) or DEFAULT_METRICS,
-            backend_args=value_of.by_backend(
-                read.many("llm_backend_arg", value_of.backend_arg, split=False)
-            ),
-            pythons=dict(read.many("llm_python", value_of.backend_python, split=False) or ()),
-            isolation=read.one("llm_isolation", values.one_of("value", ("process", "none")))
-            or "process",
-            threads=read.one("llm_threads", values.whole(1)),
-            timeout=read.one("llm_timeout", values.seconds) or 900.0,
-            require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
-            fail_if=read.many("llm_fail_if", value_of.budget, split=False) or (),
-            hourly_cost=read.one("llm_hourly_cost", values.price),
-            fit=read.one("llm_fit", values.card_size),
-            cache_dir=read.one("llm_cache_dir", Path) or default_cache_dir(),
-            only=read.one("llm_tests_from", value_of.test_ids),
-            gate=GateSettings(
-                mode=read.one("llm_gate", values.one_of("gate", GATES)),
-                accept=read.one("llm_accept", value_of.reason),
-                strict=bool(config.getoption("llm_gate_strict"))
-                or bool(config.getini("llm_gate_strict")),
-                branch=read.one("llm_gate_branch", str),
-                limits=value_of.limits(
-                    {
-                        name: read.many(f"llm_{name}", value_of.limit) or ()
-                        for name in ("min_effect", "must_see")
-                    }
-                ),
-            ),
-            given=tuple(read.given),
-        )._checked()
+        """Read every option of a run.
+
+        Raises:
+            pytest.UsageError: one line that names the option, the value and what would be right.
+        """
+        settings = {name: row.value(config) for name, row in rows(cls).items()}
+        gate = {name: row.value(config) for name, row in rows(GateSettings).items()}
+        given = (f"{row.flag}={text}" for row in OPTIONS for text in row.given(config))
+        return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
 
     def _checked(self) -> Settings:
+        """Refuse options that contradict each other."""
         for name in self.backends or ():
             if name != family(name) and name not in self.pythons:
                 raise pytest.UsageError(
@@ -144,11 +256,11 @@ class Settings:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Backend names with a label: engines of other environments beside this one's."""
+        """Names with a label (``vllm@nightly``): engines of other environments beside this one's."""
         return tuple(name for name in self.pythons if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
-        """Keyword arguments for a backend; a labelled one's own go before its engine's."""
+        """Return a backend's keyword arguments; a labelled backend's own replace its engine's."""
         return {
             **self.backend_args.get(family(backend), {}),
             **self.backend_args.get(backend, {}),
@@ -156,56 +268,15 @@ class Settings:
 
     @property
     def default_models(self) -> tuple[Model, ...]:
-        from ..core.models import EMBEDDED, parse_model
-
-        return self.models or (parse_model(EMBEDDED),)
-
-
-def default_cache_dir() -> Path:
-    """``$PYTEST_LLMPERF_CACHE``, else the user's cache folder."""
-    if own := os.environ.get("PYTEST_LLMPERF_CACHE"):
-        return Path(own)
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "pytest-llmperf"
+        """The models of tests that name none."""
+        return self.models or (values.model(EMBEDDED),)
 
 
-class _Reader:
-    """Reads options, the command line before the ini file, and says which of them was wrong."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self.given: list[str] = []
-
-    def one(self, name: str, parse: Callable[[str], Any]) -> Any:
-        values = self._values(name)
-        return self._parse(name, values[-1], parse) if values else None
-
-    def many(
-        self, name: str, parse: Callable[[str], Any], split: bool = True
-    ) -> tuple[Any, ...] | None:
-        values = self._values(name)
-        if split:
-            values = [part.strip() for value in values for part in value.split(",")]
-            values = [value for value in values if value]
-        parsed = [self._parse(name, value, parse) for value in values]
-        # Not by a dict: an argument may be a JSON object, which has no hash.
-        return tuple(v for i, v in enumerate(parsed) if v not in parsed[:i]) or None
-
-    def _values(self, name: str) -> list[str]:
-        value = self._config.getoption(name)
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            self.given += [f"{_flag(name)}={v}" for v in values]
-            return values
-        ini = self._config.getini(name)
-        return [ini] if isinstance(ini, str) and ini else list(ini or ())
-
-    def _parse(self, name: str, value: str, parse: Callable[[str], Any]) -> Any:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise pytest.UsageError(f"{_flag(name)}: {error}") from None
+OPTIONS = (*rows(Settings).values(), *rows(GateSettings).values())
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin."""
+    group = parser.getgroup("llm", "LLM inference performance (pytest-llmperf)")
+    for option in OPTIONS:
+        option.declare(parser, group)

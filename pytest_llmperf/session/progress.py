@@ -1,4 +1,4 @@
-"""One line on the terminal that says what the engine does."""
+"""The progress of the engine on the terminal, in one line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _PHASES = {
 
 
 class ProgressLine:
-    """One line on the terminal that says what the engine does; silent when there is no terminal.
+    """One line on the terminal with what the engine does; silent without a terminal.
 
-    It changes only when the engine says something: a line that redraws itself on a timer would be a
-    busy neighbour to the engine.
+    It changes only when the engine reports something: a line that redraws itself on a timer would
+    take CPU time from the engine.
     """
 
     def __init__(self, config: pytest.Config) -> None:

@@ -24,7 +24,7 @@ class Override:
 
     @property
     def id(self) -> str:
-        """Part of the test id: other sizes are other measurements."""
+        """The override's part of the test id: other sizes are other measurements."""
         parts = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
         return "-".join(f"{name}{value}" for name, value in parts if value is not None)
 
@@ -51,6 +51,7 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
 
 
 def argument_names(mark: pytest.Mark) -> list[str]:
+    """Return the arguments that a ``parametrize`` mark sets."""
     names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 

@@ -1,4 +1,4 @@
-"""Mistakes that can be known before a model loads: exit code 4 and one line that says what is right."""
+"""Mistakes that are known before a model loads: exit code 4 and one line that says what is right."""
 
 import sys
 
@@ -120,7 +120,7 @@ MISTAKES = [
 
 
 def errors(run):
-    """What stands on standard error: nothing but the one line."""
+    """Return the lines on standard error that are not blank."""
     return [line for line in run.errlines if line]
 
 
@@ -168,21 +168,21 @@ def test_two_models_of_one_name(one_test, llm_pytest, model_folder):
     ]
 
 
-def test_an_interpreter_that_is_no_python(one_test, llm_pytest):
+def test_an_interpreter_that_is_not_python(one_test, llm_pytest):
     run = llm_pytest("--llm-python=simulated=/bin/false")
     assert run.ret == 4
     (line,) = errors(run)
     assert line.startswith("ERROR: --llm-python: /bin/false does not run as a Python interpreter (")
 
 
-def test_a_mistake_is_told_by_a_real_process_too(one_test, llm_pytest_process):
+def test_a_real_process_reports_a_mistake_too(one_test, llm_pytest_process):
     run = llm_pytest_process("--llm-rounds=0")
     assert run.ret == 4
     assert errors(run) == ["ERROR: --llm-rounds: '0' is not a whole number of at least 1"]
     assert "Traceback" not in run.stdout.str()
 
 
-def test_a_mode_that_one_of_two_backends_can_do_is_no_mistake(one_test, llm_pytest):
+def test_a_mode_that_one_of_two_backends_can_do_is_not_a_mistake(one_test, llm_pytest):
     run = llm_pytest(
         "--llm-quant=int8", "--llm-backend=simulated,transformers", "--collect-only", "-q"
     )

@@ -230,7 +230,7 @@ def test_files_that_are_no_stored_run_are_named(pytester, llm_pytest):
     assert run.ret == 4
     (line,) = errors(run)
     assert "no stored run in .benchmarks (save one with --benchmark-autosave); left out: " in line
-    assert "0001_damaged.json: cannot be read" in line
+    assert "0001_damaged.json: is not complete JSON" in line
 
 
 def test_a_run_without_a_test_of_ours_needs_no_baseline(pytester, one_test, llm_pytest):

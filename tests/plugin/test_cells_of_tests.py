@@ -180,7 +180,7 @@ def test_a_cell_that_does_not_exist_fails_its_test_with_one_line(pytester, llm_p
     run = llm_pytest()
     run.assert_outcomes(errors=1)
     assert (
-        "'phi-2-simulated' names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
+        "'phi-2-simulated' is not a cell, which is MODEL-BACKEND-MODE, e.g. "
         "smollm2-135m-transformers-none" in run.outlines
     )
 

@@ -58,7 +58,14 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
         "load_format": "auto",
         "parameters": 0,
     }
-    assert set(record["backend"]) == {"name", "version", "args", "settings"}
+    assert set(record["backend"]) == {
+        "name",
+        "version",
+        "args",
+        "settings",
+        "devices",
+        "peak_by_driver",
+    }
     assert record["backend"]["name"] == "simulated"
     assert record["backend"]["args"] == {"load_time": 0.05}
     assert record["quantization"] == {"mode": "none", "compute_dtype": "bfloat16"}

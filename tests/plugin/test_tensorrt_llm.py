@@ -1,6 +1,7 @@
 """TensorRT-LLM's backend against a stand-in for its API, in an environment of its own.
 
-Nothing here says anything about TensorRT-LLM itself, which was never run: docs/reference/engines.md.
+Nothing here says anything about TensorRT-LLM itself: docs/reference/engines.md says that it was never
+run.
 """
 
 import json

@@ -63,7 +63,6 @@ def test_a_relative_limit_is_a_share(text, share):
 
 KNOWN = ", ".join(METRICS)
 FORM = "is not of the form METRIC.STAT:LIMIT, e.g. ttft.p95:200ms"
-LOOKS = "which looks like"
 
 
 @pytest.mark.parametrize(
@@ -77,14 +76,14 @@ LOOKS = "which looks like"
             "ttft.p75:1s",
             "unknown statistic 'p75'; known: mean, min, max, p50, p90, p95, p99",
         ),
-        ("ttft.p50:", f"'ttft.p50:': '' is no limit, {LOOKS} 200ms or +5%"),
-        ("ttft.p50:fast", f"'ttft.p50:fast': 'fast' is no limit, {LOOKS} 200ms or +5%"),
-        ("ttft.p50:1e-3", f"'ttft.p50:1e-3': '1e-3' is no limit, {LOOKS} 200ms or +5%"),
-        ("ttft.p50:0ms", f"'ttft.p50:0ms': '0ms' is no limit, {LOOKS} 200ms or +5%"),
-        ("ttft.p50:nan", f"'ttft.p50:nan': 'nan' is no limit, {LOOKS} 200ms or +5%"),
-        ("ttft.p50:-1s", f"'ttft.p50:-1s': '-1s' is no limit, {LOOKS} 200ms or +5%"),
-        ("peak_memory.max:+1", f"'peak_memory.max:+1': '+1' is no limit, {LOOKS} 4GiB or +5%"),
-        ("goodput.min:x", f"'goodput.min:x': 'x' is no limit, {LOOKS} 30 or -5%"),
+        ("ttft.p50:", "'ttft.p50:': '' is not a limit; write 200ms or +5%"),
+        ("ttft.p50:fast", "'ttft.p50:fast': 'fast' is not a limit; write 200ms or +5%"),
+        ("ttft.p50:1e-3", "'ttft.p50:1e-3': '1e-3' is not a limit; write 200ms or +5%"),
+        ("ttft.p50:0ms", "'ttft.p50:0ms': '0ms' is not a limit; write 200ms or +5%"),
+        ("ttft.p50:nan", "'ttft.p50:nan': 'nan' is not a limit; write 200ms or +5%"),
+        ("ttft.p50:-1s", "'ttft.p50:-1s': '-1s' is not a limit; write 200ms or +5%"),
+        ("peak_memory.max:+1", "'peak_memory.max:+1': '+1' is not a limit; write 4GiB or +5%"),
+        ("goodput.min:x", "'goodput.min:x': 'x' is not a limit; write 30 or -5%"),
         (
             "ttft.p50:200min",
             "'ttft.p50:200min': a time takes s, ms or us (bare: seconds), not 'min'",
@@ -98,6 +97,7 @@ LOOKS = "which looks like"
             "'output_throughput.mean:30ms': output_throughput is in tokens/s and takes no unit, "
             "not 'ms'",
         ),
+        ("perplexity.mean:9ms", "'perplexity.mean:9ms': perplexity takes no unit, not 'ms'"),
         (
             "tpot.p50:-5%",
             "'tpot.p50:-5%': lower is better for tpot, so a relative limit is +5%",
@@ -110,12 +110,12 @@ LOOKS = "which looks like"
         ("goodput.mean:-100%", "'goodput.mean:-100%': nothing can fall by 100 % or more"),
         (
             "load_time.p95:5s",
-            "'load_time.p95:5s': load_time has one sample a measurement, which carries no p95; "
+            "'load_time.p95:5s': load_time has one sample per measurement, too few for p95; "
             "give load_time.max:5s",
         ),
         (
             "peak_memory.p90:+5%",
-            "'peak_memory.p90:+5%': peak_memory has one sample a measurement, which carries no p90; "
+            "'peak_memory.p90:+5%': peak_memory has one sample per measurement, too few for p90; "
             "give peak_memory.max:+5%",
         ),
     ],

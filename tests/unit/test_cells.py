@@ -153,7 +153,7 @@ def test_a_cell_that_a_test_names_itself_is_parsed(plan, mode):
 @pytest.mark.parametrize("cell_id", ["phi-2", "phi-2-vllm", "phi-2-vllm-int4", "phi-2-vllm-"])
 def test_an_id_that_names_no_cell_is_rejected(plan, cell_id):
     message = (
-        f"{cell_id!r} names no cell: it has to be MODEL-BACKEND-MODE, e.g. "
+        f"{cell_id!r} is not a cell, which is MODEL-BACKEND-MODE, e.g. "
         "smollm2-135m-transformers-none"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

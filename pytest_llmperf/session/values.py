@@ -1,14 +1,16 @@
-"""One option value each: from the text on the command line to what it means.
+"""Option values that name something: models, engines, modes, metrics, budgets, files, folders.
 
-Every function raises ValueError with one line that says what is wrong and what would be right.
+Every parser raises ValueError with one line that says what is wrong and what would be right.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,29 +26,29 @@ if TYPE_CHECKING:
 
 
 def model(text: str) -> Model:
-    """An alias, hub id, folder, GGUF file, or name=PATH."""
-    # Imported for a value only: this module is part of every pytest run's start.
+    """Parse an alias, hub id, folder, GGUF file, or NAME=PATH."""
+    # Imported when there is a value: this module is part of every pytest run's start.
     from ..core.models import parse_model
 
     return parse_model(text)
 
 
 def metric(text: str) -> str:
-    """A metric key."""
+    """Parse the key of a metric."""
     from ..metrics.definitions import METRICS
 
     return one_of("metric", tuple(METRICS))(text)
 
 
 def budget(text: str) -> Budget:
-    """METRIC.STAT:LIMIT."""
+    """Parse METRIC.STAT:LIMIT."""
     from .budgets import parse_budget
 
     return parse_budget(text)
 
 
 def backend(text: str) -> str:
-    """A backend name, with or without a label (``vllm@nightly``)."""
+    """Parse a backend's name, with or without a label (``vllm@nightly``)."""
     name, at, label = text.partition("@")
     if at and not re.fullmatch(r"[a-z0-9][a-z0-9._]*", label):
         raise ValueError(
@@ -57,7 +59,7 @@ def backend(text: str) -> str:
 
 
 def mode(text: str) -> str:
-    """A quantization mode of any engine, or ``all``."""
+    """Parse a quantization mode of any engine, or ``all``."""
     if text != ALL and text not in known_modes():
         raise ValueError(
             f"unknown mode {text!r}; known: {', '.join((*MODES, ALL))}, and each engine's own, such as "
@@ -67,25 +69,25 @@ def mode(text: str) -> str:
 
 
 def known_modes() -> frozenset[str]:
-    """The modes of every engine."""
-    found: set[str] = set()
+    """Return the modes of every engine."""
+    modes: set[str] = set()
     for name in names():
         with suppress(BackendError):
             engine = backend_class(name)
-            found |= {*engine.modes, *engine.further_modes}
-    return frozenset(found)
+            modes |= {*engine.modes, *engine.further_modes}
+    return frozenset(modes)
 
 
 def device(text: str) -> str:
-    """auto, cpu, cuda or cuda:N."""
+    """Parse auto, cpu, cuda or cuda:N."""
     kind, _, index = text.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
         raise ValueError(f"unknown device {text!r}; known: auto, cpu, cuda, cuda:N")
     return text
 
 
-def test_ids(text: str) -> frozenset[str]:
-    """The lines of a file."""
+def lines_of_file(text: str) -> frozenset[str]:
+    """Return the lines of a file that are not blank."""
     try:
         lines = Path(text).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -94,25 +96,20 @@ def test_ids(text: str) -> frozenset[str]:
 
 
 def reason(text: str) -> str:
-    """A reason has to say something."""
+    """Parse a reason, which must not be blank."""
     if not text.strip():
         raise ValueError("give the reason, for those who read the file later")
     return text.strip()
 
 
 def limit(text: str) -> tuple[str, float]:
-    """``3%`` or ``METRIC:3%`` as (metric or ``*``, share)."""
+    """Parse ``3%`` or ``METRIC:3%``; return the metric (``*``: every other one) and the share."""
     name, colon, share = text.rpartition(":")
     return (metric(name) if colon else "*"), ratio(share)
 
 
-def limits(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, dict[str, float]]:
-    """Limits by name and metric; a name that nobody gives is left out."""
-    return {name: dict(values) for name, values in given.items() if values}
-
-
 def backend_arg(text: str) -> tuple[str, str, Any]:
-    """BACKEND.KEY=VALUE as (backend, key, value)."""
+    """Parse BACKEND.KEY=VALUE; return backend, key and value."""
     target, equals, value = text.partition("=")
     # A label may hold dots, an engine's name does not; then dots belong to the argument.
     name, dot, key = target.rpartition(".") if "@" in target else target.partition(".")
@@ -122,7 +119,7 @@ def backend_arg(text: str) -> tuple[str, str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A literal where the text is one (numbers, true, false, none, JSON), else the text itself."""
+    """Return a literal if the text is one (number, true, false, none, JSON), else the text itself."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -137,22 +134,39 @@ def _value(text: str) -> Any:
     return text
 
 
-def by_backend(
-    triples: Sequence[tuple[str, str, Any]] | None,
-) -> dict[str, dict[str, Any]]:
-    """Keyword arguments by backend."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, key, value in triples or ():
-        found.setdefault(name, {})[key] = value
-    return found
+def by_backend(arguments: Iterable[tuple[str, str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return keyword arguments by backend; a later value of a key replaces an earlier one."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for name, key, value in arguments:
+        by_name.setdefault(name, {})[key] = value
+    return by_name
 
 
 def backend_python(text: str) -> tuple[str, str]:
-    """BACKEND=PATH as (backend, interpreter)."""
-    name, equals, python = text.partition("=")
+    """Parse BACKEND=PATH; return the backend and its interpreter."""
+    name, equals, path = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not of the form BACKEND=PATH or BACKEND@LABEL=PATH")
-    found = shutil.which(str(Path(python).expanduser()))
-    if found is None:
-        raise ValueError(f"{python!r} is not an interpreter that can be run")
-    return backend(name), found
+    python = shutil.which(str(Path(path).expanduser()))
+    if python is None:
+        raise ValueError(f"{path!r} is not an interpreter that can be run")
+    return backend(name), python
+
+
+def default_cache_dir() -> Path:
+    """Return ``$PYTEST_LLMPERF_CACHE``, or ``pytest-llmperf`` in the user's cache folder.
+
+    That is ``$XDG_CACHE_HOME``, or ``~/Library/Caches`` on macOS and ``~/.cache`` elsewhere. A user
+    without a home folder has pytest's own cache folder instead. Nothing is created here.
+    """
+    # platformdirs knows this too, but it brings a pytest plugin of its own, which every run would
+    # import at more than the cost of this one.
+    if named := os.environ.get("PYTEST_LLMPERF_CACHE"):
+        return Path(named)
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "pytest-llmperf"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return Path(".pytest_cache") / "d" / "pytest-llmperf"
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pytest-llmperf"

@@ -1,0 +1,49 @@
+"""``pytest-llmperf fit RUN...``: which modes fit a GPU, from stored runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..core.values import card_size
+from .common import DONE, Subcommands, add_storage, argument, complain
+
+
+def add(commands: Subcommands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "fit",
+        help="which modes of a model fit a GPU of a size",
+        description="Reads stored runs and compares what each mode needs with a GPU's memory. Exit "
+        "code: 0 done, 3 broken input or nothing measured.",
+    )
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="file, folder, glob, run number, commit or run id"
+    )
+    parser.add_argument(
+        "--size",
+        type=argument(card_size),
+        required=True,
+        metavar="SIZE",
+        help="memory of the GPU, e.g. 16GiB",
+    )
+    add_storage(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, compare, print."""
+    from ..analysis.fit import measured_cells, needs
+    from ..report.fit import fit_lines
+    from ..store.find import find_files
+    from ..store.stored import StoredError, read_file
+
+    try:
+        files = [path for name in options.runs for path in find_files(name, options.storage)]
+        records = [record for path in files for record in read_file(path).records]
+    except StoredError as error:
+        return complain("fit", str(error))
+    cells = measured_cells(records)
+    if not cells:
+        return complain("fit", "no stored test has measured rounds")
+    print("\n".join(fit_lines(needs(cells), options.size)))
+    return DONE

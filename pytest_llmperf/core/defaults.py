@@ -1,0 +1,8 @@
+"""Defaults that several rooms share. Importing this costs a pytest run nothing."""
+
+from __future__ import annotations
+
+DEFAULT_ROUNDS = 5
+DEFAULT_WARMUP = 2
+EMBEDDED = "smollm2-135m"
+"""The model that is measured when no model is named."""
