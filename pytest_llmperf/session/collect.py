@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 from .. import backends
-from ..backends import fixture_name
 from ..store.entries import CLOCK, is_active, use_virtual_clock
 from .fixtures import LLM, LLM_BENCHMARK, uses_llm
 from .gate import MARKER, own_limits
@@ -20,11 +19,13 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
     if LLM not in metafunc.fixturenames or _has_own_cells(metafunc):
         return
-    named = [name for name in backends.names() if fixture_name(name) in metafunc.fixturenames]
+    named = [
+        name for name in backends.names() if backends.fixture_name(name) in metafunc.fixturenames
+    ]
     if len(named) > 1:
         pytest.fail(
             f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "
-            f"{', '.join(fixture_name(name) for name in named)}",
+            f"{', '.join(backends.fixture_name(name) for name in named)}",
             pytrace=False,
         )
     marker = metafunc.definition.get_closest_marker("llm")
