@@ -10,7 +10,7 @@ bench: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/pytest benchmarks/ --benchmark-autosave $(ARGS)
 
 test: $(VENV)/.installed lint
-	HF_HUB_OFFLINE=1 $(BIN)/pytest tests $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/pytest tests --durations=20 $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
