@@ -70,7 +70,16 @@ _OPTIONS = (
         "llm-isolation", "HOW", "process (default), or none: the engine in pytest's own process"
     ),
     _Option("llm-threads", "N", "engine threads (default on a CPU: cores - 1)"),
-    _Option("llm-timeout", "SECONDS", "limit for one load or one round (default: 900)"),
+    _Option(
+        "llm-timeout",
+        "SECONDS",
+        "limit for one load, and for whatever else is no round (default: 900)",
+    ),
+    _Option(
+        "llm-round-timeout",
+        "SECONDS",
+        "limit for one round: an engine that takes longer is ended (default: 300)",
+    ),
     _Option(
         "llm-fail-if",
         "METRIC.STAT:LIMIT",

@@ -62,6 +62,9 @@ class Settings:
     isolation: str
     threads: int | None
     timeout: float
+    """Seconds for a load, and for everything but rounds."""
+    round_timeout: float
+    """Seconds for one round."""
     require: bool
     fail_if: tuple[Budget, ...]
     """Limits that measurements have to keep."""
@@ -103,6 +106,7 @@ class Settings:
             or "process",
             threads=read.one("llm_threads", value_of.whole(1)),
             timeout=read.one("llm_timeout", value_of.seconds) or 900.0,
+            round_timeout=read.one("llm_round_timeout", value_of.seconds) or 300.0,
             require=bool(config.getoption("llm_require")) or bool(config.getini("llm_require")),
             fail_if=read.many("llm_fail_if", value_of.budget, split=False) or (),
             hourly_cost=read.one("llm_hourly_cost", value_of.price),

@@ -152,8 +152,8 @@ def test_help_lists_every_option(pytester):
     run = pytester.runpytest_inprocess("--help")
     options = (
         "model backend quant dtype device revision load-format input-len output-len batch-size "
-        "rounds warmup metrics backend-arg python isolation threads timeout cache-dir require "
-        "fail-if hourly-cost fit"
+        "rounds warmup metrics backend-arg python isolation threads timeout round-timeout "
+        "cache-dir require fail-if hourly-cost fit"
     )
     for name in options.split():
         assert f"--llm-{name}" in run.stdout.str()
