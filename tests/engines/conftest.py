@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/engines/" in item.nodeid:
             item.add_marker(pytest.mark.engine)
+            if "llm" in item.fixturenames:
+                item.add_marker(pytest.mark.resident)
 
 
 @pytest.fixture(autouse=True)

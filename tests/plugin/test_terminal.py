@@ -37,6 +37,7 @@ def columns(run, first):
     return [text.strip() for text in re.split(r"\s{2,}", line)]
 
 
+@pytest.mark.timing
 def test_the_table_has_a_section_a_test_and_a_row_a_cell(pytester, llm_pytest, model_folder):
     pytester.makepyfile(
         test_file="""
