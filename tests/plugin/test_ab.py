@@ -20,11 +20,8 @@ CONFTEST = """
 from dataclasses import replace
 from pathlib import Path
 
-import cpuinfo
-import pytest
 from pytest_llmperf.backends.simulated import Program
 
-cpuinfo.get_cpu_info = lambda: {"brand_raw": "a processor"}  # It takes a second.
 own = Program.from_args
 factor = float(Path(__file__).with_name("factor.txt").read_text())
 
@@ -58,8 +55,8 @@ PYTEST = (
     "-pno:cacheprovider",
     "-Wdefault",
 )
-# A busy machine delays a token; 20 % are more than it does.
-LIMIT = "--min-effect=10%"
+# A busy machine delays a token; twice the time is more than it does.
+LIMIT = "--min-effect=30%"
 
 
 def git(folder, *arguments):
@@ -102,7 +99,7 @@ def repository(make_repository):
     """Such a repository, with commits that are slower (``slow``) and broken (``broken``)."""
     folder = make_repository()
     for tag, file, content in (
-        ("slow", "factor.txt", "1.2"),
+        ("slow", "factor.txt", "2.0"),
         ("broken", "feature.txt", "bug"),
         ("broken-late", "feature.txt", "late"),
         ("skipped", "feature.txt", "no engine"),
@@ -161,7 +158,7 @@ def test_a_commit_that_slows_is_found(slower_commit, repository):
         "e2e": "regression",
         "peak_memory": "pass",
     }
-    assert found["ttft"]["effect"] == pytest.approx(0.2, abs=0.1)
+    assert found["ttft"]["effect"] == pytest.approx(1.0, abs=0.3)
     assert found["ttft"]["nodeid"] == f"test_speed.py::test_x[{CELL}]"
     assert verdict["summary"] == "2 regressions, 1 pass"
 
@@ -227,7 +224,7 @@ def test_a_finished_comparison_can_be_judged_again_without_a_run(slower_commit, 
 def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab):
     done = ab(
         repository,
-        "--base-args=--llm-backend-arg=simulated.ttft=0.03",
+        "--base-args=--llm-backend-arg=simulated.ttft=0.04",
         "--head-args=--llm-backend-arg=simulated.ttft=0.02",
         "--pairs=2",
         "--more-pairs=0",
@@ -243,7 +240,7 @@ def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab)
         "peak_memory": "pass",
     }
     assert any(
-        line.startswith("note: base ") and line.endswith(": simulated.ttft: 0.03 / 0.02")
+        line.startswith("note: base ") and line.endswith(": simulated.ttft: 0.04 / 0.02")
         for line in done.stdout.splitlines()
     )
 

@@ -1,5 +1,6 @@
 """Another package's engine, found by its entry point, is an engine like every other."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def package(pytester, monkeypatch):
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.2\n")
         (info / "entry_points.txt").write_text(f"[pytest_llmperf.backends]\n{name} = {value}\n")
-        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
     return install
 

@@ -122,6 +122,7 @@ def test_a_failed_budget_fails_the_test_and_is_stored_all_the_same(pytester, llm
     assert list(records()) == [f"test_x[{CELL}]"]
 
 
+@pytest.mark.timing
 def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, records):
     pytester.makepyfile(
         """
@@ -142,6 +143,7 @@ def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, r
     assert list(records()) == [f"test_new_prompts[{CELL}]"]
 
 
+@pytest.mark.timing
 def test_the_same_prompt_without_a_cache_is_measured(pytester, llm_pytest, records):
     pytester.makepyfile(
         """
