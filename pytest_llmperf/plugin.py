@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .backends import BUILT_IN, fixture_doc, fixture_name
 from .session.fixtures import uses_llm
 
 if TYPE_CHECKING:
@@ -35,11 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     from .session.options import Settings
+    from .session.other_engines import OtherEngines
 
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     # Read now, so that a mistake ends the run before anything is collected.
     settings = config.stash[_SETTINGS] = Settings.from_config(config)
+    engines = OtherEngines(config.pluginmanager, _engine_fixture)
+    config.pluginmanager.register(engines)
+    lists = ("showfixtures", "show_fixtures_per_test")
+    if settings.given or any(config.getoption(option, False) for option in lists):
+        engines.register_fixtures()
     if settings.given:
         _start(config)
 
@@ -108,46 +115,18 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     session.loading.slot.close()
 
 
-@pytest.fixture(scope="session")
-def transformers_llm(llm: LLM) -> LLM:
-    """A model loaded by transformers, whatever other backends the run has."""
-    return llm
+def _engine_fixture(backend: str) -> Any:
+    """Return the fixture that is named after a backend: ``vllm_llm``."""
+
+    def engine_llm(llm: LLM) -> LLM:
+        return llm
+
+    engine_llm.__doc__ = fixture_doc(backend)
+    return pytest.fixture(scope="session", name=fixture_name(backend))(engine_llm)
 
 
-@pytest.fixture(scope="session")
-def vllm_llm(llm: LLM) -> LLM:
-    """A model loaded by vLLM, whatever other backends the run has."""
-    return llm
-
-
-@pytest.fixture(scope="session")
-def llama_cpp_llm(llm: LLM) -> LLM:
-    """A GGUF model loaded by llama.cpp, whatever other backends the run has."""
-    return llm
-
-
-@pytest.fixture(scope="session")
-def llama_cpp_python_llm(llm: LLM) -> LLM:
-    """A GGUF model loaded by llama.cpp's C API, whatever other backends the run has."""
-    return llm
-
-
-@pytest.fixture(scope="session")
-def ctranslate2_llm(llm: LLM) -> LLM:
-    """A model converted and loaded by CTranslate2, whatever other backends the run has."""
-    return llm
-
-
-@pytest.fixture(scope="session")
-def tensorrt_llm_llm(llm: LLM) -> LLM:
-    """A model loaded by TensorRT-LLM, whatever other backends the run has."""
-    return llm
-
-
-@pytest.fixture(scope="session")
-def simulated_llm(llm: LLM) -> LLM:
-    """The simulated engine with its programmed times (--llm-backend-arg simulated.KEY=VALUE)."""
-    return llm
+# pytest finds fixtures among a plugin's names. Those of other packages' engines: session.other_engines.
+globals().update({fixture_name(backend): _engine_fixture(backend) for backend in BUILT_IN})
 
 
 @pytest.fixture

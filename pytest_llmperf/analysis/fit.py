@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..core.architecture import Architecture
 from ..core.quantization import MODES
+from ..core.units import MIB
 from ..store.schema import Record
 from ..store.stored import cell_name
 
@@ -23,17 +24,6 @@ POOL_ENGINE_REST = 512.0
 ESTIMATED_ENGINE = "transformers"
 """The engine whose modes are estimated if the run has not measured them."""
 
-_MIB = 2**20
-# bitsandbytes: a block of 64 weights has a 4-byte scale; quantized twice, that is a byte, and a block
-# of 256 scales has 4 bytes.
-_BYTES_PER_WEIGHT = {
-    "int8": 1.0,
-    "fp4": 0.5 + 4 / 64,
-    "nf4": 0.5 + 4 / 64,
-    "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
-}
-_SCALE_BYTES = 4
-"""Of int8, an output row of a matrix."""
 _LOGIT_BYTES = 6
 """Two in the compute type, and four for the float32 copy that the next token is chosen from."""
 
@@ -188,22 +178,21 @@ def weights_mib(
         value_bytes: bytes of a weight that is not quantized.
     """
     if mode == "none":
-        return parameters * value_bytes / _MIB
+        return parameters * value_bytes / MIB
     # The experts of one layer are one tensor there, which bitsandbytes leaves alone.
-    if mode not in _BYTES_PER_WEIGHT or architecture.experts > 1:
+    if mode not in MODES or architecture.experts > 1:
         return None
     kept = architecture.embedding_parameters * (1 if architecture.tied else 2)
     linear = parameters - kept
-    size = kept * value_bytes + linear * _BYTES_PER_WEIGHT[mode]
-    if mode == "int8":
-        size += linear / architecture.hidden * _SCALE_BYTES
-    return size / _MIB
+    size = kept * value_bytes + linear * MODES[mode].bytes_per_weight
+    size += linear / architecture.hidden * MODES[mode].row_bytes
+    return size / MIB
 
 
 def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: float = 2) -> float:
     """Return the key-value cache of a batch, each request that many tokens long."""
     seen = min(tokens, architecture.window or tokens)
-    return batch * seen * architecture.kv_bytes_per_token(value_bytes) / _MIB
+    return batch * seen * architecture.kv_bytes_per_token(value_bytes) / MIB
 
 
 def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:
@@ -217,13 +206,13 @@ def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -
     block = _feed_forward_parameters(architecture, cell.parameters)
     # Two matrices or three: half of them is at least one.
     row = (block / hidden + 4 * hidden) * cell.value_bytes
-    prompt = cell.batch * cell.input_tokens * row / _MIB
+    prompt = cell.batch * cell.input_tokens * row / MIB
     if mode != "none":
-        prompt += block / 2 * cell.value_bytes / _MIB
+        prompt += block / 2 * cell.value_bytes / MIB
     cache = kv_mib(architecture, cell.batch, cell.tokens, cell.value_bytes)
     filled = kv_mib(architecture, cell.batch, cell.input_tokens, cell.value_bytes)
     peak = max(filled + prompt, cache + cache / (2 * layers)) - cache
-    return WORKSPACE + peak + cell.batch * architecture.vocabulary * _LOGIT_BYTES / _MIB
+    return WORKSPACE + peak + cell.batch * architecture.vocabulary * _LOGIT_BYTES / MIB
 
 
 def _feed_forward_parameters(architecture: Architecture, parameters: int | None) -> float:

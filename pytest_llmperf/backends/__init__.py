@@ -7,50 +7,106 @@ import importlib.metadata
 import re
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import BackendError
 
 if TYPE_CHECKING:
+    from ..core.architecture import Architecture
+    from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+    from ..core.errors import NotSupported
+    from ..core.progress import Progress
+    from ..core.trace import RequestTrace
+    from ..core.workload import Request
     from .base import Backend
+    from .contract import Contract
 
-# name -> (module, class). The order is the order of default cells: the reference engine first.
+
+class _Entry(NamedTuple):
+    """Where a backend's class is, and what its fixture gives."""
+
+    module: str
+    attribute: str
+    fixture: str
+
+
+# By name. The order is the order of default cells: the reference engine first.
 _BUILT_IN = {
-    "transformers": ("transformers", "TransformersBackend"),
-    "vllm": ("vllm", "VllmBackend"),
-    "llama-cpp": ("llama_cpp", "LlamaCppBackend"),
-    "llama-cpp-python": ("llama_cpp_python", "LlamaCppPythonBackend"),
-    "ctranslate2": ("ctranslate2", "CTranslate2Backend"),
-    "tensorrt-llm": ("tensorrt_llm", "TensorRTLLMBackend"),
-    "simulated": ("simulated", "SimulatedBackend"),
+    "transformers": _Entry("transformers", "TransformersBackend", "A model loaded by transformers"),
+    "vllm": _Entry("vllm", "VllmBackend", "A model loaded by vLLM"),
+    "llama-cpp": _Entry("llama_cpp", "LlamaCppBackend", "A GGUF model loaded by llama.cpp"),
+    "llama-cpp-python": _Entry(
+        "llama_cpp_python", "LlamaCppPythonBackend", "A GGUF model loaded by llama.cpp's C API"
+    ),
+    "ctranslate2": _Entry(
+        "ctranslate2", "CTranslate2Backend", "A model converted and loaded by CTranslate2"
+    ),
+    "tensorrt-llm": _Entry("tensorrt_llm", "TensorRTLLMBackend", "A model loaded by TensorRT-LLM"),
+    "simulated": _Entry(
+        "simulated",
+        "SimulatedBackend",
+        "The simulated engine with its programmed times (--llm-backend-arg simulated.KEY=VALUE)",
+    ),
 }
 BUILT_IN = tuple(_BUILT_IN)
+# What an engine of another package needs; loaded on first use.
+_PUBLIC = {
+    "Architecture": "..core.architecture",
+    "Backend": ".base",
+    "Contract": ".contract",
+    "EngineInfo": "..core.engine",
+    "EngineSpec": "..core.engine",
+    "NotSupported": "..core.errors",
+    "Progress": "..core.progress",
+    "Refusal": "..core.engine",
+    "Request": "..core.workload",
+    "RequestTrace": "..core.trace",
+    "Setup": "..core.engine",
+}
 GROUP = "pytest_llmperf.backends"
 """Entry points of other packages: a backend's name, and its class."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def names() -> tuple[str, ...]:
-    """Every backend of this environment, in the order of default cells."""
-    return (*BUILT_IN, *(name for name in _registered() if name not in _BUILT_IN))
+    """Return every backend of this environment, in the order of default cells."""
+    return (*BUILT_IN, *others())
+
+
+def others() -> tuple[str, ...]:
+    """Return the backends of other packages."""
+    return tuple(name for name in _registered() if name not in _BUILT_IN)
+
+
+def fixture_name(backend: str) -> str:
+    """Return the name of a backend's own fixture: ``llama_cpp_llm`` for ``llama-cpp``."""
+    return f"{backend.replace('-', '_')}_llm"
+
+
+def fixture_doc(backend: str) -> str:
+    """Return one line on a backend's own fixture, for ``pytest --fixtures``."""
+    known = _BUILT_IN.get(backend)
+    what = known.fixture if known else f"A model loaded by {backend}"
+    return f"{what}, whatever other backends the run has."
 
 
 def family(name: str) -> str:
-    """The engine of a backend name: ``vllm@nightly`` is vLLM in another environment."""
+    """Return the engine of a backend name: ``vllm@nightly`` is vLLM in another environment."""
     return name.partition("@")[0]
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class of a backend, imported now; its engine is not.
+    """Import and return the class of a backend; its engine is not imported.
 
     Raises:
-        BackendError: nobody provides it, or the package that does cannot be imported.
+        BackendError: no package provides it, or the package that does cannot be imported.
     """
     name = family(name)
     if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name]
-        found: type[Backend] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
-        return found
+        entry = _BUILT_IN[name]
+        module = importlib.import_module(f"{__name__}.{entry.module}")
+        engine: type[Backend] = getattr(module, entry.attribute)
+        return engine
     entry_point = _registered().get(name)
     if entry_point is None:
         raise BackendError(f"unknown backend {name!r}; known: {', '.join(names())}")
@@ -58,7 +114,7 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def distributions() -> tuple[str, ...]:
-    """Every distribution whose presence or version a backend asks about."""
+    """Return every distribution whose presence or version a backend asks about."""
     found: dict[str, None] = {}
     for name in names():
         with suppress(BackendError):
@@ -69,7 +125,7 @@ def distributions() -> tuple[str, ...]:
 
 @cache
 def _registered() -> dict[str, importlib.metadata.EntryPoint]:
-    """Backends of other packages; looked up once, and only where a test asks for a model."""
+    """Look up the entry points of other packages: once, and only where a test may use a model."""
     return {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
 
 
@@ -86,18 +142,38 @@ def _loaded(entry_point: importlib.metadata.EntryPoint) -> type[Backend]:
             f"{where} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise BackendError(f"{where} is no subclass of {Backend.__module__}.Backend")
+        raise BackendError(f"{where} is not a subclass of {__name__}.Backend")
     if found.name != entry_point.name:
         raise BackendError(f"{where} calls itself {found.name!r}")
     return found
 
 
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+
+
 __all__ = [
     "BUILT_IN",
     "GROUP",
+    "Architecture",
+    "Backend",
     "BackendError",
+    "Contract",
+    "EngineInfo",
+    "EngineSpec",
+    "NotSupported",
+    "Progress",
+    "Refusal",
+    "Request",
+    "RequestTrace",
+    "Setup",
     "backend_class",
     "distributions",
     "family",
+    "fixture_doc",
+    "fixture_name",
     "names",
+    "others",
 ]

@@ -1,4 +1,4 @@
-"""The contract that every engine keeps.
+"""The interface of every engine.
 
 A backend file may be imported where its engine is not installed: whatever imports the engine stands
 inside a method that only the worker process calls.
@@ -6,6 +6,8 @@ inside a method that only the worker process calls.
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
+from ..core.progress import Progress
 from ..core.trace import RequestTrace
 from ..core.version import __version__
 from ..core.workload import Request
 from ..machine import memory
+from .contract import Contract
 from .conversion import cached_folder, convert
 from .hub import downloaded_gguf
 
@@ -28,13 +32,16 @@ if TYPE_CHECKING:
     from ..core.models import Model
     from ..machine.memory import DeviceMemory
 
+# Names of arguments that change what a model computes.
+_OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
+
 
 class Backend(ABC):
     """One engine. Made in the worker process, used by one thread, closed before the process ends."""
 
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]] = ()
-    """Installed distributions that provide the engine: any one of them will do."""
+    """Installed distributions that provide the engine: any one of them is enough."""
     companions: ClassVar[tuple[str, ...]] = ()
     """Further distributions whose versions explain a number."""
     install_hint: ClassVar[str] = ""
@@ -43,18 +50,22 @@ class Backend(ABC):
     modes: ClassVar[tuple[str, ...]] = ("none",)
     """Quantization modes, as ids and options name them: what ``all`` means for this engine."""
     further_modes: ClassVar[tuple[str, ...]] = ()
-    """Modes that are measured where they are named, and no part of ``all``."""
+    """Modes that are measured where they are named, and are not part of ``all``."""
     tells_architecture: ClassVar[bool] = False
-    """Whether ``load`` tells what utilization needs; then the machine's ceilings are measured first."""
+    """Whether ``load`` reports what utilization needs: then ceilings are measured before it."""
+    peak_by_driver: ClassVar[bool] = False
+    """Whether its peak on a GPU is the driver's count, which includes the CUDA context."""
+    contract: ClassVar[Contract] = Contract()
+    """What ``tests/engines`` expects of it."""
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
-        """The mode that stands in the id: the one asked for, unless the model's file decides."""
+        """Return the mode that stands in the id: the one asked for, unless the model's file decides."""
         return quantization
 
     @classmethod
     def refusal(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        """Why this engine cannot run a mode, known before anything is loaded; None when it can.
+        """Return why this engine cannot run a mode, as known before anything loads; None when it can.
 
         Args:
             quantization: a mode, not necessarily one of this engine.
@@ -66,7 +77,7 @@ class Backend(ABC):
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
-        """How many devices share the model, for test ids (``tp2``); empty for one.
+        """Return how many devices share the model, for test ids (``tp2``); empty for one.
 
         Args:
             args: the engine's own keyword arguments.
@@ -74,8 +85,18 @@ class Backend(ABC):
         return ""
 
     @classmethod
+    def changes_weights(cls, args: Mapping[str, Any]) -> bool:
+        """Return whether the engine's own arguments may change what the model computes.
+
+        Such an engine never becomes the unquantized reference that others are compared with. The
+        default judges by the arguments' names, so that an argument of quantization which nobody
+        here knows is among them.
+        """
+        return any(_OTHER_NUMBERS.search(name) for name in args)
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        """The same, once the engine itself is known to be installed."""
+        """Return why an installed engine cannot run a mode; None when it can."""
         if quantization in (*cls.modes, *cls.further_modes):
             return None
         own = (
@@ -87,17 +108,19 @@ class Backend(ABC):
 
     @classmethod
     def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
-        """Why this engine cannot load a model in a mode, as far as its files or its name tell."""
+        """Return why this engine cannot load a model in a mode, as far as its files or name show."""
         return None
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
-        """What ``load`` gets, when nothing has to be made first; None: ``prepare`` makes it.
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
+        """Return what ``load`` gets, or None where ``prepare`` has to make something first.
 
         Runs in pytest's process, so it only looks.
 
         Args:
+            spec: what was asked for.
             cache: folder for what engines convert, ``--llm-cache-dir``.
+            packages: versions by distribution name in the engine's environment.
         """
         if not spec.model.endswith(".gguf"):
             return spec
@@ -105,19 +128,25 @@ class Backend(ABC):
         return replace(spec, model=str(folder)) if folder and folder.is_dir() else None
 
     @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
-        """Download and convert; runs in a process of its own, so that its memory is in no number.
+    def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
+        """Download and convert; return what ``load`` gets.
 
-        The default takes a GGUF file to a folder that transformers reads: dequantized, bfloat16.
+        Runs in a process of its own, so that its memory is in no number. The default takes a GGUF
+        file to a folder that transformers reads: dequantized, bfloat16.
+
+        Args:
+            spec: what was asked for.
+            cache: folder for what engines convert.
+            report: called with a phase when it begins: ``download``, ``dequantize``, ``convert``.
         """
-        spec = downloaded_gguf(spec)
+        spec = downloaded_gguf(spec, report)
         folder = cached_folder(Path(spec.model), cache)
-        convert(Path(spec.model), folder)
+        convert(Path(spec.model), folder, report)
         return replace(spec, model=str(folder))
 
     @classmethod
     def version(cls, packages: Mapping[str, str]) -> str:
-        """Version of the installed engine; of the plugin itself where there is no engine."""
+        """Return the version of the installed engine; of the plugin itself where there is no engine."""
         if not cls.distributions:
             return __version__
         for name in cls.distributions:
@@ -127,7 +156,7 @@ class Backend(ABC):
 
     @abstractmethod
     def load(self, spec: EngineSpec) -> EngineInfo:
-        """Load the model; returns when the engine is ready for its first request."""
+        """Load the model; return when the engine is ready for its first request."""
 
     @abstractmethod
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -139,45 +168,43 @@ class Backend(ABC):
         """
 
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Token ids of each greedy continuation, for text instead of times."""
+        """Return the token ids of each greedy continuation, for text instead of times."""
         return [list(trace.token_ids) for trace in self.generate(requests)]
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
-        """The engine's distribution of the next token after each token of a text but its last.
+        """Return the distribution of the next token after each token of a text but its last.
 
-        Computed as the engine computes a prompt: as a whole, by the weights and kernels it measures
-        with, normalized over the whole vocabulary.
+        Computed as the engine computes a prompt: as a whole, by the weights and kernels that are
+        measured, normalized over the whole vocabulary.
 
         Returns:
             Natural logarithms, (len(ids) - 1, vocabulary); row i is the distribution after
             ``ids[: i + 1]``.
 
         Raises:
-            NotSupported: the engine does not tell.
+            NotSupported: the engine does not report them.
         """
-        raise NotSupported(f"{self.name} tells no log-probabilities of a prompt")
+        raise NotSupported(f"{self.name} reports no log-probabilities of a prompt")
 
     def score(self, ids: Sequence[int]) -> list[float]:
-        """Log-likelihood of each token after the first, given those before it.
+        """Return the log-likelihood of each token after the first, given those before it.
 
         Raises:
-            NotSupported: the engine does not tell.
+            NotSupported: the engine does not report it.
         """
         rows = self.log_probabilities(ids)
         return [float(row[token]) for row, token in zip(rows, ids[1:], strict=True)]
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt, special tokens as the model's own tokenizer adds them."""
+        """Return the token ids of a prompt, special tokens as the model's own tokenizer adds them."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, special tokens left out."""
+        """Return the text of token ids, special tokens left out."""
 
-    peak_by_driver: ClassVar[bool] = False
-    """Whether its peak on a GPU is the driver's count, which holds the CUDA context too."""
     _device_memory: DeviceMemory | None = None
-    """Made by ``load``, before anything is on a GPU, where the engine's own allocator does not tell."""
+    """Made by ``load``, before anything is on a GPU, where the engine's allocator reports nothing."""
 
     def reset_peak_memory(self) -> None:
         """Start a new window for ``peak_memory``."""
@@ -186,18 +213,25 @@ class Backend(ABC):
             memory.reset_peak()
 
     def peak_memory(self) -> float:
-        """MiB at the peak since the window started: the resident set unless a device says otherwise."""
+        """Return MiB at the peak since the window started: the resident set, or a GPU's memory."""
         return self._device_memory.mib() if self._device_memory else memory.peak_mib()
 
     def joules(self) -> float | None:
-        """Energy used so far, where the engine itself knows it; None: the machine's counters do."""
+        """Return the energy used so far, where the engine itself knows it; None: counters are read."""
         return None
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Give back whatever outlives the process otherwise (child processes)."""
 
 
+_PARALLEL = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
+
+
 def parallel_degree(args: Mapping[str, Any]) -> str:
-    """``tp2-pp2`` of the two arguments that vLLM and TensorRT-LLM have for it; empty for one GPU."""
-    sizes = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
-    return "-".join(f"{k}{args[name]}" for k, name in sizes.items() if args.get(name, 1) != 1)
+    """Return ``tp2-pp2`` for the two arguments of vLLM and TensorRT-LLM; empty for one GPU."""
+    return "-".join(f"{k}{args[name]}" for k, name in _PARALLEL.items() if args.get(name, 1) != 1)
+
+
+def parallel_devices(args: Mapping[str, Any]) -> int:
+    """Return how many GPUs these arguments share a model over."""
+    return math.prod(int(args.get(name, 1)) for name in _PARALLEL.values())

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SAMPLE = 4 * 2**20
+from ..core.progress import Progress, silent
+from ..core.units import MIB
+
+_SAMPLE = 4 * MIB
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``folder`` at the end; an error leaves nothing behind.
+    """Yield a folder to write into, which becomes ``folder`` at the end; an error leaves nothing.
 
     Where another process is first, its folder stays: it is as good.
     """
@@ -33,10 +36,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path, version: int) -> str:
-    """Names a large file's content by its size and its first and last bytes.
+    """Return a digest of a large file: of its size and its first and last bytes.
 
     Args:
-        version: of the conversion; another one gives another name.
+        version: of the conversion; another one gives another digest.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(f"{version}/{size}".encode())
@@ -48,7 +51,7 @@ def file_digest(path: Path, version: int) -> str:
 
 
 def folder_digest(folder: Path, version: int) -> str:
-    """The same for a checkpoint: every file of the folder by its name and content."""
+    """Return the same for a checkpoint: every file of the folder by its name and content."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(f"{path.name}/{file_digest(path, version)}\n".encode())
@@ -60,17 +63,18 @@ _VERSION = 1
 
 
 def cached_folder(gguf: Path, cache: Path) -> Path:
-    """Where the dequantized form of a file lives, whether or not it is there yet.
+    """Return the folder of a file's dequantized form, whether or not it is there yet.
 
     Named after the file's size and its first and last bytes: a file that moves keeps its folder.
     """
     return cache / "models" / f"{gguf.stem}-bf16-{file_digest(gguf, _VERSION)}"
 
 
-def convert(gguf: Path, folder: Path) -> None:
-    """Write the model and its tokenizer as bfloat16 safetensors; appears whole or not at all."""
+def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
+    """Write the model and its tokenizer as bfloat16 safetensors; the folder appears whole."""
     if folder.is_dir():
         return
+    report("dequantize", 0, 0)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -84,7 +88,7 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def _dequantize() -> dict[str, object]:
-    """Newer transformers keep GGUF weights packed unless told otherwise."""
+    """Return the option that makes newer transformers unpack GGUF weights."""
     try:
         from transformers import GgufConfig
     except ImportError:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.progress import Progress
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
+from ..machine.cpu_name import cpu_features, cpu_name
+from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
+from .contract import Contract
 from .conversion import folder_digest, new_folder
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ if TYPE_CHECKING:
 
     from ..core.models import Model
 
-MIB = 2**20
 # Part of the converted folder's name: raise it when the conversion itself changes.
 _VERSION = 2
 _NOTES = "llmperf.json"
@@ -46,6 +53,13 @@ class CTranslate2Backend(Backend):
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
     tells_architecture = True
+    # It computes in float32 on a CPU, so it holds twice as much as a bfloat16 checkpoint; a row of
+    # integers has a float32 factor.
+    contract = Contract(
+        weights_mib={"none": (513, 514), "int8": (129, 131)},
+        products={"none": ("float32", 4), "int8": (None, 1 + 4 / 576)},
+        cache_value_bytes=4,
+    )
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -64,7 +78,7 @@ class CTranslate2Backend(Backend):
             reason = f"CTranslate2's converter does not know {family} as transformers 5 has it"
         elif setup.random_weights:
             reason = (
-                "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none"
+                "CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none"
             )
         elif setup.on_cpu and quantization.endswith(("_bfloat16", "_float16")):
             reason = f"CTranslate2 computes in {quantization} on a GPU only"
@@ -75,24 +89,41 @@ class CTranslate2Backend(Backend):
         return Refusal(reason, by_nature=True)
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
-        return None  # Which type it will be, only the engine knows.
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
+        version = packages.get("ctranslate2", "")
+        # Only the engine knows the type that a mode comes to on a device; ``prepare`` notes it.
+        try:
+            compute_type = _noted_type(spec, cache, version).read_text("utf-8")
+        except OSError:
+            return None
+        source = super().ready(spec, cache, packages) if spec.local else None
+        if source is None:
+            return None
+        folder = _converted_folder(Path(source.model), cache, compute_type, version)
+        return replace(source, model=str(folder)) if folder.is_dir() else None
 
     @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
+    def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
         import ctranslate2
 
+        version = ctranslate2.__version__
+        compute_type = _compute_type(spec, _device(spec)[0])
+        note = _noted_type(spec, cache, version)
         if spec.model.endswith(".gguf"):
-            spec = super().ready(spec, cache) or super().prepare(spec, cache)
+            spec = super().prepare(spec, cache, report)
         elif not spec.local:
+            report("download", 0, 0)
             spec = _downloaded(spec)
         source = Path(spec.model)
-        compute_type = _compute_type(spec, _device(spec)[0])
-        name = f"{source.name}-ct2-{compute_type}-{ctranslate2.__version__}"
-        folder = cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
+        folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
+            report("convert", 0, 0)
             with new_folder(folder) as part:
                 _convert(source, compute_type, part)
+        # Without the note, the next load looks here again.
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(compute_type, "utf-8")
         return replace(spec, model=str(folder))
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -104,18 +135,21 @@ class CTranslate2Backend(Backend):
         compute_type = _compute_type(spec, device)
         self._device_memory = DeviceMemory() if device == "cuda" else None
         self._of_generate = {k: v for k, v in spec.args.items() if k in _OF_GENERATE}
-        own = {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
-        options = {
+        options: dict[str, Any] = {
             "device": device,
             "device_index": index,
             "compute_type": compute_type,
             "inter_threads": 1,
             "intra_threads": spec.threads or 0,
         }
-        self._generator: Any = ctranslate2.Generator(str(folder), **options | own)
+        options |= {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
+        threads = options["intra_threads"]
+        self._generator: Any = ctranslate2.Generator(str(folder), **options)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
+        if f"-ct2-{compute_type}-" not in folder.name:
+            raise RuntimeError(f"{folder.name} was not converted to {compute_type}: remove it")
         # What runs, not what was asked for: an unknown type falls back in silence.
         actual = self._generator.compute_type
         return EngineInfo(
@@ -126,7 +160,9 @@ class CTranslate2Backend(Backend):
             parameters=notes["parameters"],
             revision=spec.revision,
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
-            settings={"compute_type": actual, "threads": spec.threads or 0, **self._of_generate},
+            settings={"compute_type": actual, "threads": threads, **self._of_generate},
+            # A batch is one worker's; 0 leaves the number to the engine.
+            threads=threads or None if device == "cpu" else None,
             **_described(notes, actual, compute_type),
         )
 
@@ -139,7 +175,7 @@ class CTranslate2Backend(Backend):
             i: int = step.batch_id
             times[i].append(now)
             tokens[i].append(step.token_id)
-            # True ends this request alone: the batch goes on for its longest.
+            # True ends only this request: the batch goes on for its longest.
             return len(tokens[i]) >= requests[i].output_len
 
         longest = max(request.output_len for request in requests)
@@ -187,6 +223,21 @@ class CTranslate2Backend(Backend):
         self._generator.unload_model()
 
 
+def _converted_folder(source: Path, cache: Path, compute_type: str, version: str) -> Path:
+    """Return the folder of a converted checkpoint, whether or not it is there yet."""
+    name = f"{source.name}-ct2-{compute_type}-{version}"
+    return cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
+
+
+def _noted_type(spec: EngineSpec, cache: Path, version: str) -> Path:
+    """Return the file with the compute type that a mode came to on a machine like this one."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("CT2_")}
+    asked = [version, spec.quantization, spec.dtype, spec.device]
+    machine = [cpu_name(), cpu_features(), accelerator_names(), visible_gpus(), settings]
+    name = hashlib.sha256(json.dumps([asked, machine], sort_keys=True).encode()).hexdigest()[:16]
+    return cache / "compute-types" / f"ctranslate2-{name}.txt"
+
+
 def _device(spec: EngineSpec) -> tuple[str, int]:
     import ctranslate2
 
@@ -197,7 +248,7 @@ def _device(spec: EngineSpec) -> tuple[str, int]:
 
 
 def _compute_type(spec: EngineSpec, device: str) -> str:
-    """The engine's name for a mode and a compute type; ``auto`` is bfloat16 where it is possible."""
+    """Return the engine's name for a mode and a compute type; ``auto`` is bfloat16 where possible."""
     import ctranslate2
 
     supported: Collection[str] = ctranslate2.get_supported_compute_types(device)
@@ -216,7 +267,7 @@ def _compute_type(spec: EngineSpec, device: str) -> str:
 
 
 def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` for utilization.
+    """Return the fields of ``EngineInfo`` for utilization.
 
     Args:
         actual: the type that the engine computes in.
@@ -231,7 +282,7 @@ def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, 
     # A row of integers has a float32 factor.
     factors = 4 * shape.vocabulary if actual.startswith("int") else 0
     return {
-        "architecture": notes["architecture"],
+        "architecture": shape,
         "embedding_bytes": float(shape.embedding_parameters * per_weight + factors),
         "cache_value_bytes": value_bytes,
         "arithmetic": actual if actual in _FLOATS else None,
@@ -264,14 +315,14 @@ def _convert(source: Path, compute_type: str, folder: Path) -> None:
 
 
 def _parameter_count(source: Path) -> int | None:
-    """Parameters of a checkpoint, by the headers of its files; None for another format."""
+    """Return the parameters of a checkpoint by the headers of its files; None for another format."""
     from safetensors import safe_open
 
     files = sorted(source.glob("*.safetensors"))
     total = 0
     for path in files:
         with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+            for name in tensors.keys():  # noqa: SIM118 - it is not a mapping
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length

@@ -9,26 +9,30 @@ from typing import TYPE_CHECKING, Any
 from ..core.architecture import Architecture
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
+from ..core.progress import Progress
+from ..core.units import MIB
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
+from .contract import Contract
 from .hub import downloaded_gguf
 
 if TYPE_CHECKING:
     from ..core.models import Model
 
-MIB = 2**20
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
 """Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
 _FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 class GgufBackend(Backend):
-    """What the bindings of llama.cpp share: modes, refusals, and where the file comes from."""
+    """The common part of llama.cpp's bindings: modes, refusals, and where the file comes from."""
 
     further_modes = (*FILE_TYPES.values(), OTHER)
     peak_by_driver = True
     tells_architecture = True
+    # The file's own: its embedding table is Q8_0, 34 bytes for 32 weights.
+    contract = Contract(weights_mib={"q4_1": (92, 93)}, products={"q4_1": (None, 34 / 32)})
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -41,8 +45,7 @@ class GgufBackend(Backend):
         if super().refusal_of_mode(quantization, packages) is None:
             return None
         return Refusal(
-            f"llama.cpp runs a GGUF file as it is, so {quantization} is no mode of it: the file's own "
-            "type is",
+            f"llama.cpp cannot quantize to {quantization}: it runs a GGUF file in the file's own type",
             by_nature=True,
         )
 
@@ -50,7 +53,7 @@ class GgufBackend(Backend):
     def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
         own = model.gguf_type
         if own is None:
-            reason = f"llama.cpp reads GGUF files, and {model.name} is none"
+            reason = f"llama.cpp reads GGUF files, and {model.name} is not one"
         elif setup.random_weights:
             reason = (
                 "llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none"
@@ -64,15 +67,15 @@ class GgufBackend(Backend):
         return Refusal(reason, by_nature=True)
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         return spec if spec.local else None
 
     @classmethod
-    def prepare(cls, spec: EngineSpec, cache: Path) -> EngineSpec:
-        return downloaded_gguf(spec)
+    def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
+        return downloaded_gguf(spec, report)
 
     def _use_gpu(self, spec: EngineSpec, available: bool) -> bool:
-        """Whether layers go to a GPU; if so, its memory counts from now on.
+        """Return whether layers go to a GPU; if so, its memory counts from now on.
 
         Raises:
             ValueError: a GPU was asked for, and this build has none (``available``).
@@ -87,26 +90,31 @@ class GgufBackend(Backend):
 
 
 def device_name(spec: EngineSpec, on_gpu: bool) -> str:
-    """As ``EngineInfo.device`` has it."""
+    """Return the value for ``EngineInfo.device``."""
     if not on_gpu:
         return "cpu"
     return spec.device if ":" in spec.device else "cuda:0"
 
 
+def cpu_threads(count: int, on_gpu: bool) -> int | None:
+    """Return the value for ``EngineInfo.threads``; llama.cpp itself chooses below 1."""
+    return None if on_gpu or count <= 0 else count
+
+
 def memory_mib(weights: float, pool: float) -> dict[str, float]:
-    """``EngineInfo.memory`` of bytes; a pool of 0 is an unknown one."""
+    """Return ``EngineInfo.memory`` from bytes; a pool of 0 is unknown."""
     memory = {"model_memory": weights / MIB}
     return memory | {"kv_cache_memory": pool / MIB} if pool else memory
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` that the header of the file tells; types as in ``pool_bytes``."""
+    """Return fields of ``EngineInfo`` from the file's header; types as in ``pool_bytes``."""
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
     # It spreads the layers over all GPUs that it finds.
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
         return {}
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.
@@ -115,7 +123,7 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:
-    """Bytes of a key-value pool; 0 where its type or the model's shape is another than usual.
+    """Return bytes of a key-value pool; 0 where its type or the model's shape is not known here.
 
     Args:
         tokens: of all sequences together.
@@ -131,6 +139,6 @@ def _architecture(path: Path) -> Architecture | None:
 
 
 def _value_bytes(key_type: int, value_type: int) -> float:
-    """Of a number in the pool, keys and values together; 0 where it is not known."""
+    """Return bytes of a number in the pool, the mean of keys and values; 0 where not known."""
     key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
     return (key + value) / 2 if key and value else 0.0

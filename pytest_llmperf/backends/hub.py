@@ -1,4 +1,4 @@
-"""What comes from a model hub: GGUF files and tokenizers."""
+"""Files of a model hub: GGUF files and tokenizers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engine import EngineSpec
+from ..core.progress import Progress
 
 
-def downloaded_gguf(spec: EngineSpec) -> EngineSpec:
-    """A GGUF file of the hub as a file of this machine."""
+def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
+    """Return the spec with a GGUF file of the hub as a file of this machine."""
     if spec.local:
         return spec
+    report("download", 0, 0)
     from huggingface_hub import hf_hub_download
 
     organisation, name, file = spec.model.split("/", 2)
@@ -22,7 +24,7 @@ def downloaded_gguf(spec: EngineSpec) -> EngineSpec:
 
 
 def _commit_of(path: str) -> str | None:
-    """The commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
+    """Return the commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 

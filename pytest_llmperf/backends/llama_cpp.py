@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engine import EngineInfo, EngineSpec
-from ..core.gguf import file_type, metadata
+from ..core.gguf import file_type, header
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
 # A proxy that the environment names is not for this machine's own loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SLOTS = 8
 _POOL_TOKENS = 16384
 _GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
-_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are no text.
+_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are not text.
 
 
 class LlamaCppBackend(GgufBackend):
@@ -63,6 +63,7 @@ class LlamaCppBackend(GgufBackend):
                 "threads": parameters.cpuparams.n_threads,
                 "system": xllamacpp.get_system_info(),
             },
+            threads=cpu_threads(parameters.cpuparams.n_threads, on_gpu),
             **described(path, on_gpu, *types),
         )
 
@@ -137,7 +138,7 @@ class LlamaCppBackend(GgufBackend):
         }
 
     def _ask(self, route: str, body: Any = None) -> Any:
-        """The server's own routes, for what is not measured."""
+        """Ask the server's own routes, for what is not measured."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self._server.listening_address + route, data, {"Content-Type": "application/json"}
@@ -161,7 +162,7 @@ class _Answer:
 
 
 def _trace(submitted: float, request: Request, answers: Sequence[_Answer]) -> RequestTrace:
-    """Stamps of a request's tokens; a chunk may hold several, for text is sent in whole characters."""
+    """Return the trace of a request; a chunk may hold several tokens: text comes in whole characters."""
     times: list[float] = []
     counts: list[int] = []
 
@@ -212,7 +213,7 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
 
 
 def _set(parameters: Any, key: str, value: Any) -> None:
-    """One of llama.cpp's own parameters, by the name that xllamacpp gives it."""
+    """Set one of llama.cpp's own parameters, by the name that xllamacpp gives it."""
     *path, last = key.split(".")
     holder = parameters
     for part in path:
@@ -231,5 +232,5 @@ def _problem(answer: Mapping[str, Any]) -> str:
 
 
 def _control_tokens(path: Path) -> frozenset[int]:
-    kinds = metadata(path, "tokenizer.ggml.token_type") or ()
+    kinds = header(path).values.get("tokenizer.ggml.token_type") or ()
     return frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)

@@ -13,7 +13,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.gguf import file_type
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from .gguf_file import GgufBackend, described, device_name, memory_mib, pool_bytes
+from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
 if TYPE_CHECKING:
     import numpy
@@ -82,6 +82,7 @@ class LlamaCppPythonBackend(GgufBackend):
                 "threads": context.n_threads,
                 "system": api.llama_print_system_info().decode(),
             },
+            threads=cpu_threads(context.n_threads, on_gpu),
             **described(path, on_gpu, context.type_k, context.type_v),
         )
 
@@ -149,14 +150,14 @@ class LlamaCppPythonBackend(GgufBackend):
         return rows
 
     def _step(self, entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
-        """Forward some tokens; gives the sequence and the likeliest next token, where it is wanted."""
+        """Forward some tokens; yield the sequence and the likeliest next token, where it is wanted."""
         for _, sequence, logits in self._logits(entries):
             yield sequence, int(logits.argmax())
 
     def _logits(
         self, entries: Sequence[_Entry]
     ) -> Iterator[tuple[int, int, NDArray[numpy.float32]]]:
-        """Forward some tokens; gives index, sequence and logits (a view) of those that want them."""
+        """Forward some tokens; yield index, sequence and logits (a view) of those that want them."""
         import numpy
 
         batch = self._batch
@@ -206,7 +207,7 @@ class LlamaCppPythonBackend(GgufBackend):
 
 
 def _set(key: str, value: Any, *holders: Any) -> None:
-    """One of llama.cpp's own parameters: of the context, or of the model."""
+    """Set one of llama.cpp's own parameters: of the context, or of the model."""
     for holder in holders:
         if key in dict(holder._fields_):
             try:

@@ -9,7 +9,7 @@ _POOL = 1 << 20
 
 
 def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
-    """A transformers model from its configuration alone, its weights seeded and finite.
+    """Return a transformers model made from its configuration only, its weights seeded and finite.
 
     Args:
         model: folder with config.json, or hub id.
@@ -34,7 +34,7 @@ def save(model: str, revision: str | None, dtype: Any, folder: Path) -> None:
 
 
 def _fill(model: Any) -> None:
-    """Weights from one small pool: drawing 7 billion normals would take minutes."""
+    """Fill the weights from one small pool: drawing 7 billion normals would take minutes."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

@@ -50,7 +50,7 @@ class Program:
     load_time: float = 0.0
     memory_mib: float = 64.0
     power_w: float = 0.0
-    """Drawn while it answers, nothing in between; 0: it tells no energy."""
+    """Drawn while it answers, nothing in between; 0: it reports no energy."""
     crash_at: int = -1
     """Number of the request, from 0 and warm-up included, at which the process kills itself."""
     hang_at: int = -1
@@ -59,22 +59,26 @@ class Program:
     """Output tokens after which a request ends early."""
     cached_tokens: int = 0
     hidden_cache: int = 0
-    """1: a prompt that was seen before has a tenth of its ttft, and nobody says so."""
+    """1: a prompt that was seen before has a tenth of its ttft, which is not reported."""
     nll: float = 2.0
     """Negative log-likelihood of every next token of a text, in nats; all other tokens are alike."""
     broken: int = 0
-    """What its log-probabilities are instead: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
+    """Kind of broken log-probabilities: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
     chunk: int = 1
     """Tokens that arrive together; above 1, token boundaries are unknown."""
     layers: int = 0
-    """Of the model that its utilization is told for; 0: it tells of none."""
+    """Layers of the model that it reports for utilization; 0: it reports none."""
     heads: int = 8
-    """Of 64 numbers each, keys and values as many."""
+    """Heads of 64 numbers each, as many for keys and values."""
     parameters: int = 0
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
-        """Raises ValueError with one line for an unknown key or a value that is no number."""
+        """Parse the arguments.
+
+        Raises:
+            ValueError: one line, for an unknown key or a value that is not a number.
+        """
         known = {f.name: f.type for f in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in args.items():
@@ -98,8 +102,12 @@ class SimulatedBackend(Backend):
     by_default = False
 
     @classmethod
-    def ready(cls, spec: EngineSpec, cache: Path) -> EngineSpec | None:
+    def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         return spec  # It reads no file.
+
+    @classmethod
+    def changes_weights(cls, args: Mapping[str, Any]) -> bool:
+        return False  # It has none: its arguments are its truth.
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         start = time.perf_counter()
@@ -108,8 +116,8 @@ class SimulatedBackend(Backend):
         self._served = 0
         self._busy = 0.0
         self._seen: set[tuple[int, ...]] = set()
-        # A seed alone would give every process the same luck: where processes are to differ, the pid
-        # tells them apart.
+        # Only a seed would give every process the same luck: where processes are to differ, the pid
+        # distinguishes them.
         who = f"/{os.getpid()}" if program.run_jitter else ""
         self._factor = _log_normal(random.Random(f"{program.seed}{who}"), program.run_jitter)
         self._round_random = random.Random(f"{program.seed}{who}/rounds")
@@ -197,14 +205,14 @@ class SimulatedBackend(Backend):
         return bytes(ids).decode(errors="replace")
 
     def reset_peak_memory(self) -> None:
-        """Nothing to reset: its device allocator never frees."""
+        """Do nothing: its device allocator never frees."""
 
     def peak_memory(self) -> float:
         return self._program.memory_mib
 
 
-def _architecture(program: Program) -> dict[str, Any] | None:
-    """A model of the programmed size, its output layer tied."""
+def _architecture(program: Program) -> Architecture | None:
+    """Return a model of the programmed size, its output layer tied."""
     if not program.layers:
         return None
     return Architecture(
@@ -215,11 +223,11 @@ def _architecture(program: Program) -> dict[str, Any] | None:
         head_dim=_HEAD,
         vocabulary=_VOCABULARY,
         tied=True,
-    ).to_wire()
+    )
 
 
 def _log_normal(source: random.Random, cv: float) -> float:
-    """A factor with median 1 and the given coefficient of variation."""
+    """Return a factor with median 1 and the given coefficient of variation."""
     return math.exp(source.gauss(0, math.sqrt(math.log1p(cv * cv)))) if cv else 1.0
 
 
@@ -229,7 +237,7 @@ def _sleep_until(deadline: float) -> None:
 
 
 def _token_ids(request: Request, length: int) -> tuple[int, ...]:
-    """Deterministic lower-case letters that depend on the prompt alone."""
+    """Return lower-case letters that depend only on the prompt."""
     seed = hashlib.sha256(repr(request.prompt_ids).encode()).digest()
     return tuple(ord("a") + seed[i % len(seed)] % 26 for i in range(length))
 

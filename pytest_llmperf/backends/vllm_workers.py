@@ -1,24 +1,31 @@
-"""What vLLM's own workers are asked: each function runs inside one of them, wherever that is."""
+"""Questions to vLLM's own workers: each function runs inside one of them, wherever that is."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 
-def ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
-    """Call a self-contained function with every worker of vLLM, wherever those run.
+def register_by_value() -> None:
+    """Let the functions of this module travel as code.
 
-    A worker's process may not be able to import this package by its name; a function of ``__main__``
-    travels by value through every process on the way.
+    A worker's process may not be able to import this package by its name. cloudpickle, by which vLLM
+    sends functions, comes with it.
     """
-    function.__module__ = "__main__"
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
+    """Call a self-contained function with every worker of vLLM and return their answers."""
     answers: list[Any] = llm.collective_rpc(function)
     return answers
 
 
 def weights_of(worker: Any) -> tuple[int, int]:
-    """Runs inside a vLLM worker: bytes of the weights and number of parameters, shared ones once."""
+    """Return bytes of the weights and number of parameters, shared ones once. Runs in a worker."""
     model = worker.get_model()
     sizes: dict[int, int] = {}
     count = 0
@@ -54,7 +61,7 @@ def weights_of(worker: Any) -> tuple[int, int]:
 
 
 def keep_logits(worker: Any) -> None:
-    """Runs inside a vLLM worker: note all logits that the model makes, as log-probabilities."""
+    """Keep all logits that the model makes, as log-probabilities. Runs in a worker."""
     model = worker.get_model()
     compute = model.compute_logits
     model.llmperf_rows = []
@@ -69,21 +76,23 @@ def keep_logits(worker: Any) -> None:
 
 
 def kept_logits(worker: Any) -> list[Any]:
-    """Runs inside a vLLM worker: the noted ones, oldest first; nothing is noted from now on."""
+    """Return the kept ones, oldest first, and keep no more. Runs in a worker."""
     model = worker.get_model()
     rows = model.llmperf_rows
-    # The attribute of the instance alone: the class's own method is below it.
+    # Only the attribute of the instance: the class's own method is below it.
     del model.compute_logits, model.llmperf_rows
     return list(rows)
 
 
 def reset_device_peak(worker: Any) -> None:
+    """Start a new window for ``device_peak``. Runs in a worker."""
     import torch
 
     torch.cuda.reset_peak_memory_stats()
 
 
 def device_peak(worker: Any) -> int:
+    """Return bytes at the allocator's peak. Runs in a worker."""
     import torch
 
     return int(torch.cuda.max_memory_allocated())

@@ -1,4 +1,4 @@
-"""Shape of a decoder-only transformer: what its key-value cache and its matrix products take."""
+"""Shape of a decoder-only transformer, which decides its key-value cache and matrix products."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Architecture:
     window: int | None = None
     """Tokens that attention looks back at most, in every layer; None where it sees all."""
     experts: int = 1
-    """Feed-forward blocks a layer; above 1 a token uses a few of them."""
+    """Feed-forward blocks per layer; above 1 a token uses only a few of them."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture | None:
-        """From a transformers configuration; None where it describes something else."""
+        """Return the shape in a transformers configuration; None where it describes something else."""
         text = config.get("text_config")
         config = text if isinstance(text, Mapping) else config
 
@@ -44,7 +44,7 @@ class Architecture:
             return None
         # Falcon's older models and StarCoder: one head whatever else the configuration names.
         multi_query = config.get("multi_query") and not config.get("new_decoder_architecture")
-        # Some models have a window that they do not use, or use in some layers alone.
+        # Some models have a window that they do not use, or use only in some layers.
         everywhere = config.get("use_sliding_window", True) and not config.get("layer_types")
         return cls(
             layers=layers,
@@ -60,10 +60,10 @@ class Architecture:
 
     @classmethod
     def counted(cls, config: Mapping[str, Any]) -> Architecture | None:
-        """From a transformers configuration whose decode step can be counted; None for others.
+        """Return the shape in a transformers configuration if its decode step can be counted, or None.
 
-        Those are models with towers for images or sound, whose weights no token reads, and with
-        layers that keep something else than keys and values. Where some layers alone have a window,
+        It cannot for models with towers for images or sound, whose weights no token reads, and with
+        layers that keep something else than keys and values. Where only some layers have a window,
         every layer is given it: too little is counted of a context beyond it, never too much.
         """
         towers = ("vision_config", "audio_config")
@@ -84,7 +84,7 @@ class Architecture:
     def from_gguf(
         cls, values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
     ) -> Architecture | None:
-        """From a GGUF file's header; None where it describes something else.
+        """Return the shape in a GGUF file's header; None where it describes something else.
 
         Args:
             values: the header's keys and values.
@@ -94,7 +94,7 @@ class Architecture:
 
         def value(key: str) -> int | None:
             found = values.get(f"{family}.{key}")
-            # Some families have a list, one a layer, where these have a number.
+            # Some families have a list, one per layer, where these have a number.
             return found if isinstance(found, int) else None
 
         layers, hidden = value("block_count"), value("embedding_length")
@@ -119,7 +119,7 @@ class Architecture:
         )
 
     def kv_bytes_per_token(self, value_bytes: float = 2) -> float:
-        """Bytes that one token takes in the key-value cache: a key and a value a layer and head.
+        """Return the bytes of one token in the key-value cache: a key and a value per layer and head.
 
         Args:
             value_bytes: bytes of one number of the cache (2 for bfloat16).

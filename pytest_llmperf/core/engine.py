@@ -1,4 +1,4 @@
-"""An engine in data: what is asked of it, what it reports, and why it cannot."""
+"""Data about an engine: what is asked of it, what it reports, and why it refuses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .architecture import Architecture
+
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything a backend needs to load one cell; plain values, so that it travels to the worker."""
+    """Everything a backend needs to load one cell: plain values, which travel to the worker."""
 
     backend: str
     quantization: str
@@ -17,7 +19,7 @@ class EngineSpec:
     """Folder with config.json (and weights, unless they are random), a GGUF file, or either of them
     on the hub: ``organisation/name``, ``organisation/name/FILE.gguf``."""
     local: bool = True
-    """Whether ``model`` is here: then no hub is asked for anything."""
+    """Whether ``model`` is on this machine: then no hub is asked for anything."""
     revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -57,21 +59,31 @@ class EngineInfo:
     """MiB by metric key: ``model_memory``, and ``kv_cache_memory`` where a pool is reserved."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Engine settings that this backend chose, worth knowing when reading a number."""
-    architecture: Mapping[str, Any] | None = None
-    """``Architecture.to_wire`` of the model, where the engine tells its sizes."""
+    threads: int | None = None
+    """Threads that compute on a CPU; None on a GPU, or where the engine does not report them."""
+    architecture: Architecture | None = None
+    """Sizes of the model, where the engine reports them."""
     embedding_bytes: float | None = None
-    """Of the input embedding table as it is in memory, where the engine tells."""
+    """Bytes of the input embedding table as it is in memory, where the engine reports them."""
     cache_value_bytes: float = 2
-    """Of one number in the key-value cache."""
+    """Bytes of one number in the key-value cache."""
     arithmetic: str | None = None
     """Floating-point type of matrix products, as torch names it; None for integers or unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
 
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> EngineInfo:
+        shape = data["architecture"]
+        return cls(**{**data, "architecture": Architecture(**shape) if shape else None})
+
 
 @dataclass(frozen=True)
 class Setup:
-    """How a run loads its models: what an engine may refuse before it loads one."""
+    """The settings of a run that an engine may refuse before it loads a model."""
 
     random_weights: bool
     dtype: str
@@ -81,16 +93,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a backend cannot run a cell."""
+    """The reason why a backend cannot run a cell."""
 
     reason: str
     by_nature: bool
-    """True: no installation helps, so asking for it is a mistake. False: something is missing here."""
+    """True: no installation helps, so asking for it is a mistake. False: something is not installed."""
 
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """What the worker said when the engine was ready."""
+    """An engine that is ready, as the worker reports it."""
 
     info: EngineInfo
     load_time: float
@@ -100,4 +112,4 @@ class LoadedEngine:
     environment: Mapping[str, Any]
     pid: int
     number: int
-    """How many engines this run had loaded, this one included."""
+    """Engines that this run has loaded so far, this one included."""

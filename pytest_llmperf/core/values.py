@@ -9,7 +9,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-_BYTES = {"GiB": 2**30, "MiB": 2**20, "GB": 10**9, "MB": 10**6}
+from .units import MIB
+
+_BYTES = {"GiB": 1024 * MIB, "MiB": MIB, "GB": 10**9, "MB": 10**6}
 
 
 def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
@@ -61,7 +63,7 @@ def card_size(text: str) -> float:
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(GiB|MiB|GB|MB)\s*", text)
     if not match or not float(match[1]):
         raise ValueError(f"{text!r} is not a memory size such as 16GiB, 15360MiB or 16GB")
-    return float(match[1]) * _BYTES[match[2]] / 2**20
+    return float(match[1]) * _BYTES[match[2]] / MIB
 
 
 def ratio(text: str) -> float:

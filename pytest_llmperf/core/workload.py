@@ -1,4 +1,4 @@
-"""What to ask: prompts, lengths, batch, rounds."""
+"""The work of one measurement: prompts, lengths, batch, rounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Workload:
     """A fixed amount of work, the same in every round.
 
     Exactly one of ``prompt`` (a text, tokenized by the model) and ``input_len`` (that many random
-    token ids, different in every request and round, so that no cache can help) is set.
+    token ids, different in every request, so that no cache can help) is set.
     """
 
     output_len: int
@@ -35,6 +35,9 @@ class Workload:
     rounds: int = DEFAULT_ROUNDS
     warmup: int = DEFAULT_WARMUP
     seed: int = 0
+    salt: str = ""
+    """Name of the measurement. Random prompts of two salts have nothing in common; those of one salt
+    are the same in every run, so that two sides of a comparison answer the same prompts."""
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.input_len is None):
@@ -48,17 +51,22 @@ class Workload:
 
     @property
     def hash(self) -> str:
-        """Names the work itself: rounds and warm-up repeat it and are no part of it."""
-        fields = {k: v for k, v in asdict(self).items() if k not in ("rounds", "warmup")}
+        """Digest of the work itself, the same on every machine and in every run.
+
+        Rounds and warm-up only repeat the work. Random prompts of another salt are other tokens of
+        the same number: the same work.
+        """
+        fields = {k: v for k, v in asdict(self).items() if k not in ("rounds", "warmup", "salt")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def requests(
         self, round_index: int, encode: Callable[[str], list[int]], vocabulary: int
     ) -> list[Request]:
-        """The requests of one round (warm-up rounds have negative indices).
+        """Return the requests of one round.
 
         Args:
-            encode: text to token ids, the engine's own.
+            round_index: from 0; warm-up rounds have negative indices.
+            encode: the engine's own tokenizer, from text to token ids.
             vocabulary: number of token ids that random prompts may use.
         """
         if self.prompt is not None:
@@ -82,8 +90,10 @@ def _check_int(name: str, value: object, least: int) -> None:
 def _random_ids(
     workload: Workload, round_index: int, request_index: int, vocabulary: int
 ) -> tuple[int, ...]:
+    assert workload.input_len is not None
     # The first ids of a vocabulary are usually control tokens: leave them out where there is room.
     low = min(256, vocabulary // 2)
-    source = random.Random(f"{workload.seed}/{round_index}/{request_index}")
-    assert workload.input_len is not None
+    # The length is in the name: otherwise a long prompt would begin with a short one of its salt.
+    name = (workload.salt, workload.seed, workload.input_len, round_index, request_index)
+    source = random.Random(repr(name))
     return tuple(source.randrange(low, vocabulary) for _ in range(workload.input_len))

@@ -14,20 +14,21 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-_MIB = 2**20
-_HASHED, _COPIED = 16 * _MIB, 64 * _MIB
+from ..core.units import MIB
+
+_HASHED, _COPIED = 16 * MIB, 64 * MIB
 _CPU_REPEATS = 5
 # Few at a time: 40 products a repeat drive an H100 into its power limit, which then lies in the times
 # and in what the driver says of the GPU right after; with 4 the times agree within 1 %.
 _SIDE, _PRODUCTS = 4096, 4
-_DEVICE_COPIED, _COPIES = 256 * _MIB, 10
+_DEVICE_COPIED, _COPIES = 256 * MIB, 10
 _DEVICE_REPEATS, _DEVICE_UNTIMED = 10, 3
-_DEVICE_NEED = 2 * 1024 * _MIB
+_DEVICE_NEED = 2 * 1024 * MIB
 """Free memory that must be there: a few times what is taken, so that nobody else runs short."""
 
 
 def run(device: str) -> dict[str, float]:
-    """Seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
+    """Return seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
 
     On a GPU that torch computes on in this process: a 4096 x 4096 bfloat16 matrix product, and a
     device-to-device copy of 256 MiB. Elsewhere: SHA-256 of 16 MiB, and a copy of 64 MiB. Empty for
@@ -46,7 +47,7 @@ def run(device: str) -> dict[str, float]:
 
 
 def joined(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, list[float]]:
-    """``[before, after]`` by key; empty unless both ran."""
+    """Return ``[before, after]`` by key; empty unless both ran."""
     return {key: [before[key], after[key]] for key in before if key in after}
 
 
@@ -64,7 +65,7 @@ def _on_cpu() -> dict[str, float]:
 
 
 def _mapped(size: int) -> mmap.mmap:
-    """Anonymous memory whose pages are all there."""
+    """Yield anonymous memory whose pages are all there."""
     memory = mmap.mmap(-1, size)
     block = bytes(range(256)) * 256
     for _ in range(size // len(block)):

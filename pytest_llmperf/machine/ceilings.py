@@ -1,4 +1,4 @@
-"""What a device can do at best: how fast it reads memory, and multiplies matrices.
+"""The best that a device can do: how fast it reads memory, and multiplies matrices.
 
 Runs in a process of its own, before an engine loads, with torch where that is installed and numpy
 otherwise. A ceiling is the best of many: several kernels, each repeated, the fastest of all. A busy
@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core.units import MIB
 from ..metrics.roofline import Ceilings
 
-_MIB = 2**20
-_SMALLEST, _LARGEST = 32 * _MIB, 512 * _MIB
+_SMALLEST, _LARGEST = 32 * MIB, 512 * MIB
 """Buffers: below the first, weights sit in a core's own cache; the last is beyond most shared ones."""
-_ON_GPU = 1024 * _MIB
+_ON_GPU = 1024 * MIB
 """The largest buffer there: what starting a kernel takes is nothing beside it."""
 _CACHE_SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
 _SHARE = 4
@@ -53,11 +53,11 @@ class _Timer:
     in_a_row: int = 1
 
     def best(self, kernels: Sequence[Kernel]) -> float:
-        """Bytes or operations a second of the fastest run of the fastest kernel."""
+        """Return bytes or operations per second of the fastest run of the fastest kernel."""
         return max(amount / self._fastest(run) for run, amount in kernels)
 
     def _fastest(self, run: Callable[[], object]) -> float:
-        """Seconds of the fastest of some runs, after one that is not counted."""
+        """Return seconds of the fastest of some runs, after one that is not counted."""
         run()
         self.wait()
         times: list[float] = []
@@ -72,7 +72,7 @@ class _Timer:
 
 
 def measure(device: str, threads: int | None) -> Ceilings | None:
-    """The ceilings of a device; None where nothing can measure them.
+    """Return the ceilings of a device; None where nothing can measure them.
 
     Args:
         device: as ``EngineInfo.device``.
@@ -92,7 +92,7 @@ def measure(device: str, threads: int | None) -> Ceilings | None:
 
 
 def buffer_sizes(free: int, cache: int) -> list[int]:
-    """Bytes of each buffer to read, smallest first: doubling, until one fills the cache.
+    """Return the bytes of each buffer to read, smallest first: doubling until one fills the cache.
 
     Args:
         free: bytes of memory that nobody uses.
@@ -180,7 +180,7 @@ def _with_numpy(threads: int | None) -> Ceilings | None:
 
 
 def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
-    """Kernels that read a buffer of float32 once, for both libraries."""
+    """Return kernels that read a buffer of float32 once, for both libraries."""
     half = len(whole) // 2
     rows = whole.reshape(-1, _WIDTH)
     return [
@@ -191,7 +191,7 @@ def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
 
 
 def _best_product(products: Callable[[int], list[Kernel]], timer: _Timer) -> float:
-    """FLOP/s of the best square product; larger ones while they do not take too long."""
+    """Return FLOP/s of the best square product; larger ones while they do not take too long."""
     best = 0.0
     for side in _SIDES:
         kernels = products(side)
@@ -202,7 +202,7 @@ def _best_product(products: Callable[[int], list[Kernel]], timer: _Timer) -> flo
 
 
 def _free_memory() -> int:
-    """Bytes that a process can have; what the machine has where the kernel does not say."""
+    """Return the bytes that a process can have; the machine's where the kernel does not say."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -211,7 +211,7 @@ def _free_memory() -> int:
 
 
 def _last_cache() -> int:
-    """Bytes of the largest cache of a core; 0 where the kernel does not say."""
+    """Return the bytes of the largest cache of a core; 0 where the kernel does not say."""
     found = [0]
     for file in _CACHE_SIZES.glob("index*/size"):
         with suppress(OSError, ValueError):

@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.units import MIB
 from .proc import PROC, CpuTicks, parse_cpu, parse_swapped, read, session_ticks
 
 SHORTEST = 0.5
-"""Seconds. The kernel counts in ticks of 10 ms: in less, rounding alone looks like a busy neighbour."""
-_MIB = 2**20
+"""Seconds. The kernel counts in ticks of 10 ms: in less, rounding looks like a busy neighbour."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Snapshot:
 def between(
     before: Snapshot, after: Snapshot, tick: float | None = None, page: int | None = None
 ) -> dict[str, float]:
-    """``steal_share``, ``other_cores`` and ``swapped_mib``, as far as the system tells them.
+    """Return ``steal_share``, ``other_cores`` and ``swapped_mib``, as far as the system has them.
 
     Args:
         tick: seconds; None asks the system.
@@ -62,5 +62,5 @@ def between(
             found["other_cores"] = round(max(0.0, others * tick / seconds), 3)
     if before.swapped is not None and after.swapped is not None:
         page = os.sysconf("SC_PAGE_SIZE") if page is None else page
-        found["swapped_mib"] = round((after.swapped - before.swapped) * page / _MIB, 3)
+        found["swapped_mib"] = round((after.swapped - before.swapped) * page / MIB, 3)
     return found

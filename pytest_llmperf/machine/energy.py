@@ -1,4 +1,4 @@
-"""Where joules are told: NVML's counter or power, RAPL's packages, an engine that knows its own."""
+"""Sources of joules: NVML's counter or power, RAPL's packages, an engine that knows its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NoEnergy(Exception):
 
 
 class Source(ABC):
-    """Something that tells joules between two moments. Used once."""
+    """Something that reports joules between two moments. Used once."""
 
     name: str
     refresh: ClassVar[float]
@@ -38,7 +38,7 @@ class Source(ABC):
         """Begin the window. Raises NoEnergy."""
 
     def mark(self) -> None:  # noqa: B027 - most counters need no reading on the way
-        """A moment between two rounds."""
+        """Note a moment between two rounds."""
 
     @abstractmethod
     def stop(self) -> float:
@@ -68,7 +68,7 @@ class GpuCounter(Source):
 
 
 class GpuPower(Source):
-    """Power that NVML tells ten times a second, integrated by trapezoids: for GPUs without a counter."""
+    """Power that NVML reports ten times a second, as trapezoids: for GPUs without a counter."""
 
     name = "sampled power"
     refresh = 0.1
@@ -208,7 +208,7 @@ class EngineCounter(Source):
 
 
 def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source:
-    """The counter of these GPUs where all have one, their sampled power otherwise.
+    """Return the counter of these GPUs where all have one, their sampled power otherwise.
 
     Raises:
         NoEnergy: a GPU has neither.
@@ -217,20 +217,20 @@ def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source
         return GpuCounter(boards)
     if all(board.watts() is not None for board in boards):
         return GpuPower(boards, clock)
-    raise NoEnergy("the GPU tells neither its energy nor its power")
+    raise NoEnergy("the GPU reports neither its energy nor its power")
 
 
 def _sum(values: Iterable[float | None]) -> float:
     total = 0.0
     for value in values:
         if value is None:
-            raise NoEnergy("the driver no longer tells the energy or the power")
+            raise NoEnergy("the driver no longer reports the energy or the power")
         total += value
     return total
 
 
 def _moved(joules: float) -> float:
-    """Joules of a counter that counts: some machines show one that stands still."""
+    """Return a counter's joules; raise for one that stands still, as some machines show."""
     if joules <= 0:
         raise NoEnergy("the counter stood still")
     return joules

@@ -1,20 +1,26 @@
-"""What a number was measured on: hardware, driver, system. Standard library only."""
+"""The machine behind a number: hardware, driver, system. Standard library only."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.units import MIB
+from .cgroup import cpu_quota
+from .cpu_name import cpu_name
+
 
 def describe_host() -> dict[str, Any]:
-    """The machine, without anything that starts a driver or a framework."""
+    """Return the machine's description, without starting a driver or a framework."""
     governor = _governor()
     return {
         "host": platform.node(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": usable_cores(),
         "memory_mib": _total_memory_mib(),
         "os": f"{platform.system()} {platform.release()}",
@@ -24,31 +30,35 @@ def describe_host() -> dict[str, Any]:
 
 
 def describe_device() -> dict[str, Any]:
-    """The same, and the accelerators, as the process that uses them sees them."""
+    """Return the same with the accelerators, as the process that uses them sees them."""
     return {**describe_host(), "accelerators": _accelerators()}
 
 
 def usable_cores() -> int:
-    """Cores that this process may use (a container's or taskset's share, not the machine's)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the cores that this process may use: what its affinity and its CPU quota leave of them.
+
+    A quota counts in whole cores: a thread for the rest of one would wait for most of its time.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def has_accelerator() -> bool:
-    """Whether a GPU's driver is there; asked of the file system, so that no driver starts."""
+    """Return whether a GPU's driver is there, by the file system: no driver starts."""
     return any(
         Path(p).exists() for p in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/kfd")
     )
 
 
 def runs_on_cpu(device: str) -> bool:
-    """Whether engines will run on the CPU (``--llm-device``), told without starting a driver."""
+    """Return whether engines will run on the CPU (``--llm-device``); no driver starts."""
     return device == "cpu" or (device == "auto" and not has_accelerator())
 
 
 def accelerator_names() -> list[str]:
-    """Names of NVIDIA GPUs, read from the driver's files; empty where there are none."""
+    """Return the names of NVIDIA GPUs from the driver's files; empty where there are none."""
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in file.read_text().splitlines():
@@ -58,25 +68,46 @@ def accelerator_names() -> list[str]:
 
 
 def visible_gpus() -> int:
-    """How many GPUs an engine will see, told without starting a driver."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return len(accelerator_names())
-    return len([part for part in chosen.split(",") if part.strip() not in ("", "-1")])
+    """Return how many GPUs an engine will see, without starting a driver."""
+    visible = _named_gpus(os.environ)
+    return len(accelerator_names()) if visible is None else len(visible)
 
 
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+def only_visible(device: str, environ: Mapping[str, str]) -> str:
+    """Return the CUDA_VISIBLE_DEVICES that leaves one GPU to an engine which has no other choice.
+
+    Args:
+        device: ``cuda:N``, the N-th of the GPUs that are visible now, as torch and CUDA count them.
+        environ: the environment, whose own CUDA_VISIBLE_DEVICES may hold indices, UUIDs or MIG names.
+
+    Raises:
+        ValueError: fewer GPUs are visible.
+    """
+    index = int(device.partition(":")[2])
+    visible = _named_gpus(environ)
+    if visible is None:
+        return str(index)
+    if index >= len(visible):
+        setting = environ["CUDA_VISIBLE_DEVICES"]
+        raise ValueError(
+            f"--llm-device={device}: CUDA_VISIBLE_DEVICES={setting} names {len(visible)} GPU(s), and "
+            "the first is cuda:0"
+        )
+    return visible[index]
+
+
+def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
+    """Return the entries of CUDA_VISIBLE_DEVICES; None where it is not set and all are visible."""
+    setting = environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
+        return None
+    entries = (entry.strip() for entry in setting.split(","))
+    # As in CUDA: an entry that names nothing ends the list.
+    return list(itertools.takewhile(lambda entry: entry not in ("", "-1"), entries))
 
 
 def _governor() -> str | None:
-    """How the kernel chooses the cores' clocks; a virtual machine rarely knows."""
+    """Return how the kernel chooses the cores' clocks; a virtual machine rarely knows."""
     try:
         return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
     except OSError:
@@ -85,7 +116,7 @@ def _governor() -> str | None:
 
 def _total_memory_mib() -> int:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
     except (ValueError, OSError, AttributeError):
         return 0
 
@@ -101,7 +132,7 @@ def _accelerators() -> list[dict[str, Any]]:
         found.append(
             {
                 "name": properties.name,
-                "memory_mib": properties.total_memory // 2**20,
+                "memory_mib": properties.total_memory // MIB,
                 "cuda": torch.version.cuda,
                 "driver": nvidia_driver(),
             }
@@ -110,7 +141,7 @@ def _accelerators() -> list[dict[str, Any]]:
 
 
 def nvidia_driver() -> str:
-    """Version of the driver, read from its own file; ``unknown`` where there is none."""
+    """Return the driver's version from its own file; ``unknown`` where there is none."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the machine draws before an engine loads."""
+"""Power that the machine draws before an engine loads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class IdlePower:
-    """What the machine draws before an engine loads, in W; empty or None where it does not say."""
+    """Power before an engine loads, in W; empty or None where the machine does not report it."""
 
     gpus: Mapping[str, float] = field(default_factory=dict)
     """By UUID."""
     packages: float | None = None
 
     def added(self, energy: Mapping[str, Any]) -> dict[str, Any]:
-        """``environment.energy`` with ``idle_w`` of what it counts, and no GPU's name in it."""
+        """Return ``environment.energy`` with ``idle_w`` of what it counts, and without names of GPUs."""
         found = dict(energy)
         uuids = found.pop("gpus", None)
         idle = self.packages if found.get("source") == Packages.name else None
@@ -41,7 +41,7 @@ def idle_power(
     clock: Clock = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> IdlePower:
-    """Mean power over a second. Returns at once where nothing tells it."""
+    """Return the mean power over a second, or nothing at once where no counter reports it."""
     sources: dict[str, Source] = {}
     with suppress(LookupError, NoEnergy):
         sources |= {board.uuid or "": gpu_source([board], clock) for board in gpus.boards()}

@@ -23,7 +23,7 @@ def reset_peak() -> None:
 
 
 def peak_mib() -> float:
-    """Peak resident set since the last reset in MiB, summed over the engine's processes."""
+    """Return the peak resident set since the last reset in MiB, over the engine's processes."""
     peaks = [_status_kib(pid, "VmHWM") for pid in _session_processes()]
     if any(peaks):
         return sum(peaks) / 1024
@@ -33,10 +33,10 @@ def peak_mib() -> float:
 
 
 class DeviceMemory:
-    """What an engine has taken on the GPUs since this was made, by the driver's count.
+    """Memory that an engine has taken on the GPUs since this was made, by the driver's count.
 
-    For engines whose allocator does not tell. The count is the whole GPU's: another process that takes
-    memory meanwhile is in it.
+    For engines whose allocator does not report it. The count is the whole GPU's: another process that
+    takes memory meanwhile is in it.
     """
 
     def __init__(self) -> None:
@@ -45,19 +45,19 @@ class DeviceMemory:
         before = self._gpus.used_mib()
         if before is None:
             raise RuntimeError(
-                "this engine's memory on a GPU is known to the driver alone: "
+                "only the driver knows this engine's memory on a GPU: "
                 "pip install 'pytest-llmperf[gpu]'"
             )
         self._before = before
 
     def mib(self) -> float:
-        """MiB taken until now. An engine that keeps what it has taken is at its peak."""
+        """Return MiB taken until now. An engine that keeps what it has taken is at its peak."""
         now = self._gpus.used_mib()
         return max(0.0, (now or 0.0) - self._before)
 
 
 def _session_processes() -> list[int]:
-    """This process, and every other one of its session: an engine's child processes."""
+    """Return this process and every other one of its session: an engine's child processes."""
     own = os.getpid()
     if os.getsid(0) != own or not _PROC.is_dir():
         return [own]  # Not in a worker of its own: the session holds foreign processes.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..core.units import MIB
 from .proc import process
 
-_MIB = 2**20
 _SM_CLOCK = 1
 _GPU_TEMPERATURE = 0
-# The bits of NVML's mask of clock event reasons. 0x1, an idle GPU, is no reason to worry.
+# The bits of NVML's mask of clock event reasons. 0x1, an idle GPU, is harmless.
 _REASONS = {
     0x2: "applications_clocks_setting",
     0x4: "sw_power_cap",
@@ -59,7 +59,7 @@ class Gpus:
         return [_describe(nvml, card) for card in cards]
 
     def state(self, device: str, worker: int) -> GpuState | None:
-        """The GPUs of an engine now; None where it computes on none, or nobody can say.
+        """Return the GPUs of an engine now; None where it computes on none, or nobody can say.
 
         Args:
             device: the engine's, as ``EngineInfo.device``.
@@ -85,7 +85,7 @@ class Gpus:
         )
 
     def boards(self, worker: int | None = None, count: int = 1) -> list[Board]:
-        """The whole GPUs that an engine computes on, for the energy that they take.
+        """Return the whole GPUs that an engine computes on, for the energy that they take.
 
         Args:
             worker: pid of the process that the engine runs in; None: every visible GPU.
@@ -115,12 +115,12 @@ class Gpus:
         return [Board(nvml, card.board) for card in cards]
 
     def used_mib(self) -> float | None:
-        """MiB in use on all of them, whoever uses it; None where nobody can say."""
+        """Return MiB in use on all of them, whoever uses it; None where nobody can say."""
         nvml, cards = self._opened
         if nvml is None or not cards:
             return None
         answers = [nvml.ask("nvmlDeviceGetMemoryInfo", card.device) for card in cards]
-        return None if None in answers else sum(answer.used for answer in answers) / 2**20
+        return None if None in answers else sum(answer.used for answer in answers) / MIB
 
     @cached_property
     def _opened(self) -> tuple[_Nvml | None, list[_Card] | None]:
@@ -129,7 +129,7 @@ class Gpus:
 
 
 def conditions(before: GpuState | None, after: GpuState | None) -> dict[str, Any]:
-    """``throttling``, ``other_gpu_processes``, ``sm_clock_mhz`` and ``temperature_c`` of a record."""
+    """Return the GPUs' part of a record's conditions, such as ``throttling`` and ``sm_clock_mhz``."""
     if before is None or after is None:
         return {}
     found: dict[str, Any] = {}
@@ -228,7 +228,7 @@ def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
     ecc = nvml.ask("nvmlDeviceGetEccMode", card.board)
     return {
         "name": _text(nvml.ask("nvmlDeviceGetName", card.device)),
-        "memory_mib": None if memory is None else memory.total // _MIB,
+        "memory_mib": None if memory is None else memory.total // MIB,
         "mig": _has_slices(nvml, card),
         "power_limit_w": None if power is None else power / 1000,
         "clock_limit_mhz": _clock_limit(nvml, card),
@@ -238,15 +238,15 @@ def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
 
 
 def _has_slices(nvml: _Nvml, card: _Card) -> bool:
-    """Whether MIG is on. A GPU without MIG has no answer."""
+    """Return whether MIG is on. A GPU without MIG has no answer."""
     mig = nvml.ask("nvmlDeviceGetMigMode", card.board)  # Current, and after the next reset.
     return bool(mig and mig[0])
 
 
 def _clock_limit(nvml: _Nvml, card: _Card) -> int | None:
-    """MHz that somebody has limited the SM clock to.
+    """Return the MHz that somebody has limited the SM clock to.
 
-    On some GPUs the default lies below the maximum and yet limits nothing, so it is no limit. A
+    On some GPUs the default lies below the maximum and yet limits nothing, so it is not a limit. A
     range that was locked (``nvidia-smi -lgc``) cannot be asked for: the clock itself shows it.
     """
     limit = nvml.ask("nvmlDeviceGetApplicationsClock", card.board, _SM_CLOCK)
@@ -258,7 +258,7 @@ def _clock_limit(nvml: _Nvml, card: _Card) -> int | None:
 
 
 def _visible(nvml: _Nvml, environ: Mapping[str, str]) -> list[_Card] | None:
-    """The GPUs as CUDA_VISIBLE_DEVICES narrows and orders them; None where that cannot be known."""
+    """Return the GPUs as CUDA_VISIBLE_DEVICES narrows and orders them; None where not known."""
     count = nvml.ask("nvmlDeviceGetCount")
     if count is None:
         return None
@@ -281,7 +281,7 @@ def _visible(nvml: _Nvml, environ: Mapping[str, str]) -> list[_Card] | None:
 
 
 def _named(nvml: _Nvml, word: str, boards: list[Any]) -> _Card | None:
-    """The GPU that an index, a UUID or its beginning, or a MIG slice's UUID means."""
+    """Return the GPU of an index, of a UUID or its beginning, or of a MIG slice's UUID."""
     if word.startswith("MIG-"):
         device = nvml.ask("nvmlDeviceGetHandleByUUID", word)
         board = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", device)
@@ -296,13 +296,13 @@ def _named(nvml: _Nvml, word: str, boards: list[Any]) -> _Card | None:
 
 
 def _named_by(device: str, cards: list[_Card]) -> list[_Card]:
-    """The GPU of ``cuda:1``; all of them for ``cuda``."""
+    """Return the GPU of ``cuda:1``; all of them for ``cuda``."""
     index = device.partition(":")[2]
     return cards[int(index) :][:1] or cards if index.isdigit() else cards
 
 
 def _belongs(pid: int, worker: int) -> bool:
-    """Whether a process is the worker, of the worker's session, or started below it."""
+    """Return whether a process is the worker, of the worker's session, or started below it."""
     while pid > 1:
         found = process(pid)
         if pid == worker or (found is not None and found.session == worker):
@@ -312,11 +312,11 @@ def _belongs(pid: int, worker: int) -> bool:
 
 
 def _union(sets: list[frozenset[Any] | None]) -> frozenset[Any] | None:
-    """Of those that are known; None where none is."""
+    """Return the union of those that are known; None where none is."""
     known = [found for found in sets if found is not None]
     return frozenset().union(*known) if known else None
 
 
 def _text(value: Any) -> str | None:
-    """Older packages give bytes."""
+    """Return text: older packages give bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -32,7 +32,7 @@ class Process:
 
 
 def parse_cpu(text: str) -> CpuTicks | None:
-    """The first line of /proc/stat."""
+    """Parse the first line of /proc/stat."""
     words = text.partition("\n")[0].split()
     if len(words) < 9 or words[0] != "cpu":
         return None
@@ -43,7 +43,7 @@ def parse_cpu(text: str) -> CpuTicks | None:
 
 
 def parse_process(text: str) -> Process | None:
-    """/proc/PID/stat; the name in parentheses may hold anything, parentheses too."""
+    """Parse /proc/PID/stat; the name in parentheses may hold anything, parentheses too."""
     words = text.rpartition(")")[2].split()
     if len(words) < 15:
         return None
@@ -51,7 +51,7 @@ def parse_process(text: str) -> Process | None:
 
 
 def parse_swapped(text: str) -> int | None:
-    """Pages in and out from /proc/vmstat."""
+    """Parse pages in and out from /proc/vmstat."""
     counters = dict(line.split() for line in text.splitlines())
     if "pswpin" not in counters or "pswpout" not in counters:
         return None
@@ -59,12 +59,12 @@ def parse_swapped(text: str) -> int | None:
 
 
 def process(pid: int, proc: Path = PROC) -> Process | None:
-    """A process as it is now; None when it has ended."""
+    """Return a process as it is now; None when it has ended."""
     return parse_process(read(proc / str(pid) / "stat"))
 
 
 def session_ticks(proc: Path) -> int:
-    """Of this process and, where it leads a session as a worker does, of that session's others.
+    """Return the ticks of this process and, where it leads a session as a worker does, of the others.
 
     A child that ends is counted on by the parent that waits for it, so the sum never jumps.
     """

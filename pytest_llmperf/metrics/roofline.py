@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.units import MIB
 from .rounds import tpot
 from .samples import Metric, metric
 
 if TYPE_CHECKING:
     from ..core.engine import EngineInfo
     from ..core.trace import RequestTrace, RoundTrace
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Roof:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class RooflineModel:
     """What an engine works with, as far as a roofline needs it."""
 
     architecture: Architecture
@@ -114,12 +113,12 @@ class LoadedModel:
     """How many GPUs share it."""
 
     @classmethod
-    def of(cls, info: EngineInfo) -> LoadedModel | None:
+    def of(cls, info: EngineInfo) -> RooflineModel | None:
         """None where the engine does not tell the sizes of its model."""
         if info.architecture is None:
             return None
         return cls(
-            architecture=Architecture(**info.architecture),
+            architecture=info.architecture,
             weight_bytes=info.memory.get("model_memory", 0.0) * MIB,
             parameters=info.parameters,
             embedding_bytes=info.embedding_bytes,
@@ -189,7 +188,9 @@ class LoadedModel:
         )
 
 
-def utilization(rounds: Sequence[RoundTrace], model: LoadedModel, roof: Roof) -> dict[str, Metric]:
+def utilization(
+    rounds: Sequence[RoundTrace], model: RooflineModel, roof: Roof
+) -> dict[str, Metric]:
     """``mbu`` and ``mfu``, a sample a round, as far as they are known.
 
     A sample a round and not a request: the requests of a batch share every step, so their utilization
@@ -205,7 +206,7 @@ def utilization(rounds: Sequence[RoundTrace], model: LoadedModel, roof: Roof) ->
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _bytes_per_second(round_: RoundTrace, model: LoadedModel) -> float | None:
+def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """What decoding read in a round: bytes of a mean step over the time of a median one."""
     weights = model.step_weight_bytes
     decoding = [r for r in round_.requests if tpot(r)]
@@ -216,7 +217,7 @@ def _bytes_per_second(round_: RoundTrace, model: LoadedModel) -> float | None:
     return (weights + _together(decoding) * context * model.cache_bytes_per_token) / step
 
 
-def _flops_per_second(round_: RoundTrace, model: LoadedModel) -> float | None:
+def _flops_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """What the prompts of a round took, over the time until the last of them has its first token."""
     operations = [model.prompt_flops(r.input_tokens) for r in round_.requests]
     begin = min(r.submitted for r in round_.requests)

@@ -18,7 +18,7 @@ from ..core.workload import Workload
 from ..machine.nvml import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw
-from ..metrics.roofline import LoadedModel, Roof, utilization
+from ..metrics.roofline import Roof, RooflineModel, utilization
 from ..metrics.samples import Metric
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
@@ -86,6 +86,8 @@ class LLMBenchmark:
                     batch_size=batch_size,
                     rounds=DEFAULT_ROUNDS if rounds is None else rounds,
                     warmup=DEFAULT_WARMUP if warmup is None else warmup,
+                    # Without the cell: every engine and mode answers the same prompts.
+                    salt=self._node.nodeid.replace(llm.cell.id, ""),
                 )
             )
             _check_objectives(slo)
@@ -149,7 +151,7 @@ class LLMBenchmark:
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
     ) -> tuple[dict[str, Metric], Roof | None]:
         """Return ``mbu`` and ``mfu`` with what they are shares of; nothing where that is unknown."""
-        model = LoadedModel.of(engine.info)
+        model = RooflineModel.of(engine.info)
         if model is None or not is_enabled(self._benchmark):
             return {}, None
         shares: dict[str, Metric] = {}

@@ -139,9 +139,8 @@ def of_engine(spec: EngineSpec, info: EngineInfo) -> tuple[str, int | None]:
     """Device and threads that a loaded engine has."""
     if info.device.startswith("cuda"):
         return _gpu(spec), None
-    threads = info.settings.get("threads")
-    chosen = threads if isinstance(threads, int) and threads > 0 else spec.threads
-    return info.device, chosen if info.device == "cpu" else None
+    threads = spec.threads if info.threads is None else info.threads
+    return info.device, threads if info.device == "cpu" else None
 
 
 def _gpu(spec: EngineSpec) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from .. import backends
+from ..backends import fixture_name
 from ..store.entries import CLOCK, is_active, use_virtual_clock
 from .fixtures import LLM, LLM_BENCHMARK, uses_llm
 from .gate import MARKER, own_limits
@@ -92,11 +93,6 @@ def require_baseline(
     relative = [budget for budget in session.settings.fail_if if budget.relative]
     if relative:
         session.baseline.require(relative[0].text)
-
-
-def fixture_name(backend: str) -> str:
-    """Return the name of a backend's fixture: ``llama-cpp`` gives ``llama_cpp_llm``."""
-    return f"{backend.replace('-', '_')}_llm"
 
 
 def _has_own_cells(metafunc: pytest.Metafunc) -> bool:

@@ -37,7 +37,7 @@ class Loading:
         logs: Path,
     ) -> None:
         """``logs`` is the folder for what engines print."""
-        self.slot = EngineSlot(settings, logs)
+        self.slot = EngineSlot(settings, plan.packages, logs)
         self.gpus = Gpus(os.environ)
         self._settings = settings
         self._plan = plan

@@ -14,7 +14,10 @@ from ..core.progress import Progress
 # Cursor and line control that every terminal has had since the VT100.
 _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
-    "convert": "dequantizing the GGUF file (once)",
+    "prepare": "preparing its files",
+    "download": "getting its files from the hub",
+    "dequantize": "dequantizing the GGUF file (once)",
+    "convert": "converting the checkpoint (once)",
     "ceilings": "measuring its ceilings (once)",
     "load": "loading",
     "warm-up": "warm-up",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,16 @@ from ..worker.client import Worker, start_worker
 from .options import Settings
 from .references import references_of
 
-# Names of arguments that change what a model computes.
-_OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
-
 
 class EngineSlot:
     """Holds at most one engine. Loading another cell, or closing, ends the one before."""
 
-    def __init__(self, settings: Settings, log_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, packages: Callable[[str], Mapping[str, str]], log_dir: Path
+    ) -> None:
+        """``packages`` returns versions by distribution name in the environment of a backend."""
         self._settings = settings
+        self._packages = packages
         self._log_dir = log_dir
         self._worker: Worker | None = None
         self._cell: Cell | None = None
@@ -59,7 +60,7 @@ class EngineSlot:
             self.close()
             raise
         self._loaded = LoadedEngine(
-            info=EngineInfo(**answer["info"]),
+            info=EngineInfo.from_wire(answer["info"]),
             load_time=answer["load_time"],
             version=answer["version"],
             versions=answer["versions"],
@@ -115,9 +116,8 @@ class EngineSlot:
             "dtype": self._loaded.info.dtype,
         }
         # An engine's own arguments may quantize what the mode does not.
-        plain = not any(
-            _OTHER_NUMBERS.search(k) for k in self._settings.args_of(self._cell.backend)
-        )
+        args = self._settings.args_of(self._cell.backend)
+        plain = not backend_class(self._cell.backend).changes_weights(args)
         answer = self._call(
             "quality",
             progress,
@@ -152,7 +152,7 @@ class EngineSlot:
         """What the worker is told to load, before anything is downloaded or converted."""
         settings = self._settings
         dummy = settings.load_format == "dummy"
-        folder = cell.model.architecture if dummy else cell.model.gguf
+        folder = cell.model.shipped_config if dummy else cell.model.gguf
         return EngineSpec(
             backend=family(cell.backend),
             quantization=cell.quantization,
@@ -170,10 +170,10 @@ class EngineSlot:
         """The same, with everything that had to be made first."""
         spec = self.spec(cell)
         cache = self._settings.cache_dir
-        ready = backend_class(spec.backend).ready(spec, cache)
+        ready = backend_class(spec.backend).ready(spec, cache, self._packages(cell.backend))
         if ready is not None:
             return ready
-        progress("convert", 0, 0)
+        progress("prepare", 0, 0)
         # In a process of its own, so that its memory is in no measurement.
         self._worker, self._cell = self._start(cell), cell
         try:

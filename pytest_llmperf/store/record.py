@@ -131,7 +131,7 @@ def _model(subject: Subject) -> ModelPart:
         "parameters": info.parameters,
     }
     if info.architecture:
-        part["architecture"] = cast("Any", dict(info.architecture))
+        part["architecture"] = cast("Any", info.architecture.to_wire())
     return part
 
 
@@ -175,7 +175,7 @@ def _environment(subject: Subject, outcome: Outcome, context: Context) -> Enviro
     part: dict[str, Any] = {
         **engine.environment,
         "device": engine.info.device,
-        "threads": subject.spec.threads,
+        "threads": subject.spec.threads if engine.info.threads is None else engine.info.threads,
         "packages": dict(engine.versions),
     }
     if context.gpus is not None:

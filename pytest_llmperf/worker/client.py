@@ -51,11 +51,12 @@ class Worker(ABC):
 
     @property
     @abstractmethod
-    def alive(self) -> bool: ...
+    def alive(self) -> bool:
+        """Whether the engine can still be called, as far as its process shows now."""
 
 
 def start_worker(isolation: str, python: str, log: Path) -> Worker:
-    """A worker in a process of its own (``process``) or in this one (``none``)."""
+    """Start and return a worker in its own process (``process``) or in this one (``none``)."""
     return ProcessWorker(python, log) if isolation == "process" else InlineWorker()
 
 
@@ -117,7 +118,14 @@ class ProcessWorker(Worker):
 
     @property
     def alive(self) -> bool:
-        return self._pid is not None
+        process = self._process
+        return self._pid is not None and (process is None or process.poll() is None)
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes] | None:
+        """The child that execnet has started."""
+        process = getattr(getattr(self._gateway, "_io", None), "popen", None)
+        return process if isinstance(process, subprocess.Popen) else None
 
     def call(
         self,
@@ -127,7 +135,7 @@ class ProcessWorker(Worker):
         limit: str = "--llm-timeout",
         **arguments: Any,
     ) -> Any:
-        if not self.alive:
+        if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
         try:
             self._channel.send((method, arguments))
@@ -151,13 +159,13 @@ class ProcessWorker(Worker):
             raise
 
     def close(self) -> None:
-        if not self.alive:
-            return
         try:
-            self.call("close", silent, _CLOSE_TIMEOUT)
+            if self.alive:
+                self.call("close", silent, _CLOSE_TIMEOUT)
         except EngineError:
             pass
         finally:
+            # A dead engine may have left children and the watchdog behind.
             self.kill()
 
     def kill(self) -> None:
@@ -173,10 +181,10 @@ class ProcessWorker(Worker):
         self._group.terminate(timeout=1)
 
     def _end(self) -> str:
-        """How the process ended, in words; its children are ended too."""
-        process = getattr(getattr(self._gateway, "_io", None), "popen", None)
+        """End the children of a process that has ended, and say in words how it ended."""
+        process = self._process
         status = None
-        if isinstance(process, subprocess.Popen):
+        if process is not None:
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(5)
         self.kill()
@@ -198,8 +206,8 @@ def _result(kind: str, payload: Any, log: Path | None) -> Any:
 
 
 def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
-    # Sent to the worker as source. It loads this package by its own location alone: putting the
-    # folder above it on the path would bring this environment's packages into the worker's.
+    # Sent to the worker as source. It loads this package only by its own location: the folder above
+    # it on the path would bring this environment's packages into the worker's.
     import importlib.util
     import sys
 

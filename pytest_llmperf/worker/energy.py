@@ -6,9 +6,7 @@ cannot be known gives no number but the reason why.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,18 +70,18 @@ class Meter:
             source.close()
 
     def start(self) -> None:
-        """Just before the first round."""
+        """Start just before the first round."""
         for source in self._sources:
             self._asked(source, source.start)
         self._begin = self._clock()
 
     def mark(self) -> None:
-        """Between two rounds."""
+        """Note a moment between two rounds."""
         for source in self._sources:
             self._asked(source, source.mark)
 
     def stop(self) -> dict[str, Any]:
-        """Just after the last round: ``environment.energy`` of the record, empty without a source.
+        """Return ``environment.energy`` of the record after the last round; empty without a source.
 
         ``gpus`` in it are UUIDs, for ``IdlePower.added``.
         """
@@ -123,7 +121,7 @@ class Meter:
         return joules
 
     def _asked(self, source: Source, question: Callable[[], float | None]) -> float | None:
-        """The answer; None once a source has failed."""
+        """Return the answer; None once a source has failed."""
         if source not in self._failed:
             try:
                 return question()
@@ -135,15 +133,15 @@ class Meter:
 def meter_of(
     backend: Backend,
     device: str,
-    degree: str = "",
+    devices: int = 1,
     gpus: Gpus | None = None,
     powercap: Path = POWERCAP,
 ) -> Meter:
-    """What measures the energy of a loaded engine.
+    """Return the meter of a loaded engine's energy.
 
     Args:
         device: the engine's, as ``EngineInfo.device``.
-        degree: how many GPUs share the model, as ``Backend.degree`` has it (``tp2-pp2`` is four).
+        devices: how many GPUs share the model, as ``EngineInfo.devices``.
         gpus: those that the engine's process sees; None asks for them.
     """
     if backend.joules() is not None:
@@ -154,9 +152,8 @@ def meter_of(
     if not device.startswith("cuda"):
         return Meter()
     beside = packages if isinstance(packages, Packages) else None
-    count = math.prod(int(number) for number in re.findall(r"\d+", degree))
     try:
-        boards = (gpus or Gpus(os.environ)).boards(os.getpid(), count)
+        boards = (gpus or Gpus(os.environ)).boards(os.getpid(), devices)
         return Meter(gpu_source(boards), beside, [board.uuid or "" for board in boards])
     except (LookupError, NoEnergy) as error:
         return Meter(Nothing(str(error)), beside)

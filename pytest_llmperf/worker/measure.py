@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import zlib
 from collections.abc import Callable, Sequence
@@ -78,7 +79,11 @@ def check_no_hidden_cache(
     """
     repeated = rounds[0].requests
     fresh = Workload(
-        output_len=1, input_len=repeated[0].input_tokens, batch_size=workload.batch_size
+        output_len=1,
+        input_len=repeated[0].input_tokens,
+        batch_size=workload.batch_size,
+        # Never drawn before, so that no cache knows these prompts: not of this process, nor on disk.
+        salt=secrets.token_hex(8),
     )
     probes = [
         _mean_ttft(backend.generate(fresh.requests(i, backend.encode, info.vocabulary)))
@@ -98,14 +103,14 @@ def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
 
 
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
-    """The engine's own tokenizer; for random weights without one, one stable id a word."""
+    """Return the engine's tokenizer; for random weights without one, one stable id per word."""
     if info.has_tokenizer:
         return backend.encode
     return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
 
 
 def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[int]]:
-    """Token ids of each greedy continuation, each as long as it was asked to be."""
+    """Return the token ids of each greedy continuation, each as long as it was asked to be."""
     found = backend.continue_ids(requests)
     for i, (request, ids) in enumerate(zip(requests, found, strict=True)):
         if len(ids) != request.output_len:

@@ -47,7 +47,7 @@ class Reference:
 
     @classmethod
     def find(cls, root: Path, documents: Sequence[Sequence[int]]) -> Reference | None:
-        """The one that was kept for these documents; None where there is none.
+        """Return the one that was kept for these documents, or None.
 
         Args:
             root: the model's folder.
@@ -64,7 +64,7 @@ class Reference:
         return cls(folder, notes) if kept == wanted and len(kept) == len(documents) else None
 
     def rows(self, i: int) -> Rows:
-        """Of one document, read from disk as far as they are looked at."""
+        """Return the rows of one document, read from disk as far as they are looked at."""
         import numpy
 
         found: Rows = numpy.load(self.folder / f"{i}.npy", mmap_mode="r")
@@ -87,7 +87,7 @@ def assess(
             where there is none yet; None for a quantized model.
 
     Raises:
-        NotSupported: the engine tells no distributions.
+        NotSupported: the engine reports no distributions.
     """
     if importlib.util.find_spec("numpy") is None:
         raise NotSupported(f"scoring needs numpy in {backend.name}'s environment")
@@ -109,6 +109,10 @@ def assess(
     return Quality(tuple(found), vocabulary, time.perf_counter() - start, notes)
 
 
+class _Broken(Exception):
+    """The unquantized model's own output is broken: its folder must not appear."""
+
+
 def _kept(
     backend: Backend,
     documents: Sequence[Sequence[int]],
@@ -117,7 +121,7 @@ def _kept(
     progress: Progress,
     start: float,
 ) -> Quality:
-    """Score, and keep the distributions as the reference, unless they are no working model's."""
+    """Score, and keep the distributions as the reference if a working model can have made them."""
     import numpy
 
     found: list[DocumentQuality] = []
@@ -148,12 +152,8 @@ def _kept(
     return replace(quality, reference={**engine, "own": True})
 
 
-class _Broken(Exception):
-    """The unquantized model's own output is broken: its folder must not appear."""
-
-
 def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
-    """Why an engine's output is no working model's, as far as it can be seen; None when it is."""
+    """Return why the output cannot come from a working model, or None."""
     try:
         return flaw(assess(backend, info, [text], root, None, silent))
     except NotSupported:
@@ -169,7 +169,7 @@ def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | Non
 
 
 def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
-    """The next token at a few places of a text, one after the other, whatever an engine has room for."""
+    """Return the next token at a few places of a text, one by one: any engine has room for that."""
     ids = backend.encode(text)
     longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
     ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
@@ -182,7 +182,7 @@ def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
 
 
 def scores(backend: Backend, ids: Sequence[int]) -> list[float]:
-    """Log-likelihood of each token after the first, given those before it."""
+    """Return the log-likelihood of each token after the first, given those before it."""
     if len(ids) < 2:
         raise ValueError("a score needs at least 2 tokens: the first one has nothing before it")
     return backend.score(ids)
@@ -221,7 +221,7 @@ def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> Documen
 
 
 def _divergence(p: Any, q: Any) -> Any:
-    """KL divergence of each row, from log-probabilities; what p never gives adds nothing."""
+    """Return the KL divergence of each row of log-probabilities; what p never gives adds nothing."""
     import numpy
 
     terms = numpy.exp(p)
@@ -232,7 +232,7 @@ def _divergence(p: Any, q: Any) -> Any:
 
 
 def _folded(rows: Any, width: int) -> Any:
-    """Rows of a width: what lies beyond is added to the last column."""
+    """Return rows of a width: what lies beyond is added to the last column."""
     import numpy
 
     if rows.shape[1] == width:
@@ -242,5 +242,5 @@ def _folded(rows: Any, width: int) -> Any:
 
 
 def _name(ids: Sequence[int]) -> str:
-    """Names a document by its token ids."""
+    """Return a name for a document from its token ids."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]

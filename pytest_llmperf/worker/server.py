@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from . import scoring
 from .energy import meter_of
 from .measure import continuations, encoder, measure
 
+_REPORTING = ("measure", "quality", "prepare")
+"""Methods of the host that report their progress."""
+
 
 class EngineHost:
     """One engine and the calls that it answers; arguments and answers are builtin types only."""
@@ -37,22 +41,28 @@ class EngineHost:
     def __init__(self) -> None:
         self._backend: Backend | None = None
         self._info: EngineInfo | None = None
-        self._degree = ""
+        self._measured: Counter[str] = Counter()
+        self._environment: dict[str, str | None] = {}
 
-    def load(self, spec: dict[str, Any], report: Progress) -> dict[str, Any]:
-        """Load an engine; the answer says what is loaded and how long it took."""
+    def load(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Load an engine; return what is loaded and how long it took."""
         start = time.perf_counter()
-        _prepare_environment(EngineSpec(**spec))
         engine = EngineSpec(**spec)
-        backend = backend_class(engine.backend)()
-        info = backend.load(engine)
+        before = dict(os.environ)
+        try:
+            _prepare_environment(engine)
+            backend = backend_class(engine.backend)()
+            info = backend.load(engine)
+        except BaseException:
+            _restore_environment(_changed_since(before))
+            raise
         load_time = time.perf_counter() - start
+        self._environment = _changed_since(before)
         self._backend, self._info = backend, info
-        self._degree = backend.degree(engine.args)
         packages = installed_packages()
         named = (*backend.distributions, *backend.companions)
         return {
-            "info": asdict(info),
+            "info": info.to_wire(),
             "load_time": load_time,
             "pid": os.getpid(),
             "versions": {name: packages[name] for name in named if name in packages},
@@ -61,15 +71,22 @@ class EngineHost:
         }
 
     def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:
-        """Run a workload; the answer is a Measurement in its wire form."""
-        backend, info = self._loaded()
-        with meter_of(backend, info.device, self._degree) as meter:
-            return measure(backend, info, Workload(**workload), report, meter).to_wire()
+        """Run a workload and return its Measurement in its wire form.
 
-    def generate(
-        self, prompts: list[str | list[int]], output_len: int, report: Progress
-    ) -> list[dict[str, Any]]:
-        """Greedy continuations of a batch: token ids, and text where there is a tokenizer."""
+        A workload whose salt was measured before gets other random prompts, for instance when a
+        failed test runs again: this engine has seen the first ones.
+        """
+        backend, info = self._loaded()
+        work = Workload(**workload)
+        before = self._measured[work.salt]
+        self._measured[work.salt] += 1
+        if before:
+            work = replace(work, salt=f"{work.salt}#{before}")
+        with meter_of(backend, info.device, info.devices) as meter:
+            return measure(backend, info, work, report, meter).to_wire()
+
+    def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
+        """Return greedy continuations of a batch: token ids, and text where there is a tokenizer."""
         backend, info = self._loaded()
         encode = encoder(backend, info)
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
@@ -79,8 +96,8 @@ class EngineHost:
             for ids in continuations(backend, requests)
         ]
 
-    def check_output(self, text: str, references: str, report: Progress) -> dict[str, Any]:
-        """``flaw``: why the engine's output is no working model's, or None.
+    def check_output(self, text: str, references: str) -> dict[str, Any]:
+        """Return ``flaw``: why the output cannot come from a working model, or None.
 
         Args:
             references: folder of the unquantized model's distributions.
@@ -95,7 +112,7 @@ class EngineHost:
         may_keep: dict[str, Any] | None,
         report: Progress,
     ) -> dict[str, Any]:
-        """A Quality in its wire form, or ``unavailable`` with the reason."""
+        """Return a Quality in its wire form, or ``unavailable`` with the reason."""
         backend, info = self._loaded()
         try:
             found = scoring.assess(backend, info, texts, Path(references), may_keep, report)
@@ -103,8 +120,8 @@ class EngineHost:
             return {"unavailable": str(error)}
         return found.to_wire()
 
-    def score(self, prompt: str | list[int], report: Progress) -> dict[str, Any]:
-        """``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
+    def score(self, prompt: str | list[int]) -> dict[str, Any]:
+        """Return ``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
         try:
@@ -113,22 +130,29 @@ class EngineHost:
             return {"unavailable": str(error)}
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
-        """Download and convert what an engine reads; the answer says where it is."""
-        before = EngineSpec(**spec)
-        _prepare_environment(before)
-        ready = backend_class(before.backend).prepare(before, Path(cache))
+        """Download and convert what an engine reads; return where it is."""
+        engine = EngineSpec(**spec)
+        before = dict(os.environ)
+        try:
+            _prepare_environment(engine)
+            ready = backend_class(engine.backend).prepare(engine, Path(cache), report)
+        finally:
+            _restore_environment(_changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
-    def ceilings(self, device: str, threads: int | None, report: Progress) -> dict[str, Any] | None:
-        """What a device can do at best, in its wire form; no engine is loaded in such a process."""
+    def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
+        """Return what a device can do at best; no engine is loaded in such a process."""
         found = ceilings.measure(device, threads)
         return found.to_wire() if found else None
 
-    def close(self, report: Progress) -> None:
-        """Let the engine end its own processes."""
+    def close(self) -> None:
+        """Let the engine end its own processes, and put its environment variables back."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
-            backend.close()
+            try:
+                backend.close()
+            finally:
+                _restore_environment(self._environment)
 
     def _loaded(self) -> tuple[Backend, EngineInfo]:
         if self._backend is None or self._info is None:
@@ -139,11 +163,15 @@ class EngineHost:
 def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Progress) -> Any:
     """Call one method of the host; an exception becomes an answer, so that it can travel.
 
+    Args:
+        report: called with the progress of a method that takes long.
+
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
     """
+    reports = {"report": report} if method in _REPORTING else {}
     try:
-        return "ok", getattr(host, method)(**arguments, report=report)
+        return "ok", getattr(host, method)(**arguments, **reports)
     except InvalidMeasurement as error:
         return "invalid", str(error)
     except Exception as error:
@@ -152,7 +180,7 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
 
 
 def one_line(error: BaseException) -> str:
-    """The heart of an engine's exception: its type and the first line of what it says."""
+    """Return an exception in one line: its type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else "no message"
     if "validation error" in text:
@@ -180,7 +208,7 @@ def serve(channel: Any, log: str) -> None:
 
 
 def installed_packages() -> dict[str, str]:
-    """Versions of what the backends ask about, as far as it is installed in this environment."""
+    """Return versions of the distributions that backends ask about and that are installed here."""
     found = {}
     for name in distributions():
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -198,10 +226,35 @@ def _redirect_output(log: str) -> None:
 
 
 def _prepare_environment(spec: EngineSpec) -> None:
-    """What engines read from the environment when they are imported."""
+    """Set what engines read from the environment when they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if spec.local:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        _tell_hub_library()
     if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         os.environ["MKL_NUM_THREADS"] = str(spec.threads)
+
+
+def _changed_since(before: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the earlier value of every environment variable that has changed; None: it was not set."""
+    names = {*before, *os.environ}
+    return {name: before.get(name) for name in names if before.get(name) != os.environ.get(name)}
+
+
+def _restore_environment(values: Mapping[str, str | None]) -> None:
+    """Set variables back: without isolation this process is pytest's, and another model may follow."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _tell_hub_library()
+
+
+def _tell_hub_library() -> None:
+    """Let a hub library that is imported already follow HF_HUB_OFFLINE, which it reads only once."""
+    constants: Any = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        given = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+        constants.HF_HUB_OFFLINE = given.upper() in ("1", "ON", "YES", "TRUE")

@@ -35,8 +35,11 @@ def checkpoint():
     """The embedded model as a folder of safetensors: made now, unless a run before has."""
     file = embedded_gguf()
     folder = cached_folder(file, CACHE)
-    code = "import sys; from pathlib import Path; from pytest_llmperf.backends.conversion import convert; "
-    code += "convert(Path(sys.argv[1]), Path(sys.argv[2]))"
+    code = (
+        "import sys; from pathlib import Path; "
+        "from pytest_llmperf.backends.conversion import convert; "
+        "convert(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
     # In a process of its own: it imports an engine.
     subprocess.run([sys.executable, "-c", code, file, folder], check=True)
     return folder

@@ -103,6 +103,6 @@ def test_unquantized_engines_agree_on_a_text(llm):
 
 @pytest.mark.llm(backend="llama-cpp")
 def test_an_engine_that_tells_no_probabilities_says_so(llm):
-    with pytest.raises(pytest.fail.Exception, match="not available: llama-cpp tells no log-prob"):
+    with pytest.raises(pytest.fail.Exception, match="not available: llama-cpp reports no log-prob"):
         llm.score([1, 2, 3])
     llm.check_output()

@@ -38,6 +38,6 @@ def test_engines_that_take_their_weights_from_a_file_alone_say_so(pytester):
     result.stdout.fnmatch_lines_random(
         [
             "SKIPPED * llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none",
-            "SKIPPED * CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none",
+            "SKIPPED * CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none",
         ]
     )

@@ -45,6 +45,85 @@ def test_it_is_a_default_engine_where_it_is_installed(pytester, package):
     run.stdout.fnmatch_lines(["*::test_speed[[]smollm2-135m-tiny-none]"])
 
 
+FIXTURE = """
+    def test_speed(tiny_llm, llm_benchmark):
+        assert tiny_llm.info.backend == "tiny"
+        llm_benchmark(tiny_llm, input_len=8, output_len=4, rounds=1, warmup=0)
+"""
+OF_ITS_OWN_FIXTURE = """
+    import pytest
+
+    def test_ids(engine):
+        assert engine.generate_ids([5], 3) == [5, 6, 7]
+
+    @pytest.fixture
+    def engine(tiny_llm):
+        return tiny_llm
+"""
+IN_A_CLASS = """
+    class TestIt:
+        def test_ids(self, tiny_llm):
+            assert tiny_llm.generate_ids([5], 3) == [5, 6, 7]
+"""
+
+
+@pytest.mark.parametrize("tests", [FIXTURE, OF_ITS_OWN_FIXTURE, IN_A_CLASS])
+@pytest.mark.parametrize("options", [(), ("--llm-backend=tiny,simulated",)])
+def test_it_has_a_fixture_of_its_own(pytester, package, tests, options):
+    package()
+    pytester.makepyfile(test_it=tests)
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=1)
+
+
+def test_a_fixture_of_a_conftest_may_use_its_fixture(pytester, package):
+    package()
+    pytester.makeconftest("""
+        import pytest
+
+        @pytest.fixture
+        def engine(tiny_llm):
+            return tiny_llm
+    """)
+    pytester.makepyfile("def test_ids(engine): assert engine.generate_ids([5], 3) == [5, 6, 7]")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_its_fixture_is_listed_beside_the_others(pytester, package):
+    package()
+    run = pytester.runpytest_subprocess("--fixtures")
+    listed = run.stdout.str()
+    assert "tiny_llm [session scope]" in listed
+    assert "A model loaded by tiny, whatever other backends the run has." in listed
+    assert "vllm_llm [session scope]" in listed
+    assert "A model loaded by vLLM, whatever other backends the run has." in listed
+
+
+def test_a_run_without_our_tests_asks_no_package(pytester, package):
+    package()
+    pytester.makeconftest("""
+        import importlib.metadata
+        import pytest
+
+        entry_points = importlib.metadata.entry_points
+        asked = []
+
+        def noted(**parameters):
+            asked.append(parameters.get("group"))
+            return entry_points(**parameters)
+
+        importlib.metadata.entry_points = noted
+
+        @pytest.fixture
+        def asked_for():
+            return asked
+    """)
+    pytester.makepyfile("""
+        def test_ordinary(asked_for, benchmark, tmp_path):
+            assert "pytest_llmperf.backends" not in asked_for
+    """)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_its_modes_are_known(pytester, package):
     package()
     pytester.makepyfile(SPEED)
@@ -84,7 +163,7 @@ def test_without_the_package_its_name_is_unknown(pytester):
         ),
         (
             {"value": "tiny_engine:TINY", "source": "TINY = 1"},
-            "backend 'tiny' (tiny_engine:TINY) is no subclass of pytest_llmperf.backends.base.Backend",
+            "backend 'tiny' (tiny_engine:TINY) is not a subclass of pytest_llmperf.backends.Backend",
         ),
         (
             {"source": SOURCE.replace('name = "tiny"', 'name = "small"')},

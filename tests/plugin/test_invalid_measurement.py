@@ -122,17 +122,21 @@ def test_a_failed_budget_fails_the_test_and_is_stored_all_the_same(pytester, llm
     assert list(records()) == [f"test_x[{CELL}]"]
 
 
-@pytest.mark.timing
-def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, records):
-    pytester.makepyfile(
-        """
-        def test_same_prompt(llm, llm_benchmark):
-            llm_benchmark(llm, prompt="the same words", output_len=4)
+SAME_PROMPT = """
+def test_same_prompt(llm, llm_benchmark):
+    llm_benchmark(llm, prompt="the same words", output_len=4)
+"""
+NEW_PROMPTS = """
+def test_new_prompts(llm, llm_benchmark):
+    result = llm_benchmark(llm, input_len=14, output_len=4)
+    assert result.ttft.min >= 0.020
+"""
 
-        def test_new_prompts(llm, llm_benchmark):
-            llm_benchmark(llm, input_len=14, output_len=4)
-        """
-    )
+
+@pytest.mark.timing
+@pytest.mark.parametrize("tests", [SAME_PROMPT + NEW_PROMPTS, NEW_PROMPTS + SAME_PROMPT])
+def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, records, tests):
+    pytester.makepyfile(tests)
     run = llm_pytest("--benchmark-autosave", hidden_cache=1)
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.re_match_lines(

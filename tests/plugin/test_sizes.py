@@ -229,3 +229,48 @@ def test_sizes_that_are_parametrized_together_cannot_be_replaced(pytester, llm_p
         ]
     )
     assert run.ret == 2
+
+
+# The simulated engine's tokens are a digest of the prompt.
+TOKENS = """
+from pathlib import Path
+
+import pytest
+
+SEEN = Path("tokens")
+
+@pytest.mark.parametrize("length", [8, 40])
+def test_one(llm, llm_benchmark, length):
+    keep(llm_benchmark(llm, input_len=length, output_len=30, batch_size=2, rounds=2, warmup=0))
+
+def test_two(llm, llm_benchmark):
+    keep(llm_benchmark(llm, input_len=8, output_len=30, batch_size=2, rounds=2, warmup=0))
+
+def keep(result):
+    requests = [r for round_ in result.measurement.rounds for r in round_.requests]
+    with SEEN.open("a") as file:
+        file.writelines(f"{r.token_ids}\\n" for r in requests)
+"""
+
+
+def test_random_prompts_differ_in_a_run_and_are_the_same_in_the_next(pytester, llm_pytest):
+    pytester.makepyfile(TOKENS)
+    tokens = pytester.path / "tokens"
+    llm_pytest().assert_outcomes(passed=3)
+    first = tokens.read_text().splitlines()
+    assert len(first) == len(set(first)) == 12
+    tokens.unlink()
+    llm_pytest().assert_outcomes(passed=3)
+    assert tokens.read_text().splitlines() == first
+
+
+def test_work_that_is_measured_again_has_new_prompts(pytester, llm_pytest):
+    pytester.makepyfile("""
+        from pytest_llmperf.core.workload import Workload
+
+        def test_x(llm):
+            work = Workload(output_len=30, input_len=8, rounds=2, warmup=0)
+            rounds = [*llm.measure(work).rounds, *llm.measure(work).rounds]
+            assert len({r.requests[0].token_ids for r in rounds}) == 4
+    """)
+    llm_pytest().assert_outcomes(passed=1)

@@ -121,6 +121,16 @@ def test_a_record_says_what_else_went_on(one_test, llm_pytest, records):
     assert conditions["swapped_mib"] >= 0
 
 
+def test_a_record_has_the_threads_that_the_engine_uses(one_test, llm_pytest, records, monkeypatch):
+    load = SimulatedBackend.load
+    monkeypatch.setattr(
+        SimulatedBackend, "load", lambda self, spec: replace(load(self, spec), threads=7)
+    )
+    run = llm_pytest("--llm-isolation=none", "--llm-threads=1", "--benchmark-autosave")
+    run.assert_outcomes(passed=1)
+    assert records()[f"test_x[{CELL}]"]["environment"]["threads"] == 7
+
+
 def test_a_load_time_alone_has_no_conditions(pytester, llm_pytest, records):
     pytester.makepyfile("def test_x(llm, llm_benchmark): llm_benchmark.load(llm)")
     llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)

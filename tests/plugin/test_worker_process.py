@@ -43,6 +43,26 @@ def test_without_a_crash_both_tests_share_one_engine(pytester, llm_pytest, recor
     assert [record["run"]["engine"] for record in records().values()] == [1, 1]
 
 
+def test_an_engine_that_dies_between_two_tests_fails_neither(pytester, llm_pytest, records):
+    pytester.makepyfile("""
+        import os
+        import signal
+
+        def test_one(llm, llm_benchmark):
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=0)
+
+        def test_killer(llm):
+            pid = llm.engine().pid
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+        def test_two(llm, llm_benchmark):
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=0)
+    """)
+    llm_pytest("--benchmark-autosave").assert_outcomes(passed=3)
+    assert [record["run"]["engine"] for record in records().values()] == [1, 2]
+
+
 def test_a_hang_ends_at_the_round_timeout_and_the_next_gets_a_fresh_engine(
     pytester, llm_pytest, records
 ):

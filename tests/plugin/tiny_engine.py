@@ -3,9 +3,7 @@
 import time
 from dataclasses import replace
 
-from pytest_llmperf.backends.base import Backend
-from pytest_llmperf.core.engine import EngineInfo
-from pytest_llmperf.core.trace import RequestTrace
+from pytest_llmperf.backends import Backend, Contract, EngineInfo, RequestTrace
 
 
 class TinyBackend(Backend):
@@ -13,9 +11,10 @@ class TinyBackend(Backend):
     distributions = ("tiny-engine",)
     install_hint = "pip install tiny-engine"
     modes = ("none", "half")
+    contract = Contract(foreign_mode="nf4")
 
     @classmethod
-    def ready(cls, spec, cache):
+    def ready(cls, spec, cache, packages):
         return replace(spec, model="")  # It reads no file.
 
     def load(self, spec):

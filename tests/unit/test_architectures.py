@@ -21,18 +21,18 @@ def config(name):
     ],
 )
 def test_a_model_has_its_shipped_architecture(alias, folder):
-    assert parse_model(alias).architecture == ARCHITECTURES / folder
+    assert parse_model(alias).shipped_config == ARCHITECTURES / folder
     assert (ARCHITECTURES / folder / "config.json").is_file()
 
 
 def test_a_model_without_a_shipped_architecture_has_none():
-    assert parse_model("qwen3-8b").architecture is None
-    assert parse_model("Acme/Model").architecture is None
+    assert parse_model("qwen3-8b").shipped_config is None
+    assert parse_model("Acme/Model").shipped_config is None
 
 
 def test_another_model_under_an_alias_does_not_get_its_architecture():
-    assert Model("phi-2", "hub", "Acme/Model").architecture is None
-    assert Model("phi-2", "folder", "/somewhere/phi-2").architecture is None
+    assert Model("phi-2", "hub", "Acme/Model").shipped_config is None
+    assert Model("phi-2", "folder", "/somewhere/phi-2").shipped_config is None
 
 
 def test_phi_2_has_the_published_figures():

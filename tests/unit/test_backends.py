@@ -1,9 +1,12 @@
 """What each engine refuses before anything is loaded."""
 
+import json
+
 import pytest
 
 from pytest_llmperf import __version__
-from pytest_llmperf.backends import BUILT_IN, backend_class
+from pytest_llmperf.backends import BUILT_IN, Architecture, EngineInfo, backend_class
+from pytest_llmperf.backends.base import Backend, parallel_degree, parallel_devices
 from pytest_llmperf.core.engine import Refusal
 from pytest_llmperf.core.quantization import MODES
 
@@ -118,3 +121,60 @@ def test_the_simulated_engine_needs_nothing_and_quantizes_nothing():
 )
 def test_the_version_names_a_distribution_that_is_called_otherwise(backend, packages, expected):
     assert backend.version(packages) == expected
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "quantization",
+        "kv_cache_dtype",
+        "load_in_8bit",
+        "hf_overrides",
+        "enable_lora",
+        "rope_scaling",
+        "some_new_quantizer",
+    ],
+)
+@pytest.mark.parametrize("backend", [name for name in BUILT_IN if name != "simulated"])
+def test_arguments_that_may_change_the_model_keep_it_from_being_the_reference(backend, argument):
+    engine = backend_class(backend)
+    assert engine.changes_weights({argument: 1, "max_num_seqs": 8})
+    assert not engine.changes_weights({"max_num_seqs": 8})
+
+
+def test_the_simulated_engine_is_its_arguments():
+    assert not SIMULATED.changes_weights({"broken": 1, "nll": 2.5})
+
+
+@pytest.mark.parametrize(
+    ("args", "degree", "devices"),
+    [
+        ({}, "", 1),
+        ({"tensor_parallel_size": 2}, "tp2", 2),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, "tp2-pp3", 6),
+    ],
+)
+def test_devices_share_a_model(args, degree, devices):
+    assert parallel_degree(args) == degree
+    assert parallel_devices(args) == devices
+
+
+def test_what_an_engine_of_another_package_needs_is_in_one_place():
+    import pytest_llmperf.backends as public
+
+    classes = [getattr(public, name) for name in public.__all__]
+    assert Backend in classes
+    assert EngineInfo in classes
+    with pytest.raises(AttributeError, match="has no attribute 'Engine'"):
+        _ = public.Engine
+
+
+def test_what_is_loaded_travels_from_the_worker_whole():
+    shape = Architecture(
+        layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, vocabulary=99, tied=True
+    )
+    info = EngineInfo("cpu", "bfloat16", 99, True, threads=3, architecture=shape, devices=2)
+    sent = json.loads(json.dumps(info.to_wire()))
+    assert EngineInfo.from_wire(sent) == info
+    plain = EngineInfo("cpu", "bfloat16", 99, False)
+    assert EngineInfo.from_wire(plain.to_wire()) == plain

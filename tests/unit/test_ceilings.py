@@ -195,8 +195,8 @@ def spec(**changes):
     return EngineSpec(backend="vllm", quantization="none", model="m", **changes)
 
 
-def info(device, **settings):
-    return EngineInfo(device, "bfloat16", 100, has_tokenizer=False, settings=settings)
+def info(device, threads=None):
+    return EngineInfo(device, "bfloat16", 100, has_tokenizer=False, threads=threads)
 
 
 def test_where_an_engine_will_compute():
@@ -207,9 +207,9 @@ def test_where_an_engine_will_compute():
 
 def test_where_an_engine_does_compute():
     assert of_engine(spec(threads=3), info("cpu")) == ("cpu", 3)
-    # As many threads as it says, whatever it was asked for; 0 and less are its own choice.
+    # As many threads as it reports, whatever it was asked for.
     assert of_engine(spec(threads=3), info("cpu", threads=4)) == ("cpu", 4)
-    assert of_engine(spec(), info("cpu", threads=0)) == ("cpu", None)
+    assert of_engine(spec(), info("cpu")) == ("cpu", None)
     assert of_engine(spec(), info("cuda", threads=8)) == ("cuda:0", None)
     # It sees the second GPU as its first.
     assert of_engine(spec(device="cuda:1"), info("cuda:0")) == ("cuda:1", None)
@@ -291,14 +291,14 @@ def test_a_larger_product_is_tried_while_it_does_not_take_long(monkeypatch):
 
 
 def test_the_simulated_device_has_programmed_ceilings():
-    answer = EngineHost().ceilings("simulated", None, report=None)
+    answer = EngineHost().ceilings("simulated", None)
     assert answer["method"] == "programmed"
     assert Ceilings.from_wire(answer).read_rate(1000) == 100e9
 
 
 def test_a_worker_without_a_library_answers_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert EngineHost().ceilings("cuda:0", None, report=None) is None
+    assert EngineHost().ceilings("cuda:0", None) is None
 
 
 class FakeTensor:

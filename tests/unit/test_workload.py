@@ -72,6 +72,16 @@ def test_random_prompts_differ_with_the_seed():
     assert prompts(one, 0) != prompts(other, 0)
 
 
+def test_random_prompts_differ_between_measurements():
+    one, other = (Workload(output_len=4, input_len=8, salt=salt) for salt in ("a", "b"))
+    assert prompts(one, 0)[0][:4] != prompts(other, 0)[0][:4]
+
+
+def test_a_long_prompt_does_not_begin_with_a_short_one():
+    short, long = (Workload(output_len=4, input_len=length) for length in (16, 64))
+    assert prompts(short, 0)[0] != prompts(long, 0)[0][:16]
+
+
 def test_random_prompts_are_reproducible():
     workload = Workload(output_len=4, input_len=8, batch_size=2)
     assert prompts(workload, 0) == prompts(workload, 0)
@@ -107,7 +117,7 @@ def test_a_text_prompt_is_the_same_in_every_request_and_round():
 BASE = {"output_len": 4, "input_len": 8, "batch_size": 2, "seed": 3}
 
 
-@pytest.mark.parametrize("change", [{"rounds": 9}, {"warmup": 9}])
+@pytest.mark.parametrize("change", [{"rounds": 9}, {"warmup": 9}, {"salt": "another test"}])
 def test_hash_leaves_out_how_often_the_work_is_repeated(change):
     assert Workload(**BASE, **change).hash == Workload(**BASE).hash
 
@@ -124,6 +134,11 @@ def test_hash_leaves_out_how_often_the_work_is_repeated(change):
 )
 def test_hash_changes_with_the_work(change):
     assert Workload(**{**BASE, **change}).hash != Workload(**BASE).hash
+
+
+def test_hash_is_that_of_earlier_commits():
+    # Stored baselines name their work by it.
+    assert Workload(**BASE).hash == "87ad693b1caeb45c"
 
 
 def test_hash_changes_with_the_text():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_llmperf.backends.ctranslate2 import CTranslate2Backend
 from pytest_llmperf.core.engine import EngineSpec
+from pytest_llmperf.core.progress import silent
 from pytest_llmperf.session.options import default_cache_dir
 
 from .turns import Results, in_turns, our_round, workload_of
@@ -15,7 +16,7 @@ from .turns import Results, in_turns, our_round, workload_of
 
 def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
     backend = CTranslate2Backend()
-    info = backend.load(CTranslate2Backend.prepare(spec, Path(default_cache_dir())))
+    info = backend.load(CTranslate2Backend.prepare(spec, Path(default_cache_dir()), silent))
     generator, tokens = backend._generator, backend._tokens
     workload = workload_of(options)
 

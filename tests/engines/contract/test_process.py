@@ -28,14 +28,6 @@ TESTS = """
         assert llm.engine().number == 2
         llm_benchmark(llm, input_len=8, output_len=1000)
 """
-# What each engine cannot do by its nature.
-FOREIGN_MODE = {
-    "transformers": "int8_float32",
-    "vllm": "fp4",
-    "llama-cpp": "nf4",
-    "llama-cpp-python": "nf4",
-    "ctranslate2": "nf4",
-}
 
 
 def installed():
@@ -70,7 +62,7 @@ def test_a_crash_and_a_hang_cost_their_own_tests_and_nothing_stays(
 
 def test_a_foreign_mode_is_refused_before_anything_loads(pytester, backend):
     pytester.makepyfile(TESTS)
-    mode = FOREIGN_MODE.get(backend, "nf4")
+    mode = backend_class(backend).contract.foreign_mode
     result = pytester.runpytest_subprocess(f"--llm-backend={backend}", f"--llm-quant={mode}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]

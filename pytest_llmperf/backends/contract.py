@@ -1,0 +1,38 @@
+"""What ``tests/engines`` expects of an engine on the embedded model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Expectations that differ from engine to engine; each engine's class has its own."""
+
+    foreign_mode: str = "nf4"
+    """A quantization mode that the engine cannot run by its nature."""
+    weights_mib: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Bounds of ``model_memory`` by quantization mode."""
+    products: Mapping[str, tuple[str | None, float]] = field(default_factory=dict)
+    """By mode: type of the matrix products as ``EngineInfo.arithmetic``, and bytes of a weight in the
+    embedding table."""
+    cache_value_bytes: float = 2
+    """Bytes of one number in the key-value cache on a CPU."""
+
+
+BITSANDBYTES_MIB = {
+    "none": (256.0, 259.0),
+    "int8": (155.0, 158.0),
+    "fp4": (110.0, 113.0),
+    "nf4": (110.0, 113.0),
+    "nf4-dq": (106.0, 109.0),
+}
+"""What bitsandbytes saves is the weights of linear layers: embeddings stay in bfloat16."""
+BITSANDBYTES_PRODUCTS: dict[str, tuple[str | None, float]] = {
+    "none": ("bfloat16", 2),
+    "int8": (None, 2),
+    "fp4": ("bfloat16", 2),
+    "nf4": ("bfloat16", 2),
+    "nf4-dq": ("bfloat16", 2),
+}
