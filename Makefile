@@ -13,7 +13,8 @@ bench: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/pytest benchmarks/ --benchmark-autosave $(ARGS)
 
 # Every test is in one of three parts: what compares a clock with programmed times has the machine
-# for itself, at the end. An engine's load keeps one core busy, so the other two run side by side.
+# for itself, at the end. An engine's load keeps one core busy, so the other two run side by side; the
+# shared part comes to its engines when the resident one has converted their models.
 test: $(VENV)/.installed lint
 	$(MAKE) --no-print-directory -j2 -Otarget test-resident test-shared
 	$(MAKE) --no-print-directory test-timing
@@ -22,7 +23,7 @@ test-resident: $(VENV)/.installed
 	$(PYTEST) tests/engines -m "resident and not timing" $(ARGS)
 
 test-shared: $(VENV)/.installed
-	$(PYTEST) tests -m "not resident and not timing" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) tests/plugin tests/engines tests/unit -m "not resident and not timing" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-timing: $(VENV)/.installed
 	$(PYTEST) tests -m timing $(ARGS)

@@ -56,7 +56,7 @@ PYTEST = (
     "-Wdefault",
 )
 # A busy machine delays a token; twice the time is more than it does.
-LIMIT = "--min-effect=30%"
+LIMITS = ("--min-effect=30%", "--must-see=99%")
 
 
 def git(folder, *arguments):
@@ -145,7 +145,7 @@ def progress(done):
 @pytest.fixture(scope="module")
 def slower_commit(repository, ab):
     """The comparison that finds the slow commit."""
-    arguments = ("--base=fast", "--pairs=2", "--more-pairs=2", "--out=out", LIMIT)
+    arguments = ("--base=fast", "--pairs=2", "--more-pairs=2", "--out=out", *LIMITS)
     return ab(repository, *arguments, tests=("test_speed.py::test_x",))
 
 
@@ -229,7 +229,7 @@ def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab)
         "--pairs=2",
         "--more-pairs=0",
         "--all",
-        LIMIT,
+        *LIMITS,
         tests=("test_speed.py::test_x",),
     )
     assert done.returncode == 0, done.stderr
@@ -247,7 +247,7 @@ def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab)
 
 @pytest.mark.parametrize("verbosity", ["-v", "-q"])
 def test_a_test_that_fails_on_head_alone_is_broken(repository, ab, verbosity):
-    arguments = ("--base=fast", "--head=broken", "--pairs=2", "--more-pairs=0", LIMIT)
+    arguments = ("--base=fast", "--head=broken", "--pairs=2", "--more-pairs=0", *LIMITS)
     done = ab(repository, *arguments, tests=("test_speed.py", verbosity))
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
@@ -257,7 +257,7 @@ def test_a_test_that_fails_on_head_alone_is_broken(repository, ab, verbosity):
 
 
 def test_a_test_that_fails_after_it_was_measured_is_broken(repository, ab):
-    arguments = ("--base=fast", "--head=broken-late", "--pairs=2", "--more-pairs=0", LIMIT)
+    arguments = ("--base=fast", "--head=broken-late", "--pairs=2", "--more-pairs=0", *LIMITS)
     done = ab(repository, *arguments)
     assert done.returncode == 3, done.stderr
     assert BROKEN in done.stdout.splitlines()
@@ -265,7 +265,7 @@ def test_a_test_that_fails_after_it_was_measured_is_broken(repository, ab):
 
 
 def test_a_test_that_head_alone_skips_is_broken(repository, ab):
-    arguments = ("--base=fast", "--head=skipped", "--pairs=2", "--more-pairs=0", LIMIT)
+    arguments = ("--base=fast", "--head=skipped", "--pairs=2", "--more-pairs=0", *LIMITS)
     done = ab(repository, *arguments)
     assert done.returncode == 3, done.stderr
     assert BROKEN in done.stdout.splitlines()
@@ -406,7 +406,7 @@ def interrupted(make_repository, wait_until):
     )
     git(folder, "commit", "-qam", "waits")
     command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", "--base=HEAD", "--pairs=2"]
-    command += ["--head-args=--llm-rounds=2", "--more-pairs=0", "--out=out", LIMIT, "--", *PYTEST]
+    command += ["--head-args=--llm-rounds=2", "--more-pairs=0", "--out=out", *LIMITS, "--", *PYTEST]
     process = subprocess.Popen(
         command,
         cwd=folder,

@@ -28,6 +28,7 @@ llm_backend = ["simulated"]
 llm_backend_arg = ["simulated.tpot={tpot}"]
 llm_metrics = ["tpot"]
 llm_min_effect = ["30%"]
+llm_must_see = ["99%"]
 """
 TEST = """
 def test_speed(llm, llm_benchmark):
