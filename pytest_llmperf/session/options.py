@@ -183,7 +183,18 @@ class Settings:
         "llm-threads", whole(1), "N", "engine threads", unset="cores - 1 on a CPU"
     )
     timeout: float = one(
-        "llm-timeout", seconds, "SECONDS", "limit for one load or one round", default=900.0
+        "llm-timeout",
+        seconds,
+        "SECONDS",
+        "limit for one load, and for everything else but rounds",
+        default=900.0,
+    )
+    round_timeout: float = one(
+        "llm-round-timeout",
+        seconds,
+        "SECONDS",
+        "limit for one round: an engine that takes longer is ended",
+        default=300.0,
     )
     require: bool = flag(
         "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"

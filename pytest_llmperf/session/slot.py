@@ -77,7 +77,14 @@ class EngineSlot:
 
     def measure(self, workload: Workload, progress: Progress) -> Measurement:
         """Run a workload on the resident engine."""
-        answer = self._call("measure", progress, workload=workload.to_wire())
+        assert self._worker is not None
+        answer = self._worker.call(
+            "measure",
+            progress,
+            self._settings.round_timeout,
+            "--llm-round-timeout",
+            workload=workload.to_wire(),
+        )
         return Measurement.from_wire(answer)
 
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:

@@ -27,11 +27,19 @@ class Worker(ABC):
     """Where an engine lives: in a process of its own, or (for a debugger) in this one."""
 
     @abstractmethod
-    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        progress: Progress,
+        timeout: float,
+        limit: str = "--llm-timeout",
+        **arguments: Any,
+    ) -> Any:
         """Call a method of ``server.EngineHost`` and wait for its answer.
 
         Args:
             timeout: seconds that may pass without an answer or a sign of progress.
+            limit: the option that sets them, for the message.
 
         Raises:
             EngineError: with one line; EngineDied when the worker is of no more use.
@@ -60,7 +68,14 @@ class InlineWorker(Worker):
 
         self._host = EngineHost()
 
-    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        progress: Progress,
+        timeout: float,
+        limit: str = "--llm-timeout",
+        **arguments: Any,
+    ) -> Any:
         from .server import answer
 
         kind, payload = answer(self._host, method, arguments, progress)
@@ -112,7 +127,14 @@ class ProcessWorker(Worker):
         process = getattr(getattr(self._gateway, "_io", None), "popen", None)
         return process if isinstance(process, subprocess.Popen) else None
 
-    def call(self, method: str, progress: Progress, timeout: float, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        progress: Progress,
+        timeout: float,
+        limit: str = "--llm-timeout",
+        **arguments: Any,
+    ) -> Any:
         if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
         try:
@@ -125,8 +147,7 @@ class ProcessWorker(Worker):
         except execnet.TimeoutError:  # Before OSError, which it is one of.
             self.kill()
             raise EngineTimeout(
-                f"no answer for {timeout:g} s (--llm-timeout), so the engine was ended; "
-                f"log: {self._log}"
+                f"no answer for {timeout:g} s ({limit}), so the engine was ended; log: {self._log}"
             ) from None
         except (EOFError, OSError):
             raise EngineDied(f"the engine's process {self._end()}; log: {self._log}") from None

@@ -37,11 +37,3 @@ def test_vllm_leaves_no_process_when_pytest_is_killed(pytester, monkeypatch, ses
         finally:
             run.send_signal(signal.SIGKILL)
     assert wait_until(lambda: not session_processes(engine), 10)
-
-
-def test_vllm_leaves_no_process_after_a_normal_run(pytester, monkeypatch, session_processes):
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    pytester.makepyfile(LONG.replace("2000", "4"))
-    result = pytester.runpytest_subprocess("--llm-backend=vllm", "--llm-rounds=1")
-    result.assert_outcomes(passed=1)
-    assert not session_processes(int((pytester.path / "pid").read_text()))

@@ -4,16 +4,13 @@ import json
 
 import pytest
 
-from pytest_llmperf.backends.conversion import cached_folder
 from pytest_llmperf.core.models import EMBEDDED_FILE, embedded_gguf
-from pytest_llmperf.session.options import default_cache_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEST = """
     def test_speed(llm, llm_benchmark):
         llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=1)
 """
-CACHE = default_cache_dir()
 
 
 @pytest.fixture
@@ -55,9 +52,8 @@ def test_a_gguf_file_runs_as_it_is_and_dequantized(pytester, hub):
     assert found["llama-cpp"]["revision"] == COMMIT
 
 
-def test_a_checkpoint_is_converted_once(pytester, hub):
-    folder = cached_folder(embedded_gguf(), CACHE)
-    hub("some/model", *folder.iterdir())
+def test_a_checkpoint_is_converted_once(pytester, hub, checkpoint):
+    hub("some/model", *checkpoint.iterdir())
     pytester.makepyfile(TEST)
     command = ["--llm-model=some/model", "--llm-backend=ctranslate2", "--benchmark-json=out.json"]
     command += [f"--llm-cache-dir={pytester.mkdir('converted')}"]

@@ -8,7 +8,7 @@ TEST = """
         llm.generate_ids([500] * 2040, 20)
 
     def test_fitting(llm):
-        assert len(llm.generate_ids([500] * 4, 4)) == 4
+        assert len(llm.generate_ids([500] * 236, 20)) == 20
 """
 
 
@@ -32,9 +32,16 @@ def test_its_own_arguments_reach_it(pytester):
     run = pytester.runpytest_subprocess(
         "--llm-backend=llama-cpp",
         "--llm-backend-arg=llama-cpp.n_parallel=9",
-        "--llm-backend-arg=llama-cpp.n_ctx=18540",
+        "--llm-backend-arg=llama-cpp.n_ctx=2304",
     )
-    run.assert_outcomes(passed=3)
+    # Nine slots now, of 256 tokens each: a batch of nine and a request of 256 fit.
+    run.assert_outcomes(passed=2, failed=1)
+    run.stdout.fnmatch_lines(
+        [
+            "*: a request of 2060 tokens does not fit the 256 of a slot: "
+            "--llm-backend-arg=llama-cpp.n_ctx=18540 (for 9 slots); log: *",
+        ]
+    )
 
 
 def test_an_argument_that_it_does_not_know_is_one_line(pytester):

@@ -1,14 +1,13 @@
 """Quality of real engines: against transformers alone, and a dequantization that was broken."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.backends.conversion import cached_folder
-from pytest_llmperf.core.models import embedded_gguf
 from pytest_llmperf.core.text import shipped
 from pytest_llmperf.session.options import default_cache_dir
 
@@ -36,31 +35,35 @@ TransformersBackend.load = load_and_break
 FIRST = 31.1
 
 
-@pytest.fixture
-def run(pytester, monkeypatch):
-    """Pytest in a process of its own on transformers."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def start(*arguments):
-        return pytester.runpytest_subprocess(
-            "--llm-backend=transformers", "--llm-device=cpu", *arguments, timeout=300
-        )
-
-    return start
+RUN = ("--llm-backend=transformers", "--llm-device=cpu", f"--llm-cache-dir={default_cache_dir()}")
 
 
-def test_figures_are_those_of_transformers_alone_and_in_their_order(pytester, run):
-    pytester.makepyfile(QUALITY)
-    run("--benchmark-json=run.json").assert_outcomes(passed=3)
-    stored = pytester.path / "run.json"
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """The stored run of three modes, which leaves the unquantized model's distributions behind."""
+    folder = tmp_path_factory.mktemp("quality")
+    (folder / "test_quality.py").write_text(QUALITY)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *RUN, "--benchmark-json=run.json", "-pno:cacheprovider"],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    return folder / "run.json"
+
+
+def test_figures_are_those_of_transformers_alone_and_in_their_order(stored, checkpoint):
     found = {}
     for entry in json.loads(stored.read_text())["benchmarks"]:
         record = entry["extra_info"]["llmperf"]
         if "metrics" in record:
             found[record["quantization"]["mode"]] = record["metrics"]["perplexity"]["p50"]
     assert found["none"] <= found["int8"] <= found["nf4"]
-    model = cached_folder(embedded_gguf(), default_cache_dir() / "")
-    script = [sys.executable, ROOT / "tools" / "check_quality.py", model]
+    script = [sys.executable, ROOT / "tools" / "check_quality.py", checkpoint]
     done = subprocess.run(
         [*script, "--modes=none,nf4", f"--against={stored}"],
         capture_output=True,
@@ -78,15 +81,15 @@ def test_figures_are_those_of_transformers_alone_and_in_their_order(pytester, ru
         ("10", "its perplexity *far from the unquantized model's*"),
     ],
 )
-def test_a_broken_dequantization_measures_nothing(pytester, run, factor, message):
-    cache = f"--llm-cache-dir={default_cache_dir()}"
-    pytester.makepyfile(test_reference=QUALITY.replace('["none", "int8", "nf4"]', '"none"'))
-    run(cache, "--benchmark-disable").assert_outcomes(passed=1)
+@pytest.mark.usefixtures("stored")
+def test_a_broken_dequantization_measures_nothing(pytester, factor, message):
     pytester.makeconftest(BROKEN.format(factor=factor))
     pytester.makepyfile(
-        test_speed="def test_x(llm, llm_benchmark): llm_benchmark(llm, input_len=4, output_len=2)"
+        "def test_x(llm, llm_benchmark): llm_benchmark(llm, input_len=4, output_len=2)"
     )
-    result = run(cache, "--llm-quant=nf4", "--llm-isolation=none", "test_speed.py")
+    result = pytester.runpytest_subprocess(
+        *RUN, "--llm-quant=nf4", "--llm-isolation=none", timeout=300
+    )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"smollm2-135m-transformers-nf4: invalid measurement: {message}"])
 

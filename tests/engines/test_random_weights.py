@@ -17,10 +17,11 @@ TEST = """
 
 def test_random_weights_give_speed_but_refuse_text(pytester):
     pytester.makepyfile(TEST)
+    # vLLM makes weights without a quantization by itself: the two workers' test has such.
     result = pytester.runpytest_subprocess(
-        *ARGS, "--llm-quant=none,nf4", "--llm-backend=transformers,vllm"
+        *ARGS, "--llm-quant=none,nf4", "--llm-backend=transformers,vllm", "-k", "not vllm-none"
     )
-    result.assert_outcomes(passed=4, failed=4)
+    result.assert_outcomes(passed=3, failed=3, deselected=2)
     result.stdout.fnmatch_lines(
         [
             "llm: smollm2-135m (random weights) on transformers *, vllm *",

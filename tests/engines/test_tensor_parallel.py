@@ -24,12 +24,17 @@ CONFIG = {
 }
 
 
-def test_two_workers_share_a_model_and_the_id_says_so(pytester):
+def test_two_workers_share_a_model_say_so_in_the_id_and_are_gone_after_the_run(
+    pytester, session_processes
+):
     folder = pytester.mkdir("tiny")
     (folder / "config.json").write_text(json.dumps(CONFIG))
     pytester.makepyfile(
         """
+        from pathlib import Path
+
         def test_it(llm, llm_benchmark):
+            Path("pid").write_text(str(llm.engine().pid))
             llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=1)
         """
     )
@@ -47,3 +52,4 @@ def test_two_workers_share_a_model_and_the_id_says_so(pytester):
     # The norms stand on both workers, everything else on one: 5 norms of 256.
     weights = 2 * 1024 * 256 + 2 * (4 * 256 * 256 + 3 * 256 * 512)
     assert record["model"]["parameters"] == weights + 2 * 5 * 256
+    assert not session_processes(int((pytester.path / "pid").read_text()))

@@ -11,19 +11,22 @@ from pathlib import Path
 
 import pytest
 
+STUBS = Path(__file__).with_name("stubs")
 ONE_TEST = """
 def test_x(llm, llm_benchmark):
     llm_benchmark(llm, input_len=8, output_len=4, rounds=3, warmup=0)
 """
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
-    """Neither this suite's own workers nor the user's cache reach the runs inside."""
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    # It asks the processor in a process of its own, twice a run, and no test here looks at it.
-    monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: {"brand_raw": "a processor"})
+@pytest.fixture(scope="module", autouse=True)
+def _plain_environment():
+    """Runs inside ask nobody about the processor: that takes a process, twice a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        # For those in a process of their own, and for those in this one.
+        patch.setenv("PYTHONPATH", str(STUBS), prepend=os.pathsep)
+        patch.setattr("cpuinfo.get_cpu_info", lambda: {"brand_raw": "a processor"})
+        yield
 
 
 @pytest.fixture(scope="session")

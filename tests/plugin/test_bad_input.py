@@ -55,7 +55,8 @@ MISTAKES = [
     ("--llm-output-len=0", "--llm-output-len: '0' is not a whole number of at least 1"),
     ("--llm-threads=0", "--llm-threads: '0' is not a whole number of at least 1"),
     *(
-        (f"--llm-timeout={bad}", f"--llm-timeout: '{bad}' is not a positive number of seconds")
+        (f"--llm-{name}={bad}", f"--llm-{name}: '{bad}' is not a positive number of seconds")
+        for name in ("timeout", "round-timeout")
         for bad in ("0", "-1", "soon", "inf", "nan")
     ),
     *(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
+pytestmark = pytest.mark.timing
 CELL = "smollm2-135m-simulated-none"
 GROUPS = ("round", "ttft", "tpot", "e2e", "output_throughput", "peak_memory_mib")
 SIBLINGS = ("ttft", "tpot", "e2e", "output_throughput", "peak_memory")

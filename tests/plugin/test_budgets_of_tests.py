@@ -166,6 +166,7 @@ def run_here(llm_pytest):
 RELATIVE = ("--llm-fail-if=ttft.p50:+100%", "--llm-fail-if=output_throughput.p50:-50%")
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("one_test")
 def test_a_relative_budget_compares_with_the_stored_runs(run_here, speed, stored_files):
     run_here("--benchmark-autosave").assert_outcomes(passed=1)
@@ -183,6 +184,7 @@ def test_a_relative_budget_compares_with_the_stored_runs(run_here, speed, stored
     assert len(stored_files()) == 2
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("one_test")
 def test_the_baseline_is_the_median_of_the_newest_runs(run_here, speed, stored_files):
     # Thirty slow runs and twenty fast ones after them: the slow ones are too old to count.
@@ -301,6 +303,7 @@ def test_at_most_five_tests_without_a_baseline_are_named(pytester, llm_pytest):
     assert named[-1] == "baseline has no 2 more"
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("one_test")
 def test_a_baseline_percentile_needs_samples_too(llm_pytest):
     quick = {"ttft": 0.001, "tpot": 0.0001}

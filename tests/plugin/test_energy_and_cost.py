@@ -15,6 +15,7 @@ def test_x(llm, llm_benchmark):
 """
 
 
+@pytest.mark.timing
 def test_programmed_power_comes_back_as_joules_per_token(pytester, llm_pytest, records, stored):
     pytester.makepyfile(LONG)
     keys = "energy_per_output_token,energy_per_token"
@@ -64,6 +65,7 @@ def test_an_engine_on_a_gpu_that_tells_nothing_says_why(one_test, llm_pytest, re
     assert "energy_per_token" not in record["metrics"]
 
 
+@pytest.mark.timing
 def test_a_price_gives_the_cost_of_a_million_tokens(pytester, llm_pytest, records):
     pytester.makepyfile(LONG)
     run = llm_pytest("--benchmark-autosave", "--llm-hourly-cost=3.96", ttft=0.1, tpot=0.01)

@@ -46,6 +46,7 @@ def two_tests(pytester):
     """)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "conftest",
     [GONE, OTHER_SIGNATURE, OTHER_CONTENT],

@@ -27,7 +27,8 @@ PROJECT = """
 llm_backend = ["simulated"]
 llm_backend_arg = ["simulated.tpot={tpot}"]
 llm_metrics = ["tpot"]
-llm_min_effect = ["10%"]
+llm_min_effect = ["30%"]
+llm_must_see = ["99%"]
 """
 TEST = """
 def test_speed(llm, llm_benchmark):
@@ -164,21 +165,21 @@ def new_ci(tmp_path_factory):
 @pytest.fixture(scope="module")
 def slower(new_ci):
     """The gate of a pull request that is slower than the commit before."""
-    return new_ci(0.002, 0.003).run()
+    return new_ci(0.004, 0.008).run()
 
 
 @pytest.fixture(scope="module")
 def broken(new_ci):
     """The gate of a pull request whose baseline is no commit."""
-    return new_ci(0.002).run(BASE="nowhere")
+    return new_ci(0.004).run(BASE="nowhere")
 
 
 def test_an_unchanged_pull_request_is_green(new_ci):
     # The base branch went on after the pull request left it; what it gained is not judged.
-    ci = new_ci(0.002, 0.001)
+    ci = new_ci(0.004, 0.002)
     tip = ci.git("rev-parse", "HEAD")
     ci.git("switch", "--quiet", "-c", "work", "HEAD~1")
-    ci.commit(0.002)
+    ci.commit(0.004)
     ci.run(PR_BASE=tip)
     assert ci.exit_code == 0, ci.log
     assert ci.summary.startswith(MARK)
@@ -244,7 +245,7 @@ def test_a_comparison_that_breaks_says_so(broken):
     ],
 )
 def test_a_wrong_input_is_no_verdict(new_ci, inputs, line):
-    ci = new_ci(0.002).run(**inputs)
+    ci = new_ci(0.004).run(**inputs)
     assert ci.exit_code == 3
     assert line in ci.summary
 
@@ -253,14 +254,14 @@ def test_a_python_without_the_plugin_is_no_regression(new_ci, tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
-    ci = new_ci(0.002).run(PYTHON=str(python))
+    ci = new_ci(0.004).run(PYTHON=str(python))
     assert ci.exit_code == 3, "Python itself ends with 1"
     assert "No module named" in ci.summary
 
 
 def test_no_input_is_run_or_expanded(new_ci):
     evil = "--x $(touch hit) `touch hit` ; touch hit"
-    ci = new_ci(0.002).run(BASE=evil, HEAD=evil, ARGS=evil, PR_BASE=evil)
+    ci = new_ci(0.004).run(BASE=evil, HEAD=evil, ARGS=evil, PR_BASE=evil)
     assert ci.exit_code == 3
     assert f"    pytest-llmperf ab: '{evil}' is no commit" in ci.summary
     assert not (ci.checkout / "hit").exists()
@@ -302,7 +303,7 @@ def test_no_comment_where_none_is_wanted(broken, inputs, said):
 
 
 def test_a_refused_comment_is_a_warning(new_ci, broken):
-    ci = new_ci(0.002)
+    ci = new_ci(0.004)
     (ci.place / "refuse").touch()
     done = ci.step("comment", PR="7", FOLDER=broken.outputs["folder"])
     assert done.returncode == 0
@@ -310,7 +311,7 @@ def test_a_refused_comment_is_a_warning(new_ci, broken):
 
 
 def test_a_long_page_is_cut_to_what_github_takes(new_ci):
-    ci = new_ci(0.002)
+    ci = new_ci(0.004)
     script = SCRIPT.replace('main "$@"', 'fitting "$1" 1000')
     page = ci.place / "page"
     page.write_text("<details>\n" + "a line\n" * 1000)

@@ -12,6 +12,7 @@ from pytest_llmperf.backends.simulated import Program
 from pytest_llmperf.gate import history as _history  # noqa: F401
 from pytest_llmperf.report import verdicts as _verdicts  # noqa: F401
 
+pytestmark = pytest.mark.timing
 CELL = "smollm2-135m-simulated-none"
 NODEID = f"test_speed.py::test_x[{CELL}]"
 TIMES = {"ttft": 0.03, "tpot": 0.01}

@@ -133,6 +133,7 @@ def test_new_prompts(llm, llm_benchmark):
 """
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("tests", [SAME_PROMPT + NEW_PROMPTS, NEW_PROMPTS + SAME_PROMPT])
 def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, records, tests):
     pytester.makepyfile(tests)
@@ -146,6 +147,7 @@ def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, r
     assert list(records()) == [f"test_new_prompts[{CELL}]"]
 
 
+@pytest.mark.timing
 def test_the_same_prompt_without_a_cache_is_measured(pytester, llm_pytest, records):
     pytester.makepyfile(
         """

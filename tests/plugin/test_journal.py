@@ -64,6 +64,7 @@ def test_a_killed_run_leaves_its_finished_measurement(killed, stored_files):
     assert stored_files() == []
 
 
+@pytest.mark.timing
 def test_recover_makes_a_stored_run_of_it(killed, recover, journals, stored, stored_files):
     run = recover()
     assert run.ret == 0

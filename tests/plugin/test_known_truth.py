@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmperf.metrics.definitions import METRICS
 
+pytestmark = pytest.mark.timing
 CELL = "smollm2-135m-simulated-none"
 ALL_METRICS = f"--llm-metrics={','.join(METRICS)}"
 

@@ -15,6 +15,7 @@ MIXED = """
 """
 
 
+@pytest.mark.timing
 def test_disable_sends_one_round_and_stores_nothing(pytester, llm_pytest, stored_files, journals):
     pytester.makepyfile("""
         def test_x(llm, llm_benchmark):
@@ -86,6 +87,7 @@ def test_without_pytest_benchmark_a_run_of_other_tests_is_untouched(pytester):
     run.assert_outcomes(passed=1)
 
 
+@pytest.mark.timing
 def test_a_group_of_the_test_is_kept_and_siblings_stand_in_it(pytester, llm_pytest, stored):
     pytester.makepyfile("""
         import pytest
@@ -109,6 +111,7 @@ def test_a_group_of_the_test_is_kept_and_siblings_stand_in_it(pytester, llm_pyte
     assert median == pytest.approx(0.05 + 3 * 0.002, rel=0.02)
 
 
+@pytest.mark.timing
 def test_a_marker_of_a_module_or_class_is_kept_too(pytester, llm_pytest, stored):
     pytester.makepyfile("""
         import pytest
@@ -156,6 +159,7 @@ def test_the_wide_table_is_shown_for_a_comparison(one_test, llm_pytest):
     assert has_wide_table(llm_pytest("--benchmark-compare"))
 
 
+@pytest.mark.timing
 def test_an_ordinary_benchmark_keeps_its_own_clock(pytester, one_test, llm_pytest, stored):
     pytester.makepyfile(
         test_ordinary="""

@@ -60,6 +60,7 @@ def test_a_folder_without_a_name_is_called_after_itself(pytester, llm_pytest, mo
     run.stdout.fnmatch_lines(["*::test_x[[]my-model-7b-simulated-none] PASSED*"])
 
 
+@pytest.mark.timing
 def test_an_engine_of_another_environment_is_a_cell_beside_this_ones(
     pytester, llm_pytest, records, bare_python
 ):

@@ -164,6 +164,7 @@ PYPROJECT = """
 """
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("file", "content"), [("pytest.ini", INI), ("pyproject.toml", PYPROJECT)], ids=["ini", "toml"]
 )

@@ -37,6 +37,7 @@ def columns(run, first):
     return [text.strip() for text in re.split(r"\s{2,}", line)]
 
 
+@pytest.mark.timing
 def test_the_table_has_a_section_a_test_and_a_row_a_cell(pytester, llm_pytest, model_folder):
     pytester.makepyfile(
         test_file="""
@@ -152,8 +153,8 @@ def test_help_lists_every_option(pytester):
     run = pytester.runpytest_inprocess("--help")
     options = (
         "model backend quant dtype device revision load-format input-len output-len batch-size "
-        "rounds warmup metrics backend-arg python isolation threads timeout cache-dir require "
-        "fail-if hourly-cost fit"
+        "rounds warmup metrics backend-arg python isolation threads timeout round-timeout "
+        "cache-dir require fail-if hourly-cost fit"
     )
     for name in options.split():
         assert f"--llm-{name}" in run.stdout.str()

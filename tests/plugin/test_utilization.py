@@ -30,6 +30,7 @@ def measured(one_test, llm_pytest, records, tmp_path):
     return run
 
 
+@pytest.mark.timing
 def test_programmed_times_come_back_as_utilization(measured):
     _, record = measured()
     # 1000 MiB = 1,048,576,000 bytes of weights. Cache: 2 x 2 layers x 8 heads x 64 x 2 bytes = 4096 a
@@ -66,6 +67,7 @@ def test_the_record_has_the_ceilings_and_the_architecture(measured):
     }
 
 
+@pytest.mark.timing
 def test_the_table_has_whole_percents_and_the_legend_the_ceilings(measured):
     run, _ = measured(tpot=0.02, ttft=0.0005)
     run.stdout.fnmatch_lines(["*tokens/s  mbu  mfu  peak MiB*"])
@@ -109,6 +111,7 @@ def test_a_ceiling_that_an_engine_beats_is_measured_again(measured, tmp_path):
     assert record["environment"]["ceilings"]["read_bytes_per_s"] == 100e9
 
 
+@pytest.mark.timing
 def test_a_number_above_the_ceiling_is_shown_as_it_is(measured):
     # 1000 MiB in 5 ms are 210 GB/s.
     _, record = measured(tpot=0.005)
@@ -136,6 +139,7 @@ def test_without_isolation_a_process_measures_all_the_same(measured, tmp_path):
     assert record["environment"]["ceilings"]["method"] == "programmed"
 
 
+@pytest.mark.timing
 def test_utilization_may_be_an_entry_of_its_own(measured, stored):
     measured("--llm-metrics=mbu")
     (entry,) = [e for name, e in stored().items() if name.endswith("-mbu]")]

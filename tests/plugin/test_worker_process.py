@@ -63,17 +63,19 @@ def test_an_engine_that_dies_between_two_tests_fails_neither(pytester, llm_pytes
     assert [record["run"]["engine"] for record in records().values()] == [1, 2]
 
 
-def test_a_hang_ends_at_the_timeout_and_the_next_gets_a_fresh_engine(pytester, llm_pytest, records):
+def test_a_hang_ends_at_the_round_timeout_and_the_next_gets_a_fresh_engine(
+    pytester, llm_pytest, records
+):
     pytester.makepyfile(TWO_TESTS)
-    run = llm_pytest("--benchmark-autosave", "--llm-timeout=1", "-v", hang_at=3)
+    run = llm_pytest("--benchmark-autosave", "--llm-round-timeout=1", "-v", hang_at=3)
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.fnmatch_lines(["*::test_one* FAILED*", "*::test_two* PASSED*"])
     log = pytester.path / ".pytest_cache/d/llmperf-logs" / f"{CELL}.log"
     assert messages(run) == [
-        f"{CELL}: no answer for 1 s (--llm-timeout), so the engine was ended; log: {log}"
+        f"{CELL}: no answer for 1 s (--llm-round-timeout), so the engine was ended; log: {log}"
     ]
     assert {name: r["run"]["engine"] for name, r in records().items()} == {f"test_two[{CELL}]": 2}
-    assert run.duration < 5
+    assert run.duration < 30
 
 
 def test_a_load_that_takes_too_long_ends_at_the_timeout(pytester, llm_pytest):
@@ -81,15 +83,15 @@ def test_a_load_that_takes_too_long_ends_at_the_timeout(pytester, llm_pytest):
     run = llm_pytest("--llm-timeout=0.5", load_time=60)
     run.assert_outcomes(errors=1)
     assert f"cannot load {CELL}: no answer for 0.5 s (--llm-timeout)" in run.stdout.str()
-    assert run.duration < 5
+    assert run.duration < 30
 
 
-def test_the_timeout_is_for_a_round_not_for_a_test(pytester, llm_pytest):
+def test_the_round_timeout_is_for_a_round_not_for_a_load_or_a_test(pytester, llm_pytest):
     pytester.makepyfile("""
         def test_x(llm, llm_benchmark):
             llm_benchmark(llm, input_len=8, output_len=1, rounds=4, warmup=2)
     """)
-    llm_pytest("--llm-timeout=0.8", ttft=0.3).assert_outcomes(passed=1)
+    llm_pytest("--llm-round-timeout=1", ttft=0.3, load_time=1.5).assert_outcomes(passed=1)
 
 
 def test_a_failure_is_told_once_without_a_traceback(pytester, llm_pytest):
@@ -140,6 +142,7 @@ def test_one_engine_is_gone_before_the_next_is_loaded(pytester, llm_pytest, mode
     llm_pytest(models).assert_outcomes(passed=2)
 
 
+@pytest.mark.timing
 def test_isolation_none_runs_in_pytests_own_process(pytester, llm_pytest, records):
     pytester.makepyfile("""
         import os
@@ -161,6 +164,7 @@ def test_isolation_none_reports_an_invalid_measurement(pytester, llm_pytest):
     assert "the engine gave 2 output tokens instead of 4" in run.stdout.str()
 
 
+@pytest.mark.timing
 def test_the_worker_runs_in_an_environment_without_packages(
     pytester, llm_pytest, records, bare_python
 ):

@@ -78,6 +78,7 @@ def test_program_rejects_chunks_of_no_token():
 # On the real clock. Medians, because one late wake-up is the machine's, not the engine's.
 
 
+@pytest.mark.timing
 def test_ttft_is_as_programmed():
     backend = engine(ttft=0.18)
     times = [ttft(backend.generate([request(1)])[0]) for _ in range(5)]
@@ -85,12 +86,14 @@ def test_ttft_is_as_programmed():
     assert median(times) == pytest.approx(0.18, rel=0.01)
 
 
+@pytest.mark.timing
 def test_tpot_is_as_programmed():
     backend = engine(ttft=0.001, tpot=0.03)
     times = [tpot(backend.generate([request(7)])[0]) for _ in range(5)]
     assert median(times) == pytest.approx(0.03, rel=0.01)
 
 
+@pytest.mark.timing
 def test_delays_of_tokens_do_not_add_up():
     backend = engine(ttft=0.001, tpot=0.001)
     # 0.001 + 179 * 0.001: each sleep of a millisecond is late, all of them together are not.
@@ -99,6 +102,7 @@ def test_delays_of_tokens_do_not_add_up():
     assert median(times) == pytest.approx(0.18, rel=0.01)
 
 
+@pytest.mark.timing
 def test_load_takes_as_long_as_programmed():
     times = []
     for _ in range(5):

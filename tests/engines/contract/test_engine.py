@@ -39,14 +39,13 @@ def test_every_token_has_a_stamp_in_order(llm, batch_size):
 
 
 def test_a_batch_is_admitted_as_a_whole(llm):
-    measurement = llm.measure(
-        Workload(output_len=16, input_len=8, batch_size=4, rounds=1, warmup=1)
+    measurement = llm.measure(Workload(output_len=4, input_len=8, batch_size=4, rounds=3, warmup=1))
+    # Every request has its first token before any has its second. An engine that admits one late
+    # does so in every round; a machine that stalls between two stamps does not.
+    assert any(
+        max(trace.first for trace in r.requests) < min(trace.times[1] for trace in r.requests)
+        for r in measurement.rounds
     )
-    requests = measurement.rounds[0].requests
-    firsts = [trace.first for trace in requests]
-    # One that came late would have its first token a step, or a whole prefill, after the others.
-    step = (requests[0].last - requests[0].first) / 15
-    assert max(firsts) - min(firsts) < step
 
 
 def test_prompts_of_different_lengths_continue_as_they_do_alone(llm):
@@ -59,10 +58,9 @@ def test_greedy_text_is_the_same_every_time(llm):
 
 
 def test_a_prompt_that_was_seen_before_is_computed_again(llm):
-    measurement = llm.measure(Workload(output_len=2, prompt=PROMPTS[2] * 8, rounds=4, warmup=1))
-    first, *_, last = [r.requests[0] for r in measurement.rounds]
-    # A cached prompt of this length would cost a tenth.
-    assert last.first - last.submitted > 0.4 * (first.first - first.submitted)
+    # A measurement fails by itself when a cache answers, whether the engine says so or not.
+    measurement = llm.measure(Workload(output_len=2, prompt=PROMPTS[2] * 4, rounds=2, warmup=1))
+    assert [r.requests[0].cached_tokens for r in measurement.rounds] == [0, 0]
 
 
 def test_memory_is_reported(llm):
