@@ -63,38 +63,34 @@ class RunGate:
             raise pytest.UsageError(f"--llm-gate: {error}") from None
 
     def judge(self, run: Mapping[str, Any]) -> Judgement | None:
-        """The verdict on a run in its stored form; None when it measured nothing."""
-        if self._judgement is not None or self.problem:
-            return self._judgement
+        """Return the verdict on a run in its stored form, or None when there is nothing to judge."""
+        if self._judgement is None and not self.problem and self.expects_tests:
+            try:
+                self._judgement = self._judge(run)
+            except stored.StoredError as error:
+                self.problem = str(error)
+            except Exception as error:
+                # pytest-benchmark is saving the run: a mistake here must not cost the measurements.
+                self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
+        return self._judgement
+
+    def _judge(self, run: Mapping[str, Any]) -> Judgement:
         from ..gate import history
         from ..gate.limits import LimitSettings
 
-        try:
-            own = stored.parse_run(run, Path("this run"))
-        except stored.StoredError as error:
-            self.problem = str(error)
-            return None
+        this_run = stored.parse_run(run, Path("this run"))
         baseline, problems = stored.read_runs(stored_files(self.storage))
         if self.settings.branch:
-            baseline = [found for found in baseline if found.branch == self.settings.branch]
-        changes = accepted.read(self.accepted_file)
-        try:
-            judgement = history.judge(
-                baseline,
-                [own],
-                LimitSettings(),  # Marker and ini file are in the run's records.
-                anchors=accepted.anchors(changes),
-                names=(self.baseline_name, "this run"),
-                problems=problems,
-            )
-            if self.settings.accept:
-                judgement = self._accept(judgement, own)
-        except Exception as error:
-            # This runs while pytest-benchmark saves: whatever is wrong here must not cost the run.
-            self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
-            return None
-        self._judgement = judgement
-        return judgement
+            baseline = [earlier for earlier in baseline if earlier.branch == self.settings.branch]
+        judgement = history.judge(
+            baseline,
+            [this_run],
+            LimitSettings(),  # Marker and ini file are in the run's records.
+            anchors=accepted.anchors(accepted.read(self.accepted_file)),
+            names=(self.baseline_name, "this run"),
+            problems=problems,
+        )
+        return self._accept(judgement, this_run) if self.settings.accept else judgement
 
     @property
     def baseline_name(self) -> str:
@@ -121,8 +117,8 @@ class RunGate:
     def exit_status(self, judgement: Judgement | None) -> int:
         """What the run's exit status becomes when its tests have passed."""
         if judgement is None:
-            # Every test skipped is how a broken engine looks: not green.
-            unjudged = self.problem or self.expects_tests
+            # All tests skipped is what a broken engine looks like: not green.
+            unjudged = self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
@@ -133,6 +129,8 @@ class RunGate:
     def lines(self, judgement: Judgement | None) -> Sequence[str]:
         """The verdict for the terminal."""
         if judgement is None:
+            if not self.expects_tests:
+                return ["no test with llm_benchmark was to be measured, so nothing was judged"]
             return [self.problem or "nothing was measured, so nothing was judged"]
         from ..report.verdicts import text
 

@@ -232,6 +232,61 @@ def test_a_run_that_measures_nothing_needs_no_stored_run(gated, option):
     assert gated(option).ret == 0
 
 
+ORDINARY = """
+def test_other(benchmark):
+    benchmark(abs, 1)
+"""
+
+
+@pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
+@pytest.mark.parametrize("tests", ["ours deselected", "none of ours"])
+def test_a_run_of_ordinary_benchmarks_is_not_judged(pytester, history, gated, save, tests):
+    ours = ONE_TEST if tests == "ours deselected" else ""
+    (pytester.path / "test_speed.py").write_text(ours + ORDINARY)
+    run = gated("-k", "other", *save)
+    run.assert_outcomes(passed=1, deselected=1 if ours else 0)
+    assert run.ret == 0
+    message = "no test with llm_benchmark was to be measured, so nothing was judged"
+    assert message in gate_lines(run)
+
+
+@pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
+def test_tests_of_ours_that_measure_nothing_are_not_green(pytester, history, gated, save):
+    skipped = ONE_TEST.replace(
+        "    llm_bench", "    import pytest\n    pytest.skip()\n    llm_bench"
+    )
+    (pytester.path / "test_speed.py").write_text(skipped + ORDINARY)
+    run = gated(*save)
+    run.assert_outcomes(passed=1, skipped=1)
+    assert run.ret == 4
+
+
+def test_a_storage_that_fails_while_the_run_is_saved_does_not_cost_the_run(
+    history, gated, stored_files, monkeypatch
+):
+    def fails(paths):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pytest_llmperf.store.stored.read_runs", fails)
+    run = gated("--benchmark-autosave")
+    assert run.ret == 4
+    assert len(stored_files()) == 5
+    (line,) = [line for line in gate_lines(run) if line.startswith("the gate itself failed")]
+    assert line == "the gate itself failed (OSError: [Errno 5] Input/output error)"
+
+
+def test_accepted_changes_that_are_damaged_during_the_run_do_not_cost_it(
+    pytester, history, gated, stored_files
+):
+    damage = "    open('llmperf-accepted.json', 'w').write('{')\n"
+    (pytester.path / "test_speed.py").write_text(ONE_TEST + damage)
+    run = gated("--benchmark-autosave")
+    assert run.ret == 4
+    assert len(stored_files()) == 5
+    (line,) = gate_lines(run)
+    assert line.startswith("the gate itself failed (AcceptedError: ")
+
+
 @pytest.mark.parametrize("package", ["numpy", "scipy"])
 def test_without_the_extra_nothing_is_measured(history, gated, monkeypatch, package):
     find_spec = importlib.util.find_spec
