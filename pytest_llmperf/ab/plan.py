@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_whole
 from ..gate.limits import LimitSettings
 from .sides import Side
 
@@ -51,7 +52,7 @@ class Plan:
             "min_effect": self.limits.min_effect,
             "must_see": self.limits.must_see,
         }
-        (folder / FILE).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / FILE, json.dumps(data, indent=2) + "\n")
 
 
 def load(folder: Path) -> Plan:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..core.files import write_whole
+
 SCHEMA = 1
 FILE = "llmperf-accepted.json"
 
@@ -59,9 +61,7 @@ def add(path: Path, changes: Sequence[Accepted]) -> None:
     kept = [entry for entry in read(path) if (entry.nodeid, entry.metric) not in cells]
     entries = sorted([*kept, *changes], key=lambda entry: (entry.nodeid, entry.metric))
     data = {"schema": SCHEMA, "accepted": [asdict(entry) for entry in entries]}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(data, indent=2) + "\n")
 
 
 def anchors(accepted: Sequence[Accepted]) -> dict[tuple[str, str], str]:
