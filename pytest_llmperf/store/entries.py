@@ -12,6 +12,7 @@ gate inside the run do without them.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,18 @@ from ..metrics.samples import Metric
 ROUND_GROUP = "round"
 _KEY = "llmperf"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
+_ASK_FOR_TABLE = (
+    "compare",
+    "compare_fail",
+    "histogram",
+    "cprofile",
+    "verbose",
+    "columns",
+    "time_unit",
+)
+"""Options of pytest-benchmark that are empty unless somebody asks for what its table shows."""
+TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
+"""The same kind of options, with what they are when nobody gives them."""
 
 
 class VirtualClock:
@@ -55,6 +68,22 @@ class _SiblingSource:
     extra_info: dict[str, Any]
     cprofile_stats: None = None
     has_error: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _KnownInfo:
+    """A plugin that answers pytest-benchmark with what it has answered before."""
+
+    machine: Any
+    commit: Any
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_benchmark_generate_machine_info(self) -> Any:
+        return copy.deepcopy(self.machine)
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_benchmark_generate_commit_info(self) -> Any:
+        return copy.deepcopy(self.commit)
 
 
 @dataclass
@@ -106,14 +135,26 @@ class BenchmarkStore:
         output_json["benchmarks"] += self._fallback
 
     def hide_table_of_ours(self) -> None:
-        """Leave out pytest-benchmark's wide table when all it would show is in our own."""
+        """Leave out pytest-benchmark's wide table when all it would show is in our own.
+
+        An option that shapes that table asks for it.
+        """
         session = self._session()
-        option = self.config.option
-        names = ("compare", "compare_fail", "histogram", "verbose", "columns")
-        asked = any(getattr(option, f"benchmark_{name}", None) for name in names)
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
-        if entries and not asked and all(_KEY in entry.extra_info for entry in entries):
+        if (
+            entries
+            and not self._table_is_asked_for()
+            and all(_KEY in entry.extra_info for entry in entries)
+        ):
             session.groups = None
+
+    def _table_is_asked_for(self) -> bool:
+        given = {
+            name: getattr(self.config.option, f"benchmark_{name}", None)
+            for name in (*_ASK_FOR_TABLE, *TABLE_DEFAULTS)
+        }
+        changed = (given[name] not in (None, usual) for name, usual in TABLE_DEFAULTS.items())
+        return any(given[name] for name in _ASK_FOR_TABLE) or any(changed)
 
     def storage_path(self) -> Any:
         """The storage folder, or None where results go elsewhere (Elasticsearch)."""
@@ -130,11 +171,19 @@ class BenchmarkStore:
         return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
 
     def file_header(self) -> dict[str, Any]:
-        """Machine and commit as pytest-benchmark's own files have them."""
+        """Return machine and commit as pytest-benchmark's own files have them.
+
+        Both are looked up once per run, which takes a second of CPU time: pytest-benchmark gets the same
+        answers when it saves.
+        """
         hook = self.config.hook
         machine_info = hook.pytest_benchmark_generate_machine_info(config=self.config)
-        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
         commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
+        # Before the hooks that add to them: those are called again for the files.
+        self.config.pluginmanager.register(
+            _KnownInfo(copy.deepcopy(machine_info), copy.deepcopy(commit_info))
+        )
+        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
         hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
         return {
             "machine_info": machine_info,
