@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..store.hardware import hardware, hardware_changes, machine
+
 _UNQUANTIZED = "none"
 
 
@@ -63,13 +65,15 @@ def trade_offs(entries: Iterable[Mapping[str, Any]]) -> list[TradeOff]:
         (record for entry in entries if (record := _record(entry))),
         key=lambda record: str(record.get("run", {}).get("started_at", "")),
     )
-    by_model: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    machines = _Machines()
+    by_model: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for record in records:
-        by_model.setdefault((str(record["model"]["name"]), _machine(record)), []).append(record)
-    machines = {machine for _, machine in by_model}
+        number = machines.number_of(record.get("environment", {}))
+        by_model.setdefault((str(record["model"]["name"]), number), []).append(record)
+    names = machines.names()
     found = [
-        _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, own)
-        for (model, machine), own in by_model.items()
+        _trade_off(f"{model} on {names[number]}" if len(names) > 1 else model, of_machine)
+        for (model, number), of_machine in by_model.items()
     ]
     return [one for one in found if sum(p.perplexity is not None for p in one.points) > 1]
 
@@ -115,11 +119,40 @@ def _record(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return record if "metrics" in record else None
 
 
-def _machine(record: Mapping[str, Any]) -> str:
-    """Speeds of two machines are no trade-off."""
-    environment = record.get("environment", {})
-    cards = [str(card.get("name")) for card in environment.get("accelerators") or ()]
-    return ", ".join(dict.fromkeys(cards)) or str(environment.get("cpu", "an unknown machine"))
+class _Machines:
+    """The machines that some records come from: speeds of two are no trade-off."""
+
+    def __init__(self) -> None:
+        self._environments: list[Mapping[str, Any]] = []
+
+    def number_of(self, environment: Mapping[str, Any]) -> int:
+        """Return the machine's number: that of the first record with the same hardware."""
+        for number, known in enumerate(self._environments):
+            if not hardware_changes(known, environment):
+                return number
+        self._environments.append(environment)
+        return len(self._environments) - 1
+
+    def names(self) -> list[str]:
+        """Return a name for each; machines of one name differ by what else their hardware says."""
+        short = [machine(environment) for environment in self._environments]
+        return [
+            name if short.count(name) == 1 else f"{name} ({self._peculiarities(number, short)})"
+            for number, name in enumerate(short)
+        ]
+
+    def _peculiarities(self, number: int, short: Sequence[str]) -> str:
+        parts = hardware(self._environments[number])
+        others = [
+            hardware(environment)
+            for environment, name in zip(self._environments, short, strict=True)
+            if name == short[number]
+        ]
+        return ", ".join(
+            f"{key} {value}"
+            for key, value in parts.items()
+            if any(other.get(key) != value for other in others)
+        )
 
 
 def _cell(record: Mapping[str, Any]) -> str:
@@ -147,13 +180,22 @@ def _p50(record: Mapping[str, Any] | None, key: str) -> float | None:
     return float(metric["p50"]) if metric else None
 
 
+def _change(ratio: float, less: str, more: str) -> str:
+    """Return ``39 % smaller`` for a ratio of 0.61."""
+    share = f"{abs(ratio - 1):.0%}".replace("%", " %")
+    return "unchanged" if share == "0 %" else f"{share} {less if ratio < 1 else more}"
+
+
 def _parts(point: Point, base: Point) -> list[str]:
     """Memory, speed, quality and energy against the unquantized model, as far as both have them."""
     parts = []
     if point.weights_mib and base.weights_mib:
-        ratio = base.weights_mib / point.weights_mib
-        less = ratio >= 1
-        parts.append(f"{ratio if less else 1 / ratio:.1f}x {'less' if less else 'more'} memory")
+        parts.append(
+            f"weights {_change(point.weights_mib / base.weights_mib, 'smaller', 'larger')}"
+        )
+    if point.peak_mib and base.peak_mib:
+        # Beside the weights: what unpacks them as it goes may need more at its peak, not less.
+        parts.append(f"peak memory {_change(point.peak_mib / base.peak_mib, 'lower', 'higher')}")
     if point.tokens_per_s and base.tokens_per_s:
         parts.append(f"{point.tokens_per_s / base.tokens_per_s:.2g}x speed")
     if point.perplexity and base.perplexity:

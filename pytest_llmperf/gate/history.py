@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
 from . import exact, rule, timing
-from .comparable import differences, soft_differences
+from .comparable import differences, noted_differences
 from .disturbances import canary_shift, disturbances, problem
 from .limits import LimitSettings
 from .matching import PER_ENGINE, Key, all_tests, badness, median, worse_by
@@ -244,7 +244,7 @@ def _notes(
         phrase
         for nodeid, test in tests.items()
         if nodeid in known and not differences(known[nodeid], test)
-        for phrase in soft_differences(known[nodeid], test)
+        for phrase in noted_differences(known[nodeid], test)
     ]
     return (
         lines

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
 from . import documents, exact, rule, timing
-from .comparable import differences, soft_differences
+from .comparable import differences, noted_differences
 from .disturbances import canary_shift, disturbances, pair_problem
 from .limits import LimitSettings
 from .matching import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
@@ -302,5 +302,5 @@ def _notes(
             a = pair.baseline.tests.get(test.baseline_id)
             b = pair.candidate.tests.get(test.candidate_id)
             if a and b:
-                other += soft_differences(a, b)
+                other += noted_differences(a, b)
     return lines + [f"{names[0]} / {names[1]}: {phrase}" for phrase in dict.fromkeys(other)]

@@ -385,6 +385,11 @@ def test_hardware_that_one_side_could_not_tell_is_no_difference(stored_test, ver
     assert verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"].verdict is Verdict.PASS
 
 
+def test_an_engine_that_does_not_number_its_gpus_is_on_the_first(stored_test, verdicts):
+    head = [stored_test(ttft=v, environment={"device": "cuda"}) for v in times(1.0)]
+    assert verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"].verdict is Verdict.PASS
+
+
 def test_when_nothing_is_comparable_the_comparison_is_broken(stored_test, pairs):
     base = [[stored_test(ttft=0.1)] for _ in range(3)]
     head = [[stored_test(ttft=0.1, workload={"batch_size": 4})] for _ in range(3)]
