@@ -36,7 +36,7 @@ class _Cell:
     @property
     def is_timing(self) -> bool:
         kind = self.candidate[0].kind
-        return kind == "timing" or (kind == "exact" and exact.varies(self.baseline))
+        return kind == "timing" or (kind == "exact" and exact.varies(self.key[1], self.baseline))
 
 
 def judge(
@@ -184,7 +184,7 @@ def _judge(
         elif cell.is_timing:
             found.append(_described(cell, Verdict.NOT_COMPARABLE, "values are not positive"))
         else:
-            found.append(_described(cell, exact.judge(cell.baseline, cell.candidate)))
+            found.append(_described(cell, exact.judge(cell.key[1], cell.baseline, cell.candidate)))
     return found
 
 

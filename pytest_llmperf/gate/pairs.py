@@ -194,7 +194,7 @@ def _collect(pairs: Sequence[Pair], first: int) -> tuple[list[_Cell], list[CellV
             # By the pairs that all tests had: later ones run fewer tests in a process, whose memory
             # may differ for that alone.
             of_first = [a for number, a, _ in observations if number <= first]
-            is_timing = _is_timing(of_first or [a for _, a, _ in observations])
+            is_timing = _is_timing(metric, of_first or [a for _, a, _ in observations])
             cells.append(_Cell(test, metric, observations, is_timing))
     return cells, incomparable
 
@@ -203,10 +203,10 @@ def _incomparable(test: MatchedTest, metric: str, reason: str) -> CellVerdict:
     return CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
 
 
-def _is_timing(baseline: Sequence[Observation]) -> bool:
+def _is_timing(metric: str, baseline: Sequence[Observation]) -> bool:
     """Memory that varies in the baseline itself is judged like a time."""
     if baseline[0].kind == "exact":
-        return exact.varies(baseline)
+        return exact.varies(metric, baseline)
     return baseline[0].kind != QUALITY
 
 
@@ -260,7 +260,7 @@ def _judge_other(cell: _Cell) -> CellVerdict:
             answer = documents.judge(found)
             effect, low, high = (math.expm1(v) for v in (found.estimate, found.low, found.high))
     else:
-        answer = exact.judge(cell.baseline, cell.candidate)
+        answer = exact.judge(cell.metric, cell.baseline, cell.candidate)
     return CellVerdict(
         *cell.key,
         answer,

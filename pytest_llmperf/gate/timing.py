@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from . import rule
 from .limits import Limits
 from .matching import Key
-from .verdict import CellVerdict, Verdict
+from .verdict import INTERVAL, CellVerdict, Verdict
+
+_UPPER = (1 + INTERVAL) / 2
+"""Quantile at the upper end of the interval."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def verdict(judged: Judged) -> CellVerdict:
         answer = Verdict.REGRESSION
     elif judged.is_better and effect.estimate <= -smallest:
         answer = Verdict.IMPROVEMENT
-    elif effect.bound(0.95) < math.log1p(limits.must_see):
+    elif effect.bound(_UPPER) < math.log1p(limits.must_see):
         answer = Verdict.PASS
     else:
         answer, reason = Verdict.INCONCLUSIVE, _why(judged)
@@ -51,8 +54,8 @@ def verdict(judged: Judged) -> CellVerdict:
         baseline=judged.baseline,
         candidate=judged.candidate,
         effect=math.expm1(effect.estimate),
-        low=math.expm1(effect.bound(0.05)),
-        high=math.expm1(effect.bound(0.95)),
+        low=math.expm1(effect.bound(1 - _UPPER)),
+        high=math.expm1(effect.bound(_UPPER)),
         detectable=_detectable(judged),
         n=effect.n,
         reason=reason,

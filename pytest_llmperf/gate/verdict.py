@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 SCHEMA = 1
+INTERVAL = 0.90
+"""Level of every interval that a verdict has: its ends are one-sided bounds of 95 %."""
 PASSED, REGRESSED, UNDECIDED, BROKEN = 0, 1, 2, 3
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..gate.verdict import CellVerdict, Judgement, Verdict, worst_first
+from ..gate.verdict import INTERVAL, CellVerdict, Judgement, Verdict, worst_first
 
-_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", "90 % interval", "n"]
+_INTERVAL = f"{INTERVAL:.0%} interval".replace("%", " %")
+_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", _INTERVAL, "n"]
 _MOST_LINES = 20
 _MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
 MARK = "<!-- pytest-llmperf verdict -->"
@@ -105,7 +106,7 @@ def _sentence(cell: CellVerdict) -> str:
     if cell.effect is None:
         return ""
     word = "worse" if cell.effect > 0 else "better"
-    interval = f", 90 % interval {_interval(cell)}" if cell.low is not None else ""
+    interval = f", {_INTERVAL} {_interval(cell)}" if cell.low is not None else ""
     values = f"{amount(cell.baseline, cell.unit)} to {amount(cell.candidate, cell.unit)}"
     return f"{abs(cell.effect):.1%} {word} ({values}{interval})"
 

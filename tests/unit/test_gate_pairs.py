@@ -174,6 +174,35 @@ def test_memory_that_varies_in_the_baseline_is_judged_like_a_time(one_metric):
     assert varying.detectable is not None
 
 
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "verdict"),
+    [
+        # From nothing at all, any rounding is more than 1 %.
+        ("kl_divergence", 0.0, 1e-7, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0018, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0026, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0028, Verdict.REGRESSION),
+        ("kl_divergence", 0.0028, 0.0017, Verdict.IMPROVEMENT),
+        ("kl_divergence", 0.2, 0.2019, Verdict.PASS),
+        ("kl_divergence", 0.2, 0.2021, Verdict.REGRESSION),
+        ("top1_agreement", 0.3, 0.296, Verdict.PASS),
+        ("top1_agreement", 0.3, 0.294, Verdict.REGRESSION),
+        ("top1_agreement", 0.3, 0.306, Verdict.IMPROVEMENT),
+        ("top1_agreement", 1.0, 0.989, Verdict.REGRESSION),
+    ],
+)
+def test_distances_from_the_reference_have_a_tolerance_in_their_own_unit(
+    one_metric, metric, before, after, verdict
+):
+    assert one_metric(metric, [before] * 3, [after] * 3).verdict is verdict
+
+
+def test_a_distance_of_nothing_that_rounding_moves_stays_exact(one_metric):
+    base = [0.0, 1e-7, 0.0]
+    assert one_metric("kl_divergence", base, [1e-7, 0.0, 0.0]).verdict is Verdict.PASS
+    assert one_metric("kl_divergence", base, [0.01] * 3).verdict is Verdict.REGRESSION
+
+
 def throttled(test, reason="hw_thermal_slowdown"):
     environment = {**test.environment, "conditions": {"throttling": [reason]}}
     return replace(test, environment=environment)
@@ -578,6 +607,25 @@ def test_perplexity_may_grow_by_half_a_percent(documents, change, verdict):
 def test_perplexity_that_changed_in_some_documents_by_chance_is_inconclusive(documents):
     head = [n + (0.3 if i == 3 else -0.01) for i, n in enumerate(NATS)]
     assert documents(NATS, head).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_interval_of_perplexity_has_the_level_of_all_intervals(documents):
+    changes = [0.02 * math.sin(7.0 * i) for i in range(200)]
+    cell = documents([2.0] * 200, [2.0 + change for change in changes])
+    error = statistics.stdev(changes) / math.sqrt(200)
+    # 1.645 standard errors to either side hold 90 %; a bootstrap is a few per cent off.
+    assert math.log1p(cell.high) - math.log1p(cell.low) == pytest.approx(
+        2 * 1.645 * error, rel=0.05
+    )
+
+
+def test_other_text_is_not_comparable_even_if_it_has_as_many_documents(stored_test, verdicts):
+    def side(text):
+        observation = Observation(7.4, 3, "", "lower", "quality", 0.0, (1.9, 2.0, 2.1))
+        return [stored_test(perplexity=observation, workload={"text": text})] * 3
+
+    cell = verdicts(side("a"), side("b"))["perplexity"]
+    assert (cell.verdict, cell.reason) == (Verdict.NOT_COMPARABLE, "the scored text differs")
 
 
 def test_other_documents_are_not_comparable(documents):
