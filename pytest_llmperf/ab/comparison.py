@@ -72,7 +72,7 @@ class Comparison:
                 tests = {nodeid for nodeid, _ in suspect}
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
                 self.display.say(
-                    f"{len(suspect)} cells look worse; {len(more)} more pairs for "
+                    f"{len(suspect)} entries look worse; {len(more)} more pairs for "
                     f"{len(tests)} of {len(paired.tests_of(found)[1])} tests"
                 )
                 self._runs_left = 2 * len(more)

@@ -92,4 +92,4 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     """The options that write the verdict to files."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as markdown")
-    parser.add_argument("--all", action="store_true", help="show cells that pass, too")
+    parser.add_argument("--all", action="store_true", help="show entries that pass, too")

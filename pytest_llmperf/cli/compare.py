@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         problems=of_baseline + of_candidate,
     )
     deliver(judgement, options.json, options.markdown, options.all)
-    if not judgement.cells:
+    if not judgement.entries:
         return complain("compare", "the candidate has no test in common with the baseline")
     return judgement.exit_code(options.strict)
 

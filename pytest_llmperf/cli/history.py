@@ -1,4 +1,4 @@
-"""``pytest-llmperf history``: every cell over many stored runs."""
+"""``pytest-llmperf history``: every entry over many stored runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def add(commands: Subcommands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "history",
-        help="show every cell over stored runs: level, noise, steps",
-        description="A row a cell: how many runs, its accepted level, the variation between runs, "
+        help="show every entry over stored runs: level, noise, steps",
+        description="A row an entry: how many runs, its accepted level, the variation between runs, "
         "the newest run against the level, and the commits at which it stepped. A report, no gate.",
     )
     parser.add_argument(
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(f"left out: {problem}")
     if not found:
-        return complain("history", "no stored run has such a cell")
+        return complain("history", "no stored run has such an entry")
     steps: list[list[tuple[int, float]]] | None = None
     if options.otava:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ class QualityEffect:
     low: float
     high: float
     """Ends of the paired bootstrap's interval, at the level of all intervals (``INTERVAL``)."""
+
+
+def typical(observations: Sequence[Sequence[float]]) -> list[float]:
+    """Return each document's median over processes; empty if they did not score as many documents."""
+    if len({len(documents) for documents in observations}) != 1:
+        return []
+    return [statistics.median(values) for values in zip(*observations, strict=True)]
 
 
 def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEffect | None:

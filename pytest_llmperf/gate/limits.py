@@ -1,4 +1,4 @@
-"""What counts as a regression: the gate's settings, for all cells or for some.
+"""What counts as a regression: the gate's settings, for all entries or for some.
 
 A test's marker and the ini file are known when it runs, so its record carries what they say; the
 command line of a comparison goes before them.
@@ -16,12 +16,11 @@ MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05
 """Requests that arrive together wait for each other, and the order is the scheduler's."""
 MUST_SEE = {"pairs": 0.05, "history": 0.10}
-NAMES = ("min_effect", "must_see")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one cell; ratios, so 0.03 is 3 %."""
+    """Of one entry; ratios, so 0.03 is 3 %."""
 
     min_effect: float
     """A change that is smaller is no regression, however certain."""
@@ -37,7 +36,7 @@ class LimitSettings:
     must_see: float | None = None
 
     def of(self, metric: str, mode: str, test: TestRecord) -> Limits:
-        """The limits of a cell.
+        """The limits of an entry.
 
         Args:
             mode: ``pairs`` or ``history``.

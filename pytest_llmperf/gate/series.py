@@ -1,4 +1,4 @@
-"""A cell over many stored runs: its values, its level, its noise, its steps."""
+"""An entry over many stored runs: its values, its level, its noise, its steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ChangePointError(Exception):
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a cell."""
+    """One run of an entry."""
 
     run: StoredRun
     observation: Observation
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """A cell's runs, oldest first."""
+    """An entry's runs, oldest first."""
 
     key: Key
     points: tuple[Point, ...]
@@ -94,11 +94,11 @@ class Series:
 def collect(
     runs: Sequence[StoredRun], anchors: Mapping[Key, str], wanted: str = "", metric: str = ""
 ) -> list[Series]:
-    """Series of every cell; runs of other work or hardware than its newest one are no part of it.
+    """Series of every entry; runs of other work or hardware than its newest one are no part of it.
 
     Args:
         runs: stored runs, in any order.
-        anchors: since when a cell's level counts (see ``accepted``).
+        anchors: since when an entry's level counts (see ``accepted``).
         wanted: part of a test id; other tests are left out.
         metric: one metric; empty for all.
     """
@@ -147,7 +147,7 @@ def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int,
 
 
 def write_csv(series: Sequence[Series], path: Path) -> None:
-    """One row a run and cell, for other tools."""
+    """One row a run and entry, for other tools."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["time", "commit", "branch", "run", "test", "metric", "unit", "value"])

@@ -1,4 +1,4 @@
-"""A cell's history as a row of a table."""
+"""An entry's history as a row of a table."""
 
 from __future__ import annotations
 

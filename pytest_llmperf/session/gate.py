@@ -100,7 +100,7 @@ class RunGate:
     def mark(self, output: dict[str, Any]) -> None:
         """Write the verdict into a file that pytest-benchmark is about to save.
 
-        A cell that is found regressed here is in no later baseline.
+        An entry that is found regressed here is in no later baseline.
         """
         from ..gate.verdict import Verdict
 
@@ -109,8 +109,8 @@ class RunGate:
             output["llmperf_gate"] = {
                 "summary": judgement.summary(),
                 "regressions": [
-                    {"nodeid": cell.nodeid, "metric": cell.metric}
-                    for cell in judgement.of(Verdict.REGRESSION)
+                    {"nodeid": entry.nodeid, "metric": entry.metric}
+                    for entry in judgement.of(Verdict.REGRESSION)
                 ],
             }
 
@@ -123,7 +123,7 @@ class RunGate:
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
             return int(pytest.ExitCode.OK)
-        broken = not judgement.cells
+        broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
     def lines(self, judgement: Judgement | None) -> Sequence[str]:
@@ -135,12 +135,12 @@ class RunGate:
         from ..report.verdicts import text
 
         lines = text(judgement).splitlines()
-        if not judgement.cells:
+        if not judgement.entries:
             lines.append("no test of this run has a baseline, so nothing was judged")
         return lines
 
     def _accept(self, judgement: Judgement, own: stored.StoredRun) -> Judgement:
-        """Move the level of every cell that changed, and take regressions out of the verdict.
+        """Move the level of every entry that changed, and take regressions out of the verdict.
 
         An improvement moves it, too: judged by both levels together, its loss would go unseen.
         """
@@ -153,21 +153,21 @@ class RunGate:
             self.accepted_file,
             [
                 accepted.Accepted(
-                    cell.nodeid, cell.metric, own.started_at, own.commit, self.settings.accept
+                    entry.nodeid, entry.metric, own.started_at, own.commit, self.settings.accept
                 )
-                for cell in changed
+                for entry in changed
             ],
         )
-        cells = tuple(
-            replace(cell, verdict=Verdict.PASS) if cell in changed else cell
-            for cell in judgement.cells
+        entries = tuple(
+            replace(entry, verdict=Verdict.PASS) if entry in changed else entry
+            for entry in judgement.entries
         )
         notes = tuple(
-            f"accepted as the new level ({self.settings.accept}): {cell.nodeid} {cell.metric} "
-            f"{cell.effect or 0.0:+.1%}"
-            for cell in changed
+            f"accepted as the new level ({self.settings.accept}): {entry.nodeid} {entry.metric} "
+            f"{entry.effect or 0.0:+.1%}"
+            for entry in changed
         )
-        return replace(judgement, cells=cells, notes=notes + judgement.notes)
+        return replace(judgement, entries=entries, notes=notes + judgement.notes)
 
 
 def own_limits(

@@ -155,8 +155,8 @@ def slower_commit(repository, ab):
 def test_a_commit_that_slows_is_found(slower_commit, repository):
     assert slower_commit.returncode == 1, slower_commit.stderr
     verdict = json.loads((repository / "out" / "verdict.json").read_text())
-    found = {cell["metric"]: cell for cell in verdict["cells"]}
-    assert {metric: cell["verdict"] for metric, cell in found.items()} == {
+    found = {entry["metric"]: entry for entry in verdict["entries"]}
+    assert {metric: entry["verdict"] for metric, entry in found.items()} == {
         "ttft": "regression",
         "e2e": "regression",
         "peak_memory": "pass",
@@ -177,7 +177,9 @@ def test_pairs_alternate_and_suspects_have_more(slower_commit):
         "pair 4 head",
         "pair 4 base",
     ]
-    assert "2 cells look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
+    assert (
+        "2 entries look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
+    )
 
 
 def test_the_commits_are_named_in_the_report(slower_commit, repository):
@@ -449,7 +451,7 @@ def test_an_interrupted_comparison_leaves_nothing_running_and_goes_on_where_it_w
     assert progress(done) == ["pair 2 head", "pair 2 base"]
     assert {path: path.read_bytes() for path in first} == first
     verdict = json.loads((out / "verdict.json").read_text())
-    assert {cell["n"] for cell in verdict["cells"]} == {2}
+    assert {entry["n"] for entry in verdict["entries"]} == {2}
     assert len(git(folder, "worktree", "list").splitlines()) == 1
 
 

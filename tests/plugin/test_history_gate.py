@@ -113,7 +113,7 @@ def test_a_slower_run_fails_and_its_metrics_are_named(history, gated, set_speed)
     # Its tests are as good as ever.
     run.assert_outcomes(passed=1)
     assert rows(run, "regression") == {"ttft": 4, "tpot": 4, "e2e": 4, "output_throughput": 4}
-    assert "1 of 5 cells pass" in gate_lines(run)[-1]
+    assert "1 of 5 entries pass" in gate_lines(run)[-1]
 
 
 def test_a_faster_run_passes_and_is_named(history, gated, set_speed):
@@ -130,7 +130,7 @@ def test_the_verdict_stands_in_the_saved_file(history, gated, set_speed, stored_
     assert gated("--benchmark-autosave").ret == 1
     verdict = saved(stored_files)["llmperf_gate"]
     assert verdict["summary"] == "4 regressions, 1 pass"
-    assert {(cell["nodeid"], cell["metric"]) for cell in verdict["regressions"]} == {
+    assert {(entry["nodeid"], entry["metric"]) for entry in verdict["regressions"]} == {
         (NODEID, metric) for metric in ("ttft", "tpot", "e2e", "output_throughput")
     }
 
@@ -236,6 +236,40 @@ ORDINARY = """
 def test_other(benchmark):
     benchmark(abs, 1)
 """
+
+
+QUALITY = """
+def test_quality(llm, llm_benchmark):
+    llm_benchmark.quality(llm)
+"""
+
+
+@pytest.fixture
+def set_nll(monkeypatch):
+    """Make the engine predict the text worse from now on, its arguments being what they were."""
+    from_args = Program.from_args
+
+    def change(nll):
+        monkeypatch.setattr(
+            Program, "from_args", staticmethod(lambda args: replace(from_args(args), nll=nll))
+        )
+
+    return change
+
+
+def test_quality_that_stays_passes_a_strict_gate_and_a_worse_one_fails(
+    pytester, gated, llm_pytest, set_nll
+):
+    pytester.makepyfile(test_quality=QUALITY)
+    set_nll(1.0)
+    assert llm_pytest("--benchmark-autosave", "--llm-isolation=none", **TIMES).ret == 0
+    run = gated("--llm-gate-strict")
+    assert run.ret == 0
+    assert gate_lines(run)[0].endswith(".benchmarks -> this run: 1 pass")
+    set_nll(1.02)
+    run = gated("--llm-gate-strict")
+    assert run.ret == 1
+    assert rows(run, "regression") == {"perplexity": 1}
 
 
 @pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])

@@ -120,7 +120,7 @@ def test_verdicts_are_written_where_it_was_asked(run, past, new, tmp_path):
     )
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert verdict["summary"] == "1 regression, 1 pass"
-    assert verdict["cells"][0]["verdict"] == "regression"
+    assert verdict["entries"][0]["verdict"] == "regression"
     assert (tmp_path / "v.md").read_text().startswith("<!-- pytest-llmperf verdict -->\n")
 
 
@@ -132,7 +132,7 @@ def test_a_report_that_cannot_be_written_is_3_and_no_regression(run, past, new, 
     assert len(err.splitlines()) == 1
 
 
-def test_cells_that_pass_are_shown_when_it_is_asked(run, past, new):
+def test_entries_that_pass_are_shown_when_it_is_asked(run, past, new):
     candidate = new(ttft=0.1, peak_memory=900.0)
     assert NODEID not in run("compare", ".benchmarks", candidate)[1]
     assert NODEID in run("compare", ".benchmarks", candidate, "--all")[1]
