@@ -31,7 +31,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pytest_llmperf.gate import history, pairs
-from pytest_llmperf.gate.limits import MUST_SEE, LimitSettings
+from pytest_llmperf.gate.limits import FIRST_PAIRS, MORE_PAIRS, MUST_SEE, LimitSettings
 from pytest_llmperf.gate.verdict import Judgement, Verdict
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.samples import Metric
@@ -306,17 +306,17 @@ def ab_rule(
 ) -> Answer:
     """The gate of record, as ``pytest-llmperf ab`` goes about it."""
     starts = range(0, len(recording.runs) - 1, 2)
-    chosen = source.sample(starts, pairs.FIRST_PAIRS + pairs.MORE_PAIRS)
+    chosen = source.sample(starts, FIRST_PAIRS + MORE_PAIRS)
     dealt = []
     for number, start in enumerate(chosen, 1):
         two = [recording.runs[start], recording.runs[start + 1]]
         source.shuffle(two)
         dealt.append(pairs.Pair(number, two[0], slow(two[1], slowed, effect)))
-    first = dealt[: pairs.FIRST_PAIRS]
+    first = dealt[:FIRST_PAIRS]
     tests = {test for test, _ in pairs.suspects(first, LimitSettings())}
     more = [
         pairs.Pair(p.number, only(p.baseline, tests), only(p.candidate, tests))
-        for p in dealt[pairs.FIRST_PAIRS :]
+        for p in dealt[FIRST_PAIRS:]
         if tests
     ]
     return answer_of(pairs.judge(first + more, LimitSettings()))
@@ -386,7 +386,7 @@ def answer_of(judgement: Judgement) -> Answer:
 
 
 LEAST_PROCESSES = {
-    ab_rule: 2 * (pairs.FIRST_PAIRS + pairs.MORE_PAIRS),
+    ab_rule: 2 * (FIRST_PAIRS + MORE_PAIRS),
     history_rule: (HISTORY_JOBS + 1) * RESTARTS,
     stock_rule: 2,
 }

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..store.stored import TestRecord
+if TYPE_CHECKING:
+    from ..store.stored import TestRecord
 
 MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05
 """Requests that arrive together wait for each other, and the order is the scheduler's."""
 MUST_SEE = {"pairs": 0.05, "history": 0.10}
+FIRST_PAIRS = 3
+"""Pairs of all tests."""
+MORE_PAIRS = 5
+"""Further pairs, of the tests that look worse after the first ones."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class LimitSettings:
     must_see: float | None = None
 
     def of(self, metric: str, mode: str, test: TestRecord) -> Limits:
-        """The limits of an entry.
+        """Return the limits of an entry.
 
         Args:
             mode: ``pairs`` or ``history``.
@@ -45,14 +50,14 @@ class LimitSettings:
         """
         concurrent = metric == "ttft" and (test.workload.get("batch_size") or 1) > 1
         default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
-        min_effect = _first(self.min_effect, _own(test.limits, "min_effect", metric), default)
-        must_see = _first(self.must_see, _own(test.limits, "must_see", metric), MUST_SEE[mode])
+        min_effect = _first(self.min_effect, _of_test(test.limits, "min_effect", metric), default)
+        must_see = _first(self.must_see, _of_test(test.limits, "must_see", metric), MUST_SEE[mode])
         # What is no regression cannot be one that has to be seen.
         return Limits(min_effect, max(must_see, min_effect))
 
 
-def _own(own: Mapping[str, Any], name: str, metric: str) -> float | None:
-    value = own.get(name)
+def _of_test(limits: Mapping[str, Any], name: str, metric: str) -> float | None:
+    value = limits.get(name)
     if isinstance(value, Mapping):
         value = value.get(metric, value.get("*"))
     return None if value is None else float(value)

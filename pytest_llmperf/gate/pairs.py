@@ -10,13 +10,11 @@ from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
 from . import exact, rule, timing
 from .comparable import differences, noted_differences
 from .disturbances import canary_shift, disturbances, pair_problem
-from .limits import LimitSettings
+from .limits import FIRST_PAIRS, LimitSettings
 from .matching import Key, MatchedTest, Repeats, all_tests, badness, match, median
 from .observed import Observed
 from .verdict import EntryVerdict, Judgement, Verdict
 
-FIRST_PAIRS = 3
-MORE_PAIRS = 5
 SUSPECT_P = 0.20
 SUSPECT_EFFECT = 0.015
 

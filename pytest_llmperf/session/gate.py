@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..gate import accepted
+from ..gate.extra import lacking
 from ..store import stored
 from ..store.find import stored_files
 from .options import GateSettings
@@ -40,10 +40,8 @@ class RunGate:
 
     def check_installed(self) -> None:
         """Raise pytest.UsageError where the libraries that judge are missing."""
-        if any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy")):
-            raise pytest.UsageError(
-                "--llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
-            )
+        if missing := lacking():
+            raise pytest.UsageError(f"--llm-gate {missing}")
 
     def check_baseline(self, will_save: bool) -> None:
         """Raise pytest.UsageError where there is nothing to judge by, or no run to accept."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.ab import plan as plans
 from pytest_llmperf.ab.sides import Side, prepared, with_commit
 from pytest_llmperf.cli.main import main
 
@@ -328,6 +329,26 @@ def test_sides_that_cannot_be_are_told_before_anything_runs(
 ):
     said = plan_only(repository, *arguments)
     assert said == f"pytest-llmperf ab: {message.format(folder=repository)}\n"
+
+
+@pytest.mark.parametrize(
+    "option", ["--base=fast", "--head-args=-x", "--pairs=2", "--more-pairs=0", "--out=x"]
+)
+def test_a_comparison_that_goes_on_takes_nothing_of_a_new_one(tmp_path, plan_only, option):
+    assert plan_only(tmp_path, f"--resume={tmp_path}", option) == (
+        "pytest-llmperf ab: --resume goes on as planned: it takes limits and reports only\n"
+    )
+
+
+def test_a_plan_has_three_pairs_and_five_more_unless_it_is_told(repository):
+    plan = plans.new(repository, Side("base"), Side("head", args=("-x",)))
+    assert (plan.first_pairs, plan.more_pairs) == (3, 5)
+    fewer = plans.new(
+        repository, Side("base"), Side("head"), base_revision="fast", first_pairs=2, more_pairs=0
+    )
+    assert (fewer.first_pairs, fewer.more_pairs) == (2, 0)
+    assert fewer.base.commit == git(repository, "rev-parse", "fast")
+    assert fewer.head.commit == git(repository, "rev-parse", "HEAD")
 
 
 def test_outside_of_a_repository_there_is_no_commit(tmp_path, plan_only):

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from pytest_llmperf.cli.common import MISSING_EXTRA
 from pytest_llmperf.cli.main import main
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
@@ -249,13 +248,23 @@ def without(monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["numpy", "scipy"])
-@pytest.mark.parametrize("command", [["compare", "a", "b"], ["ab", "--base=HEAD"]])
-def test_without_its_extra_the_gate_says_what_to_install(run, without, package, command):
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [(["compare", "a", "b"], "numpy and scipy"), (["ab", "--base=HEAD"], "numpy, scipy and tqdm")],
+)
+def test_without_its_extra_the_gate_says_what_to_install(run, without, package, command, needed):
     without(package)
     code, out, err = run(*command)
     assert (code, out) == (3, "")
-    assert err.splitlines() == [f"pytest-llmperf {command[0]}: {MISSING_EXTRA}"]
-    assert "pip install 'pytest-llmperf[gate]'" in err
+    assert err.splitlines() == [
+        f"pytest-llmperf {command[0]}: judging needs {needed}: pip install 'pytest-llmperf[gate]'"
+    ]
+
+
+def test_only_ab_needs_a_progress_bar(run, without, past, new):
+    without("tqdm")
+    assert run("compare", ".benchmarks", new(ttft=0.1))[0] == 0
+    assert run("ab", "--base=HEAD")[0] == 3
 
 
 def test_without_the_extra_runs_can_be_recovered(run, without, storage):
