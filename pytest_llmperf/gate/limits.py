@@ -1,4 +1,4 @@
-"""What counts as a regression: the gate's settings, for all entries or for some.
+"""The gate's settings: what counts as a regression, for all entries or for some.
 
 A test's marker and the ini file are known when it runs, so its record carries what they say; the
 command line of a comparison goes before them.
@@ -25,17 +25,17 @@ MORE_PAIRS = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one entry; ratios, so 0.03 is 3 %."""
+    """Limits of one entry, as ratios: 0.03 is 3 %."""
 
     min_effect: float
-    """A change that is smaller is no regression, however certain."""
+    """A smaller change is not a regression, however certain it is."""
     must_see: float
     """A comparison that could have missed so large a regression does not pass."""
 
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """What the command line says; None where it says nothing."""
+    """Limits from the command line; None if not given."""
 
     min_effect: float | None = None
     must_see: float | None = None

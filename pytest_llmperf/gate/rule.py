@@ -42,7 +42,7 @@ class Effect:
     """Shrunk standard deviation of one observation (of one pair's difference)."""
 
     def bound(self, level: float) -> float:
-        """The quantile of the estimate's uncertainty: 0.95 gives the one-sided upper 95 % bound."""
+        """Return a quantile of the estimate's uncertainty: 0.95 gives the upper one-sided bound."""
         return self.estimate + _quantile(level, self.df) * self.error
 
     @property
@@ -56,7 +56,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry stands: variance is shared between the tests of one metric."""
+    """Test and metric of an entry: variance is shared between the tests of one metric."""
 
     test: Hashable
     metric: Hashable
@@ -72,7 +72,7 @@ def paired(
     Args:
         differences: per entry, the log-ratio of each pair, in order; entries with fewer than two pairs
             get no effect.
-        first: those of the pairs that all tests had; the typical variance comes from these alone, so
+        first: those of the pairs that all tests had; the typical variance comes from these only, so
             that entries that were measured again because they looked bad do not shape it.
         places: test and metric of each entry.
     """
@@ -125,7 +125,7 @@ def significant(p_values: Mapping[K, float]) -> set[K]:
 
 
 def detectable(effect: Effect, entries: int, min_effect: float) -> float:
-    """The smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
+    """Return the smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
     return math.expm1(_detectable(effect.error, effect.df, entries, min_effect))
 
 
@@ -150,14 +150,14 @@ def _detectable(error: float, df: float, entries: int, min_effect: float) -> flo
 
 
 def _quantile(level: float, df: float) -> float:
-    """Of Student's t."""
+    """Return the quantile of Student's t."""
     return float(special.stdtrit(df, level))
 
 
 def _typical(
     samples: Mapping[K, Sequence[float]], places: Mapping[K, Place]
 ) -> dict[Hashable, tuple[float, float]]:
-    """By metric, the typical variance over its tests and the degrees of freedom that it is worth.
+    """Return by metric the typical variance over its tests, and the degrees of freedom that it is worth.
 
     One metric's noise says nothing of another's: on a GPU the time per token varies by half a per cent
     between processes, the time to the first token by ten. The median of a chi-square is not its mean,

@@ -26,16 +26,16 @@ class Judged:
     unit: str
     is_worse: bool
     is_better: bool
-    """Whether it is significantly so among all entries."""
+    """Significantly so among all entries."""
     entries: int
-    """How many entries are judged together."""
+    """Number of entries that are judged together."""
     limits: Limits
     observation: str
     """What more of would help: ``pairs`` or ``runs``."""
 
 
 def verdict(judged: Judged) -> EntryVerdict:
-    """Regression, improvement, pass or inconclusive, tried in this order."""
+    """Return regression, improvement, pass or inconclusive, tried in this order."""
     effect, limits = judged.effect, judged.limits
     smallest = math.log1p(limits.min_effect)
     reason = ""

@@ -22,7 +22,7 @@ MARK = "<!-- pytest-llmperf verdict -->"
 
 
 def text(judgement: Judgement, everything: bool = False) -> str:
-    """The terminal's report: a row an entry that is not a plain pass, the rest as a count."""
+    """Return the terminal's report: one row per entry that did not just pass, the rest as a count."""
     rows = [c for c in worst_first(judgement.entries) if c.verdict is not Verdict.NOT_COMPARABLE]
     shown = rows if everything else [entry for entry in rows if entry.verdict is not Verdict.PASS]
     lines = [f"{judgement.baseline} -> {judgement.candidate}: {judgement.summary()}"]
@@ -37,7 +37,7 @@ def text(judgement: Judgement, everything: bool = False) -> str:
 
 
 def markdown(judgement: Judgement) -> str:
-    """A page for a step summary or a comment: what changed is named, the rest is folded."""
+    """Return a page for a step summary or a comment: what changed is named, the rest is folded."""
     lines = [MARK, f"### {_headline(judgement)}", ""]
     lines += [f"`{judgement.baseline}` against `{judgement.candidate}`: {judgement.summary()}.", ""]
     changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
@@ -64,7 +64,7 @@ def markdown(judgement: Judgement) -> str:
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A value with a unit that reads well: seconds below one as milliseconds."""
+    """Return a value with a unit that reads well: seconds below one as milliseconds."""
     if value is None:
         return ""
     if unit == "s":
@@ -115,7 +115,7 @@ def _sentence(entry: EntryVerdict) -> str:
 
 
 def _reasons(entries: Sequence[EntryVerdict]) -> list[str]:
-    """A line for each test and reason: metrics that share it stand together."""
+    """Return a line for each test and reason: metrics that share it stand together."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for entry in entries:
         groups.setdefault((entry.verdict.value, entry.nodeid, entry.reason), []).append(
@@ -145,13 +145,13 @@ def _observations(judgement: Judgement) -> str:
 def _rest(judgement: Judgement, prefix: str) -> list[str]:
     lines = _limited(
         [
-            f"broken: {nodeid} fails or is skipped on the candidate alone"
+            f"broken: {nodeid} fails or is skipped on the candidate only"
             for nodeid in judgement.broken
         ]
     )
     lines += _limited([f"failed: {line}" for line in judgement.failures])
-    lines += _limited([f"baseline has no {nodeid}" for nodeid in judgement.new])
-    lines += _limited([f"gone: {nodeid} is in the baseline alone" for nodeid in judgement.gone])
+    lines += _limited([f"new (no baseline): {nodeid}" for nodeid in judgement.new])
+    lines += _limited([f"missing (in the baseline only): {nodeid}" for nodeid in judgement.gone])
     lines += _limited([f"note: {line}" for line in judgement.notes])
     return [prefix + line for line in lines]
 

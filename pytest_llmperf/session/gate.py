@@ -30,7 +30,7 @@ class RunGate:
     accepted_file: Path
     _judgement: Judgement | None = None
     expects_tests: bool = False
-    """Whether the run has collected tests that were to be measured."""
+    """Tests of ours were collected and were to be measured."""
     problem: str = ""
     """Why there is no verdict."""
 
@@ -113,7 +113,7 @@ class RunGate:
             }
 
     def exit_status(self, judgement: Judgement | None) -> int:
-        """What the run's exit status becomes when its tests have passed."""
+        """Return what the run's exit status becomes if its tests have passed."""
         if judgement is None:
             # All tests skipped is what a broken engine looks like: not green.
             unjudged = self.expects_tests
@@ -125,7 +125,7 @@ class RunGate:
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
     def lines(self, judgement: Judgement | None) -> Sequence[str]:
-        """The verdict for the terminal."""
+        """Return the verdict's lines for the terminal."""
         if judgement is None:
             if not self.expects_tests:
                 return ["no test with llm_benchmark was to be measured, so nothing was judged"]
@@ -137,7 +137,7 @@ class RunGate:
             lines.append("no test of this run has a baseline, so nothing was judged")
         return lines
 
-    def _accept(self, judgement: Judgement, own: stored.StoredRun) -> Judgement:
+    def _accept(self, judgement: Judgement, this_run: stored.StoredRun) -> Judgement:
         """Move the level of every entry that changed, and take regressions out of the verdict.
 
         An improvement moves it, too: judged by both levels together, its loss would go unseen.
@@ -151,7 +151,11 @@ class RunGate:
             self.accepted_file,
             [
                 accepted.Accepted(
-                    entry.nodeid, entry.metric, own.started_at, own.commit, self.settings.accept
+                    entry.nodeid,
+                    entry.metric,
+                    this_run.started_at,
+                    this_run.commit,
+                    self.settings.accept,
                 )
                 for entry in changed
             ],
@@ -171,7 +175,7 @@ class RunGate:
 def own_limits(
     marker: pytest.Mark | None, of_run: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """A test's limits for its record: its marker's go before the run's.
+    """Return a test's limits for its record: those of its marker replace those of the run.
 
     Raises:
         ValueError: one line, for a marker that cannot mean anything.
@@ -179,17 +183,18 @@ def own_limits(
     from ..core.values import ratio
     from .option_values import metric
 
-    found = {name: dict(values) for name, values in of_run.items()}
+    limits = {name: dict(values) for name, values in of_run.items()}
     if marker is None:
-        return found
+        return limits
     unknown = set(marker.kwargs) - {"min_effect", "must_see"}
     if marker.args or unknown:
         raise ValueError(f"@pytest.mark.{MARKER} takes min_effect= and must_see= only")
     for name, value in marker.kwargs.items():
         by_metric = value if isinstance(value, Mapping) else {"*": value}
-        own = {
+        of_marker = {
             (key if key == "*" else metric(key)): ratio(str(share))
             for key, share in by_metric.items()
         }
-        found[name] = own if "*" in own else {**found.get(name, {}), **own}
-    return found
+        of_run_and_marker = {**limits.get(name, {}), **of_marker}
+        limits[name] = of_marker if "*" in of_marker else of_run_and_marker
+    return limits

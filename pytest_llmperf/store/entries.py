@@ -4,7 +4,7 @@ A measurement becomes one primary entry (the wall time of a round) and a sibling
 metric. All of them are lower-is-better, so that every stock column, comparison and gate reads right:
 throughput is stored as seconds per token, and its OPS column is tokens per second.
 
-The primary entry is made through public means alone: a marker sets ``timer=`` to a virtual clock, and
+The primary entry is made through public means only: a marker sets ``timer=`` to a virtual clock, and
 ``benchmark.pedantic`` replays the samples by advancing it. Siblings need three private names; where
 those are gone, they are added to the files through a public hook instead, and only the table and the
 gate inside the run do without them.
@@ -41,7 +41,7 @@ TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
 
 
 class VirtualClock:
-    """A timer that only moves when a replayed sample tells it to."""
+    """A timer that only moves when a sample is replayed."""
 
     __name__ = "engine_clock"
     __module__ = "pytest_llmperf"
@@ -58,7 +58,7 @@ class VirtualClock:
 
 @dataclass
 class _SiblingSource:
-    """What pytest-benchmark's Metadata reads from a benchmark fixture."""
+    """The attributes that pytest-benchmark's Metadata reads from a benchmark fixture."""
 
     name: str
     fullname: str
@@ -131,7 +131,7 @@ class BenchmarkStore:
         return [_entry(_primary(benchmark), samples), *entries]
 
     def update_json(self, output_json: dict[str, Any]) -> None:
-        """The public way for siblings: into the files, where the private way is gone."""
+        """Add the siblings to the files, which is the public way, where the private way is gone."""
         output_json["benchmarks"] += self._fallback
 
     def hide_table_of_ours(self) -> None:
@@ -157,17 +157,17 @@ class BenchmarkStore:
         return any(given[name] for name in _ASK_FOR_TABLE) or any(changed)
 
     def storage_path(self) -> Any:
-        """The storage folder, or None where results go elsewhere (Elasticsearch)."""
+        """Return the storage folder, or None where results go elsewhere (Elasticsearch)."""
         return getattr(getattr(self._session(), "storage", None), "path", None)
 
     def will_save(self) -> bool:
-        """Whether pytest-benchmark writes this run when it ends."""
+        """Return whether pytest-benchmark writes this run when it ends."""
         option = self.config.option
         names = ("benchmark_autosave", "benchmark_save", "benchmark_json")
         return any(getattr(option, name, None) for name in names)
 
     def will_measure(self) -> bool:
-        """Whether benchmarks run and are measured (not with ``--benchmark-disable`` or ``-skip``)."""
+        """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
         return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
 
     def file_header(self) -> dict[str, Any]:
@@ -208,12 +208,12 @@ class BenchmarkStore:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
+    """Return whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
     return config.pluginmanager.hasplugin("benchmark")
 
 
 def is_enabled(benchmark: Any) -> bool:
-    """Whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
+    """Return whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
     return bool(getattr(benchmark, "enabled", False))
 
 
@@ -227,21 +227,21 @@ def abandon(benchmark: Any) -> None:
 def use_virtual_clock(item: pytest.Item) -> VirtualClock:
     """Give a test's ``benchmark`` fixture a virtual clock, its own benchmark marker kept."""
     clock = VirtualClock()
-    own = item.get_closest_marker("benchmark")
-    kwargs = dict(own.kwargs) if own else {}
+    marker = item.get_closest_marker("benchmark")
+    kwargs = dict(marker.kwargs) if marker else {}
     item.add_marker(pytest.mark.benchmark(**{**kwargs, "timer": clock}), append=False)
     return clock
 
 
 def lower(metric: Metric) -> list[float]:
-    """Samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
+    """Return samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
     if metric.definition.better == "lower":
         return list(metric.samples)
     return [1 / s for s in metric.samples] if all(s > 0 for s in metric.samples) else []
 
 
 def sibling_name(name: str, metric: str) -> str:
-    """``test_x[a]`` and ttft give ``test_x[a-ttft]``."""
+    """Return ``test_x[a-ttft]`` for ``test_x[a]`` and ttft."""
     return f"{name[:-1]}-{metric}]" if name.endswith("]") else f"{name}[{metric}]"
 
 
@@ -307,7 +307,7 @@ def _entry(source: _SiblingSource, samples: Sequence[float]) -> dict[str, Any]:
 
 
 def stats(samples: Sequence[float]) -> dict[str, Any]:
-    """The ``stats`` of an entry without pytest-benchmark's own classes; quartiles are inclusive."""
+    """Return the ``stats`` of an entry without pytest-benchmark's classes; quartiles are inclusive."""
     ordered = sorted(samples)
     mean = statistics.fmean(ordered)
     stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0.0

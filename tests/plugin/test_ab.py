@@ -15,7 +15,7 @@ from pytest_llmperf.ab.sides import Side, prepared, with_commit
 from pytest_llmperf.cli.main import main
 
 CELL = "smollm2-135m-simulated-none"
-BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate alone"
+BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate only"
 # Slower or broken by what stands in other files of the commit, its arguments being the same.
 CONFTEST = """
 from dataclasses import replace
@@ -319,7 +319,7 @@ def plan_only(monkeypatch, capsys):
             "--base-args/--head-args",
         ),
         (["--head=fast"], "--head needs --base: which commit is it compared with?"),
-        (["--base=nosuch"], "'nosuch' is no commit of the repository in {folder}"),
+        (["--base=nosuch"], "'nosuch' is not a commit of the repository in {folder}"),
         (["--resume=nothing"], "nothing holds no comparison (plan.json is missing)"),
         (["--base-args='"], "No closing quotation"),
     ],
@@ -353,7 +353,7 @@ def test_a_plan_has_three_pairs_and_five_more_unless_it_is_told(repository):
 
 def test_outside_of_a_repository_there_is_no_commit(tmp_path, plan_only):
     said = plan_only(tmp_path, "--base=HEAD")
-    assert said == f"pytest-llmperf ab: 'HEAD' is no commit of the repository in {tmp_path}\n"
+    assert said == f"pytest-llmperf ab: 'HEAD' is not a commit of the repository in {tmp_path}\n"
 
 
 def test_without_git_there_is_no_commit(tmp_path, repository, plan_only, monkeypatch):

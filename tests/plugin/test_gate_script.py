@@ -230,7 +230,7 @@ def test_a_comparison_that_breaks_says_so(broken):
     assert broken.outputs["exit-code"] == "3"
     assert broken.outputs["verdict"] == "no verdict: the comparison broke"
     assert broken.summary.startswith(f"{MARK}\n### LLM performance: the comparison broke")
-    assert "    pytest-llmperf ab: 'nowhere' is no commit of the repository" in broken.summary
+    assert "    pytest-llmperf ab: 'nowhere' is not a commit of the repository" in broken.summary
     assert next(iter(broken.comments.values())).startswith(broken.summary)
 
 

@@ -376,7 +376,7 @@ def test_no_test_in_common_with_the_stored_runs_is_an_error(pytester, history, g
     run = gated()
     assert run.ret == 4
     lines = gate_lines(run)
-    assert f"baseline has no test_speed.py::test_next[{CELL}]" in lines
+    assert f"new (no baseline): test_speed.py::test_next[{CELL}]" in lines
     assert lines[-1] == "no test of this run has a baseline, so nothing was judged"
 
 
@@ -384,7 +384,7 @@ def test_a_new_test_is_named_and_does_not_decide(pytester, history, gated):
     (pytester.path / "test_speed.py").write_text(ONE_TEST + NEXT_TEST)
     run = gated()
     assert run.ret == 0
-    assert f"baseline has no test_speed.py::test_next[{CELL}]" in gate_lines(run)
+    assert f"new (no baseline): test_speed.py::test_next[{CELL}]" in gate_lines(run)
 
 
 def test_another_engine_argument_is_not_comparable(history, gated):
@@ -425,7 +425,7 @@ def test_runs_of_another_branch_are_no_baseline(history, gated):
     assert gated("--llm-gate-branch=main").ret == 0
     run = gated("--llm-gate-branch=other")
     assert run.ret == 4
-    assert f"baseline has no {NODEID}" in gate_lines(run)
+    assert f"new (no baseline): {NODEID}" in gate_lines(run)
 
 
 def test_a_failed_test_fails_the_run_and_the_others_are_judged(pytester, history, gated):

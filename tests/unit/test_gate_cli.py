@@ -212,8 +212,8 @@ def test_a_name_that_means_nothing_is_3_in_one_line(run, past, which):
     code, out, err = run("compare", *names)
     assert (code, out) == (3, "")
     assert err.splitlines() == [
-        "pytest-llmperf compare: 'nothing' is no stored run: neither a file, a folder or a glob, nor "
-        "the number, commit or run id of a run in .benchmarks"
+        "pytest-llmperf compare: 'nothing' does not match a file, folder, glob, run number, commit or "
+        "run id in .benchmarks"
     ]
 
 
@@ -226,7 +226,7 @@ def test_a_name_that_is_too_long_for_a_file_is_3(run, past):
 def test_no_test_in_common_is_3(run, past, new):
     code, out, err = run("compare", ".benchmarks", new(nodeid="test_b.py::test_b[m]", ttft=0.1))
     assert code == 3
-    assert "baseline has no test_b.py::test_b[m]" in out
+    assert "new (no baseline): test_b.py::test_b[m]" in out
     assert err.splitlines() == [
         "pytest-llmperf compare: the candidate has no test in common with the baseline"
     ]
