@@ -169,7 +169,7 @@ def slower(new_ci):
 
 @pytest.fixture(scope="module")
 def broken(new_ci):
-    """The gate of a pull request whose baseline is no commit."""
+    """The gate of a pull request whose baseline is not a commit."""
     return new_ci(0.002).run(BASE="nowhere")
 
 
@@ -262,7 +262,7 @@ def test_no_input_is_run_or_expanded(new_ci):
     evil = "--x $(touch hit) `touch hit` ; touch hit"
     ci = new_ci(0.002).run(BASE=evil, HEAD=evil, ARGS=evil, PR_BASE=evil)
     assert ci.exit_code == 3
-    assert f"    pytest-llmperf ab: '{evil}' is no commit" in ci.summary
+    assert f"    pytest-llmperf ab: '{evil}' is not a commit" in ci.summary
     assert not (ci.checkout / "hit").exists()
 
 
