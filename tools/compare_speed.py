@@ -2,7 +2,7 @@
 
     python tools/compare_speed.py [--runs 1000]
 
-Measures eight tests with the simulated engine (40 cells: five metrics each), multiplies the stored run
+Measures eight tests with the simulated engine (40 entries: five metrics each), multiplies the stored run
 with a little noise, and compares the last with all others.
 """
 

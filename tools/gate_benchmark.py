@@ -8,8 +8,8 @@
 between them), and keeps every sample; ``collect`` makes the same file of runs that are stored already,
 such as those of an ``ab`` in which nothing differed. ``evaluate`` deals the recorded processes into
 thousands of comparisons, always neighbours in time as pairs, and judges them with the gate's own code:
-first as they are (whatever turns red is a false alarm), then with one cell of the candidate slowed by 3,
-5 and 10 %. Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same processes.
+first as they are (whatever turns red is a false alarm), then with one entry of the candidate slowed by
+3, 5 and 10 %. Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same data.
 Prints the variation within and between processes as well, because every other figure hangs on those two.
 """
 
@@ -31,7 +31,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pytest_llmperf.gate import history, pairs
-from pytest_llmperf.gate.limits import MUST_SEE, LimitSettings
+from pytest_llmperf.gate.limits import FIRST_PAIRS, MORE_PAIRS, MUST_SEE, LimitSettings
 from pytest_llmperf.gate.verdict import Judgement, Verdict
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.samples import Metric
@@ -41,7 +41,7 @@ SUITE = Path(__file__).resolve().parent / "gate_suite.py"
 EFFECTS = (0.03, 0.05, 0.10)
 STOCK_LIMIT = 0.05
 HISTORY_JOBS, RESTARTS = 10, 3
-Cell = tuple[str, str]
+Entry = tuple[str, str]
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     to_evaluate = commands.add_parser("evaluate")
     to_evaluate.add_argument("files", type=Path, nargs="+")
     to_evaluate.add_argument("--suites", type=int, default=1000)
-    to_evaluate.add_argument("--metric", default="", help="slow cells of this metric alone")
+    to_evaluate.add_argument("--metric", default="", help="slow entries of this metric alone")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:split])
     if options.command == "record":
@@ -156,9 +156,9 @@ class Recording:
     """Processes of one suite, in the order in which they ran."""
 
     runs: tuple[StoredRun, ...]
-    samples: tuple[dict[Cell, list[float]], ...]
+    samples: tuple[dict[Entry, list[float]], ...]
     """Of each run."""
-    cells: tuple[Cell, ...]
+    entries: tuple[Entry, ...]
     """The noisy ones."""
 
 
@@ -195,17 +195,17 @@ def load(file: Path) -> Recording:
         samples.append(own)
     # What every process has: runs for suspects alone hold fewer tests.
     common = set(samples[0]).intersection(*samples)
-    cells = tuple(c for c in samples[0] if c in common and METRICS[c[1]].kind == "timing")
-    return Recording(tuple(runs), tuple(samples), cells)
+    entries = tuple(c for c in samples[0] if c in common and METRICS[c[1]].kind == "timing")
+    return Recording(tuple(runs), tuple(samples), entries)
 
 
 def evaluate(file: Path, suites: int, metric: str = "") -> None:
     recording = load(file)
-    slowed = [cell for cell in recording.cells if metric in ("", cell[1])]
-    tests = {test for test, _ in recording.cells}
+    slowed = [entry for entry in recording.entries if metric in ("", entry[1])]
+    tests = {test for test, _ in recording.entries}
     print(
         f"\n{file.name}: {len(recording.runs)} processes, {len(tests)} tests, "
-        f"{len(recording.cells)} timing cells"
+        f"{len(recording.entries)} timing entries"
     )
     print(
         tabulate(variation(recording), ["metric", "within", "between", "pairs"], tablefmt="github")
@@ -228,14 +228,14 @@ def variation(recording: Recording) -> list[list[str]]:
     """Medians over the tests: coefficient of variation of the rounds of a process, of the medians of
     processes, and of the ratio of neighbours (over the square root of 2, so that it compares)."""
     found = []
-    for key in dict.fromkeys(metric for _, metric in recording.cells):
+    for key in dict.fromkeys(metric for _, metric in recording.entries):
         within, between, neighbours = [], [], []
-        for cell in (c for c in recording.cells if c[1] == key):
-            own = [math.log(run.tests[cell[0]].metrics[key].value) for run in recording.runs]
+        for entry in (c for c in recording.entries if c[1] == key):
+            own = [math.log(run.tests[entry[0]].metrics[key].value) for run in recording.runs]
             between.append(statistics.stdev(own))
             ratios = [b - a for a, b in zip(own[::2], own[1::2], strict=False)]
             neighbours.append(statistics.stdev(ratios) / math.sqrt(2))
-            rounds = [s[cell] for s in recording.samples if len(s[cell]) > 1]
+            rounds = [s[entry] for s in recording.samples if len(s[entry]) > 1]
             if rounds:
                 within.append(
                     statistics.median(statistics.stdev(r) / statistics.fmean(r) for r in rounds)
@@ -249,17 +249,17 @@ def variation(recording: Recording) -> list[list[str]]:
 class Answer:
     """What a rule says of one comparison."""
 
-    regressed: set[Cell]
-    passed: set[Cell]
-    detectable: dict[Cell, float]
+    regressed: set[Entry]
+    passed: set[Entry]
+    detectable: dict[Entry, float]
     """What it says that it could have seen; empty for a rule that does not say."""
 
 
-Rule = Callable[[Recording, random.Random, Cell | None, float], Answer]
-"""Recording, source of chance, the slowed cell (None: nothing), its slowdown."""
+Rule = Callable[[Recording, random.Random, Entry | None, float], Answer]
+"""Recording, source of chance, the slowed entry (None: nothing), its slowdown."""
 
 
-def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Cell]) -> list[str]:
+def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Entry]) -> list[str]:
     source = random.Random(1)
     red = sum(bool(rule(recording, source, None, 0.0).regressed) for _ in range(suites))
     found = [with_error(red, suites)]
@@ -268,25 +268,25 @@ def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Cell
     for effect in EFFECTS:
         hits = 0
         for _ in range(suites):
-            cell = source.choice(slowed)
-            answer = rule(recording, source, cell, effect)
-            hits += cell in answer.regressed
-            passed += effect == must_see and cell in answer.passed
+            entry = source.choice(slowed)
+            answer = rule(recording, source, entry, effect)
+            hits += entry in answer.regressed
+            passed += effect == must_see and entry in answer.passed
         found.append(with_error(hits, suites))
     if rule is stock_rule:
         return [*found, "", ""]
     return [*found, with_error(passed, suites), at_detectable(recording, rule, suites, slowed)]
 
 
-def at_detectable(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Cell]) -> str:
+def at_detectable(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Entry]) -> str:
     """Slowed by just what a clean comparison of the same processes says that it could have seen."""
     hits = total = 0
     for seed in range(suites):
-        cell = random.Random(seed).choice(slowed)
-        size = rule(recording, random.Random(seed), None, 0.0).detectable.get(cell)
+        entry = random.Random(seed).choice(slowed)
+        size = rule(recording, random.Random(seed), None, 0.0).detectable.get(entry)
         if size is not None and size < 1:
             total += 1
-            hits += cell in rule(recording, random.Random(seed), cell, size).regressed
+            hits += entry in rule(recording, random.Random(seed), entry, size).regressed
     return with_error(hits, total) if total else ""
 
 
@@ -297,28 +297,28 @@ def with_error(count: int, total: int) -> str:
 
 
 def ab_rule(
-    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+    recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
     """The gate of record, as ``pytest-llmperf ab`` goes about it."""
     starts = range(0, len(recording.runs) - 1, 2)
-    chosen = source.sample(starts, pairs.FIRST_PAIRS + pairs.MORE_PAIRS)
+    chosen = source.sample(starts, FIRST_PAIRS + MORE_PAIRS)
     dealt = []
     for number, start in enumerate(chosen, 1):
         two = [recording.runs[start], recording.runs[start + 1]]
         source.shuffle(two)
         dealt.append(pairs.Pair(number, two[0], slow(two[1], slowed, effect)))
-    first = dealt[: pairs.FIRST_PAIRS]
+    first = dealt[:FIRST_PAIRS]
     tests = {test for test, _ in pairs.suspects(first, LimitSettings())}
     more = [
         pairs.Pair(p.number, only(p.baseline, tests), only(p.candidate, tests))
-        for p in dealt[pairs.FIRST_PAIRS :]
+        for p in dealt[FIRST_PAIRS:]
         if tests
     ]
     return answer_of(pairs.judge(first + more, LimitSettings()))
 
 
 def history_rule(
-    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+    recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
     """A new job against past jobs; a job is some neighbouring processes."""
     jobs = [
@@ -332,34 +332,34 @@ def history_rule(
 
 
 def stock_rule(
-    recording: Recording, source: random.Random, slowed: Cell | None, effect: float
+    recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
     """Mean over the rounds of one process against another's, as pytest-benchmark compares them."""
     a, b = source.sample(recording.samples, 2)
     found = set()
-    for cell in recording.cells:
-        before, after = lower_mean(cell, a[cell]), lower_mean(cell, b[cell])
-        after *= 1 + effect if cell == slowed else 1
+    for entry in recording.entries:
+        before, after = lower_mean(entry, a[entry]), lower_mean(entry, b[entry])
+        after *= 1 + effect if entry == slowed else 1
         if after > before * (1 + STOCK_LIMIT):
-            found.add(cell)
-    return Answer(found, set(recording.cells) - found, {})
+            found.add(entry)
+    return Answer(found, set(recording.entries) - found, {})
 
 
-def lower_mean(cell: Cell, values: Sequence[float]) -> float:
-    if METRICS[cell[1]].better == "lower":
+def lower_mean(entry: Entry, values: Sequence[float]) -> float:
+    if METRICS[entry[1]].better == "lower":
         return statistics.fmean(values)
     return statistics.fmean(1 / v for v in values)
 
 
-def slow(run: StoredRun, cell: Cell | None, effect: float) -> StoredRun:
-    """The run with one cell worse by a factor."""
-    if cell is None:
+def slow(run: StoredRun, entry: Entry | None, effect: float) -> StoredRun:
+    """The run with one entry worse by a factor."""
+    if entry is None:
         return run
-    test = run.tests[cell[0]]
-    observed = test.metrics[cell[1]]
+    test = run.tests[entry[0]]
+    observed = test.metrics[entry[1]]
     factor = 1 + effect if observed.better == "lower" else 1 / (1 + effect)
-    metrics = {**test.metrics, cell[1]: replace(observed, value=observed.value * factor)}
-    return replace(run, tests={**run.tests, cell[0]: replace(test, metrics=metrics)})
+    metrics = {**test.metrics, entry[1]: replace(observed, value=observed.value * factor)}
+    return replace(run, tests={**run.tests, entry[0]: replace(test, metrics=metrics)})
 
 
 def only(run: StoredRun, tests: set[str]) -> StoredRun:
@@ -367,8 +367,8 @@ def only(run: StoredRun, tests: set[str]) -> StoredRun:
 
 
 def answer_of(judgement: Judgement) -> Answer:
-    """Timing cells alone: an exact one has no noise to resample."""
-    timing = [cell for cell in judgement.cells if METRICS[cell.metric].kind == "timing"]
+    """Timing entries alone: an exact one has no noise to resample."""
+    timing = [entry for entry in judgement.entries if METRICS[entry.metric].kind == "timing"]
     by_verdict = {
         verdict: {(c.nodeid, c.metric) for c in timing if c.verdict is verdict}
         for verdict in Verdict
@@ -381,7 +381,7 @@ def answer_of(judgement: Judgement) -> Answer:
 
 
 LEAST_PROCESSES = {
-    ab_rule: 2 * (pairs.FIRST_PAIRS + pairs.MORE_PAIRS),
+    ab_rule: 2 * (FIRST_PAIRS + MORE_PAIRS),
     history_rule: (HISTORY_JOBS + 1) * RESTARTS,
     stock_rule: 2,
 }

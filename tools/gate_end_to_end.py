@@ -102,18 +102,18 @@ class Bench:
         self.steps = step_times(engine)
 
     def everywhere(self) -> bool:
-        cells = self.compare("everywhere", self.commit(EVERYWHERE[self.engine], 0.05, ""))
-        return say("5 % everywhere", any(metric == "tpot" for _, metric in cells), cells)
+        entries = self.compare("everywhere", self.commit(EVERYWHERE[self.engine], 0.05, ""))
+        return say("5 % everywhere", any(metric == "tpot" for _, metric in entries), entries)
 
     def one_test(self) -> bool:
         slow = ONE_TEST.format(engine=self.engine)
-        cells = self.compare("one-test", self.commit(IN_ONE_TEST[self.engine], 0.10, slow))
-        tests = {nodeid.rpartition("::")[2] for nodeid, _ in cells}
-        return say("10 % in one test", tests == {slow}, cells)
+        entries = self.compare("one-test", self.commit(IN_ONE_TEST[self.engine], 0.10, slow))
+        tests = {nodeid.rpartition("::")[2] for nodeid, _ in entries}
+        return say("10 % in one test", tests == {slow}, entries)
 
     def same(self, number: int) -> bool:
-        cells = self.compare(f"same-{number}", self.base)
-        return say(f"nothing differs, {number}", not cells, cells)
+        entries = self.compare(f"same-{number}", self.base)
+        return say(f"nothing differs, {number}", not entries, entries)
 
     def commit(self, change: Slowdown, share: float, test: str) -> str:
         """A commit on the base that slows a decode step by a share; its id."""
@@ -141,8 +141,8 @@ class Bench:
             )
         if done.returncode not in (0, 1):
             sys.exit(f"{name} ended with {done.returncode}:\n{log.read_text()[-2000:]}")
-        cells = json.loads((out / "verdict.json").read_text())["cells"]
-        return {(c["nodeid"], c["metric"]) for c in cells if c["verdict"] == "regression"}
+        entries = json.loads((out / "verdict.json").read_text())["entries"]
+        return {(c["nodeid"], c["metric"]) for c in entries if c["verdict"] == "regression"}
 
 
 def arguments(engine: str) -> list[str]:
@@ -169,8 +169,8 @@ def step_times(engine: str) -> dict[str, float]:
     return {r["nodeid"]: r["metrics"]["tpot"]["p50"] for r in records if "metrics" in r}
 
 
-def say(name: str, as_it_has_to_be: bool, cells: set[tuple[str, str]]) -> bool:
-    short = sorted(f"{re.sub(r'.*::', '', nodeid)} {metric}" for nodeid, metric in cells)
+def say(name: str, as_it_has_to_be: bool, entries: set[tuple[str, str]]) -> bool:
+    short = sorted(f"{re.sub(r'.*::', '', nodeid)} {metric}" for nodeid, metric in entries)
     found = ", ".join(short) or "no regression"
     print(f"{'ok ' if as_it_has_to_be else 'NOT'} {name}: {found}", flush=True)
     return as_it_has_to_be

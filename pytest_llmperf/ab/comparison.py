@@ -1,4 +1,4 @@
-"""Measures two sides as interleaved pairs of processes and judges them: ``pytest-llmperf ab``."""
+"""Measure two sides as interleaved pairs of processes and judge them: ``pytest-llmperf ab``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ABError(Exception):
 
 
 class Display(Protocol):
-    """Who is told how far it is."""
+    """Shows how far the comparison is."""
 
     def begin(self, name: str, runs_left: int, seconds_left: float | None) -> None:
         """A run begins; ``runs_left`` counts it, ``seconds_left`` is None while nothing is known."""
@@ -65,20 +65,20 @@ class Comparison:
             first = range(1, plan.first_pairs + 1)
             self._runs_left = 2 * len(first)
             self._measure(first, both, (None, None))
-            found = self._pairs(first)
-            self._check(found)
-            suspect = paired.suspects(found, plan.limits) if plan.more_pairs else set()
+            pairs = self._pairs(first)
+            self._check(pairs)
+            suspect = paired.suspects(pairs, plan.limits) if plan.more_pairs else set()
             if suspect:
                 tests = {nodeid for nodeid, _ in suspect}
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
                 self.display.say(
-                    f"{len(suspect)} cells look worse; {len(more)} more pairs for "
-                    f"{len(tests)} of {len(paired.tests_of(found)[1])} tests"
+                    f"{len(suspect)} entries look worse; {len(more)} more pairs for "
+                    f"{len(tests)} of {len(paired.tests_of(pairs)[1])} tests"
                 )
                 self._runs_left = 2 * len(more)
-                self._measure(more, both, self._selections(found, tests))
-                found += self._pairs(more)
-        return self._judge(found)
+                self._measure(more, both, self._selections(pairs, tests))
+                pairs += self._pairs(more)
+        return self._judge(pairs)
 
     def _measure(
         self,
@@ -125,18 +125,18 @@ class Comparison:
         if ended.exit_code in (None, 0) and not ended.failed:
             return
         if ended.exit_code in (None, _TESTS_FAILED) and ended.failed:
-            found = [f"{name}: {test} failed; log: {log.name}" for test in ended.failed]
+            failures = [f"{name}: {test} failed; log: {log.name}" for test in ended.failed]
         else:
-            found = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log.name}"]
+            failures = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log.name}"]
             if number == 1:
                 # The same command would fail every time: say so now, not an hour later.
-                raise ABError(f"{found[0]} in {self.folder}")
-        self.failures += found
-        for line in found:
+                raise ABError(f"{failures[0]} in {self.folder}")
+        self.failures += failures
+        for line in failures:
             self.display.say(f"failed: {line}")
 
     def _pairs(self, numbers: Sequence[int]) -> list[paired.Pair]:
-        found = []
+        pairs = []
         for number in numbers:
             try:
                 base, head = (
@@ -144,16 +144,16 @@ class Comparison:
                 )
             except StoredError:
                 continue  # Said when it failed; a pair with one side is none.
-            found.append(paired.Pair(number, base, head))
-        return found
+            pairs.append(paired.Pair(number, base, head))
+        return pairs
 
-    def _check(self, found: Sequence[paired.Pair]) -> None:
-        if not found:
+    def _check(self, pairs: Sequence[paired.Pair]) -> None:
+        if not pairs:
             raise ABError(
                 "no pair was measured on both sides"
                 + (f": {self.failures[0]}" if self.failures else "")
             )
-        base, head = paired.tests_of(found)
+        base, head = paired.tests_of(pairs)
         if not match(base, head):
             raise ABError(
                 f"the sides have no test in common (base has {sorted(base)[0]}, head has "
@@ -161,19 +161,19 @@ class Comparison:
             )
 
     def _selections(
-        self, found: Sequence[paired.Pair], tests: set[str]
+        self, pairs: Sequence[paired.Pair], tests: set[str]
     ) -> tuple[Path | None, Path | None]:
-        """A file for each side with the ids of the tests to measure again."""
-        base, head = paired.tests_of(found)
+        """Write a file for each side with the ids of the tests to measure again."""
+        base, head = paired.tests_of(pairs)
         chosen = [m for m in match(base, head) if m.candidate_id in tests]
         files = (self.folder / "suspects-base.txt", self.folder / "suspects-head.txt")
         files[0].write_text("".join(f"{m.baseline_id}\n" for m in chosen), encoding="utf-8")
         files[1].write_text("".join(f"{m.candidate_id}\n" for m in chosen), encoding="utf-8")
         return files
 
-    def _judge(self, found: Sequence[paired.Pair]) -> Judgement:
+    def _judge(self, pairs: Sequence[paired.Pair]) -> Judgement:
         judgement = paired.judge(
-            found,
+            pairs,
             self.plan.limits,
             first=self.plan.first_pairs,
             in_two_stages=self.plan.more_pairs > 0,
@@ -185,7 +185,7 @@ class Comparison:
         return replace(judgement, broken=tuple(broken), gone=tuple(gone))
 
     def _broken(self) -> list[str]:
-        """Tests that head never passes and base does, whether they measure anything or not."""
+        """Return the tests that head never passes and base does, measuring or not."""
         every = self.plan.first_pairs
         return sorted(
             test

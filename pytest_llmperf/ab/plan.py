@@ -1,21 +1,24 @@
-"""What an A/B comparison does: its sides, its pairs, its files. Stored, so that it can be resumed."""
+"""The plan of an A/B comparison: its sides, pairs and files. It is stored, so that it can be resumed."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..gate.limits import LimitSettings
-from .sides import Side
+from ..core.files import write_whole
+from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, LimitSettings
+from .sides import Side, with_commit
 
 SCHEMA = 1
 FILE = "plan.json"
 
 
 class PlanError(Exception):
-    """The folder holds no comparison that can be resumed; one line."""
+    """A comparison cannot begin, or go on, as asked; one line."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,19 @@ class Plan:
     def names(self) -> tuple[str, str]:
         return f"base ({self.base.label})", f"head ({self.head.label})"
 
+    def begin(self, folder: Path) -> None:
+        """Make the comparison's folder and write the plan into it.
+
+        Raises:
+            PlanError: the folder holds a comparison already.
+        """
+        if (folder / FILE).exists():
+            raise PlanError(
+                f"{folder} holds a comparison already: --resume it, or take another --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder)
+
     def save(self, folder: Path) -> None:
         """Write the plan into its folder."""
         data: dict[str, Any] = {
@@ -51,7 +67,80 @@ class Plan:
             "min_effect": self.limits.min_effect,
             "must_see": self.limits.must_see,
         }
-        (folder / FILE).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / FILE, json.dumps(data, indent=2) + "\n")
+
+
+def new(
+    repository: Path,
+    base: Side,
+    head: Side,
+    *,
+    base_revision: str | None = None,
+    head_revision: str | None = None,
+    pytest_args: Sequence[str] = (),
+    setup: str = "",
+    first_pairs: int | None = None,
+    more_pairs: int | None = None,
+    limits: LimitSettings | None = None,
+) -> Plan:
+    """Return the plan of a comparison that begins now.
+
+    Args:
+        repository: folder of a git repository, where the user stands.
+        base: interpreter and pytest arguments of the baseline; its commit is ``base_revision``.
+        head: the same of the candidate.
+        base_revision: None: the folder as it is, for both sides.
+        head_revision: None: HEAD, where the baseline is a commit.
+        setup: shell command that prepares each side.
+        first_pairs: pairs of all tests; None: ``FIRST_PAIRS``.
+        more_pairs: pairs of the tests that look worse after them; None: ``MORE_PAIRS``.
+
+    Raises:
+        PlanError: the sides cannot be told apart.
+        SideError: a revision is not a commit of the repository.
+    """
+    if head_revision and not base_revision:
+        raise PlanError("--head needs --base: which commit is it compared with?")
+    if base_revision:
+        base = with_commit(base, base_revision, repository)
+        head = with_commit(head, head_revision or "HEAD", repository)
+    elif not (base.python or head.python or base.args or head.args):
+        raise PlanError(
+            "nothing differs between the sides: give --base, --base-python/--head-python or "
+            "--base-args/--head-args"
+        )
+    return Plan(
+        job=f"ab-{uuid.uuid4().hex[:12]}",
+        base=base,
+        head=head,
+        repository=str(repository),
+        pytest_args=tuple(pytest_args),
+        setup=setup,
+        first_pairs=FIRST_PAIRS if first_pairs is None else first_pairs,
+        more_pairs=MORE_PAIRS if more_pairs is None else more_pairs,
+        limits=limits or LimitSettings(),
+    )
+
+
+def resumed(folder: Path, pytest_args: Sequence[str], limits: LimitSettings) -> Plan:
+    """Return the plan of an interrupted comparison.
+
+    Args:
+        pytest_args: empty, or those that it began with.
+        limits: where they say something, they replace the plan's.
+
+    Raises:
+        PlanError: there is none, or it began with other arguments.
+    """
+    plan = load(folder)
+    if pytest_args and tuple(pytest_args) != plan.pytest_args:
+        raise PlanError("--resume goes on with the pytest arguments that it began with")
+    return replace(
+        plan,
+        limits=LimitSettings(
+            limits.min_effect or plan.limits.min_effect, limits.must_see or plan.limits.must_see
+        ),
+    )
 
 
 def load(folder: Path) -> Plan:
@@ -83,5 +172,5 @@ def load(folder: Path) -> Plan:
 
 
 def run_file(folder: Path, pair: int, side: str) -> Path:
-    """Where a run of a pair stores its results; its log stands beside it."""
+    """Return where a run of a pair stores its results; its log stands beside it."""
     return folder / f"pair-{pair:02}-{side}.json"

@@ -29,12 +29,12 @@ class Outcome:
     """How a run ended."""
 
     exit_code: int | None
-    """None: of an earlier run, known by its log alone."""
+    """None: an earlier run, of which only the log is known."""
     failed: tuple[str, ...]
     """Ids of tests that failed."""
     skipped: tuple[str, ...]
     last_line: str
-    """Of its output: what pytest says when it cannot run at all."""
+    """Of its output: pytest's message if it cannot run at all."""
 
 
 def run_pytest(
@@ -66,9 +66,9 @@ def run_pytest(
             for line in process.stdout:
                 output.write(line)
                 output.flush()
-                found = _OUTCOME.match(line)
-                if found and found["number"]:
-                    progress(found["test"], int(found["number"]), int(found["total"]))
+                ended = _OUTCOME.match(line)
+                if ended and ended["number"]:
+                    progress(ended["test"], int(ended["number"]), int(ended["total"]))
             exit_code = process.wait()
         except BaseException:
             _stop(process)
@@ -77,7 +77,7 @@ def run_pytest(
 
 
 def outcome(log: Path, folder: Path, exit_code: int | None = None) -> Outcome:
-    """What a run's log says; ``folder`` is where it ran."""
+    """Read from a run's log how it ended; ``folder`` is where it ran."""
     lines = log.read_text("utf-8", errors="replace").splitlines()
     matches = [m for line in lines if (m := _OUTCOME.match(line))]
     # pytest shows tests as seen from where it was started, and calls them as seen from its root.
@@ -85,8 +85,8 @@ def outcome(log: Path, folder: Path, exit_code: int | None = None) -> Outcome:
     root = Path(roots[0]) if roots else folder
 
     def those(*outcomes: str) -> tuple[str, ...]:
-        found = (_from_root(m["test"], folder, root) for m in matches if m["outcome"] in outcomes)
-        return tuple(dict.fromkeys(found))
+        tests = (_from_root(m["test"], folder, root) for m in matches if m["outcome"] in outcomes)
+        return tuple(dict.fromkeys(tests))
 
     said = [line.strip() for line in lines if line.strip()]
     # pytest's own parser puts its usage before what is wrong.

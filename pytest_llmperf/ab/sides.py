@@ -30,15 +30,15 @@ class Side:
     commit: str = ""
     """Full id; empty for the folder as it is."""
     folder: str = ""
-    """Where it runs when it is no commit."""
+    """Where it runs if it is not a commit."""
     python: str = ""
     """Interpreter; may hold ``{tree}``. Empty: this one."""
     args: tuple[str, ...] = ()
-    """Pytest arguments of this side alone."""
+    """Pytest arguments of this side only."""
 
     @property
     def label(self) -> str:
-        """Short, for reports."""
+        """Return a short name for reports."""
         parts = [self.commit[:10]] if self.commit else []
         # Reports are published: of a path its end, which says the environment.
         parts += ["/".join(Path(self.python).parts[-3:])] if self.python else []
@@ -63,13 +63,13 @@ class PreparedSide:
 
 
 def resolve_commit(revision: str, repository: Path) -> str:
-    """The full id of a commit.
+    """Return the full id of a commit.
 
     Raises:
         SideError: not a repository, or no such commit.
     """
     return _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or _fail(
-        f"{revision!r} is no commit of the repository in {repository}"
+        f"{revision!r} is not a commit of the repository in {repository}"
     )
 
 
@@ -96,7 +96,7 @@ def prepared(
     place = Path(tempfile.mkdtemp(prefix="llmperf-ab-"))
     trees: list[Path] = []
     try:
-        found = []
+        ready = []
         for side in sides:
             tree = folder = Path(side.folder or repository)
             if side.commit:
@@ -105,18 +105,18 @@ def prepared(
                 folder = tree / _git(repository, "rev-parse", "--show-prefix")
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
                 trees.append(tree)
-            own = tree
+            root = tree
             if side.folder:
-                own = Path(_git(tree, "rev-parse", "--show-toplevel") or tree)
-            environment = _environment(own if side.commit or side.folder else None, job)
+                root = Path(_git(tree, "rev-parse", "--show-toplevel") or tree)
+            environment = _environment(root if side.commit or side.folder else None, job)
             if setup:
                 _set_up(setup, side, tree, environment, logs)
             if not folder.is_dir():
                 raise SideError(
                     f"{side.name} ({side.label}) has no folder {folder.relative_to(tree)}"
                 )
-            found.append(PreparedSide(side, folder, _interpreter(side, tree), environment))
-        yield found[0], found[1]
+            ready.append(PreparedSide(side, folder, _interpreter(side, tree), environment))
+        yield ready[0], ready[1]
     finally:
         for tree in trees:
             _git(repository, "worktree", "remove", "--force", str(tree))
@@ -124,7 +124,7 @@ def prepared(
 
 
 def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
-    """The side with a commit, or with a folder where the revision names one (``.`` as it is)."""
+    """Return the side with a commit, or with a folder where the revision names one (``.`` as it is)."""
     if revision is None:
         return side
     if Path(revision).is_dir() and (revision.startswith(".") or os.sep in revision):
@@ -133,13 +133,13 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
 
 
 def _environment(tree: Path | None, job: str) -> dict[str, str]:
-    found = {**os.environ, "PYTEST_LLMPERF_JOB": job}
+    environment = {**os.environ, "PYTEST_LLMPERF_JOB": job}
     if tree is not None:
         # Before what is installed: the folder's own code is what this side is about.
         paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
         existing = os.environ.get("PYTHONPATH")
-        found["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
-    return found
+        environment["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
+    return environment
 
 
 def _set_up(
@@ -166,12 +166,14 @@ def _interpreter(side: Side, tree: Path) -> str:
     if not side.python:
         return sys.executable
     wanted = side.python.replace(TREE, str(tree))
-    found = shutil.which(str(Path(wanted).expanduser().absolute())) or shutil.which(wanted)
-    return found or _fail(f"--{side.name}-python: {wanted!r} is not an interpreter that can be run")
+    interpreter = shutil.which(str(Path(wanted).expanduser().absolute())) or shutil.which(wanted)
+    return interpreter or _fail(
+        f"--{side.name}-python: {wanted!r} is not an interpreter that can be run"
+    )
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    """Output of a git command; empty when it fails."""
+    """Return the output of a git command; empty if it fails."""
     done = subprocess.run(
         ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..metrics.definitions import tradeoff_columns
+from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
 from ..store.stored import cell_name
 
@@ -61,13 +63,15 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
         records: of equal measurements the newest counts; each machine has trade-offs of its own.
     """
     ordered = sorted(records, key=lambda record: record["run"]["started_at"])
-    by_model: dict[tuple[str, str], list[Record]] = {}
+    machines = _Machines()
+    by_model: dict[tuple[str, int], list[Record]] = {}
     for record in ordered:
-        by_model.setdefault((record["model"]["name"], _machine(record)), []).append(record)
-    machines = {machine for _, machine in by_model}
+        number = machines.number_of(record["environment"])
+        by_model.setdefault((record["model"]["name"], number), []).append(record)
+    names = machines.names()
     all_models = [
-        _trade_off(f"{model} on {machine}" if len(machines) > 1 else model, of_model)
-        for (model, machine), of_model in by_model.items()
+        _trade_off(f"{model} on {names[number]}" if len(names) > 1 else model, of_machine)
+        for (model, number), of_machine in by_model.items()
     ]
     return [one for one in all_models if sum(_QUALITY in point.values for point in one.points) > 1]
 
@@ -98,11 +102,40 @@ def _point(model: str, found: Mapping[str, Record], chosen: str) -> Point:
     return Point(model, _backend(some), str(some["quantization"]["mode"]), values)
 
 
-def _machine(record: Record) -> str:
-    """Speeds of two machines are no trade-off."""
-    environment = record.get("environment", {})
-    cards = [str(card.get("name")) for card in environment.get("accelerators") or ()]
-    return ", ".join(dict.fromkeys(cards)) or str(environment.get("cpu", "an unknown machine"))
+class _Machines:
+    """The machines that some records come from: speeds of two are no trade-off."""
+
+    def __init__(self) -> None:
+        self._environments: list[Mapping[str, Any]] = []
+
+    def number_of(self, environment: Mapping[str, Any]) -> int:
+        """Return the machine's number: that of the first record with the same hardware."""
+        for number, known in enumerate(self._environments):
+            if not hardware_changes(known, environment):
+                return number
+        self._environments.append(environment)
+        return len(self._environments) - 1
+
+    def names(self) -> list[str]:
+        """Return a name for each; machines of one name differ by what else their hardware says."""
+        short = [machine(environment) for environment in self._environments]
+        return [
+            name if short.count(name) == 1 else f"{name} ({self._peculiarities(number, short)})"
+            for number, name in enumerate(short)
+        ]
+
+    def _peculiarities(self, number: int, short: Sequence[str]) -> str:
+        parts = hardware(self._environments[number])
+        others = [
+            hardware(environment)
+            for environment, name in zip(self._environments, short, strict=True)
+            if name == short[number]
+        ]
+        return ", ".join(
+            f"{key} {value}"
+            for key, value in parts.items()
+            if any(other.get(key) != value for other in others)
+        )
 
 
 def _cell(record: Record) -> str:
@@ -127,13 +160,20 @@ def _p50(record: Record, key: str) -> float:
     return metric["p50"] if metric else 0.0
 
 
+def _change(ratio: float, less: str, more: str) -> str:
+    """Return ``39 % smaller`` for a ratio of 0.61."""
+    share = f"{abs(ratio - 1):.0%}".replace("%", " %")
+    return "unchanged" if share == "0 %" else f"{share} {less if ratio < 1 else more}"
+
+
 def _parts(point: Point, base: Point) -> list[str]:
     """Return memory, speed, quality and energy against the unquantized model, if both have them."""
     parts = []
-    if shrinking := _ratio(base, point, "model_memory"):
-        less = shrinking >= 1
-        factor = shrinking if less else 1 / shrinking
-        parts.append(f"{factor:.1f}x {'less' if less else 'more'} memory")
+    if weights := _ratio(point, base, "model_memory"):
+        parts.append(f"weights {_change(weights, 'smaller', 'larger')}")
+    if peak := _ratio(point, base, "peak_memory"):
+        # Beside the weights: an engine that unpacks them as it goes may need more at its peak.
+        parts.append(f"peak memory {_change(peak, 'lower', 'higher')}")
     if speed := _ratio(point, base, _SPEED):
         parts.append(f"{speed:.2g}x speed")
     if perplexity := _ratio(point, base, _QUALITY):

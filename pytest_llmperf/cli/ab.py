@@ -7,27 +7,38 @@ import datetime
 import shlex
 import signal
 import sys
-import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..core.values import whole
+from ..gate.limits import FIRST_PAIRS, MORE_PAIRS
 from .common import (
-    MISSING_EXTRA,
     Subcommands,
     add_limits,
     add_reports,
     argument,
     complain,
-    missing_extra,
 )
 
 if TYPE_CHECKING:
     from ..ab.plan import Plan
+    from ..ab.sides import Side
 
 _INTERRUPTED = 130
 _FOLDER = Path(".llmperf-ab")
+_NEW_ONLY = (
+    "base",
+    "head",
+    "base_python",
+    "head_python",
+    "base_args",
+    "head_args",
+    "setup",
+    "pairs",
+    "more_pairs",
+    "out",
+)
+"""Options of a new comparison, which a resumed one takes from its plan."""
 
 
 def add(commands: Subcommands) -> None:
@@ -50,9 +61,9 @@ def add(commands: Subcommands) -> None:
     )
     sides.add_argument("--head-python", metavar="PATH", default="", help="of the candidate")
     sides.add_argument(
-        "--base-args", metavar="ARGS", default="", help="pytest arguments of base alone"
+        "--base-args", metavar="ARGS", default="", help="pytest arguments of base only"
     )
-    sides.add_argument("--head-args", metavar="ARGS", default="", help="of head alone")
+    sides.add_argument("--head-args", metavar="ARGS", default="", help="of head only")
     sides.add_argument(
         "--setup",
         metavar="COMMAND",
@@ -61,14 +72,16 @@ def add(commands: Subcommands) -> None:
         "folder, in interpreters too",
     )
     parser.add_argument(
-        "--pairs", type=argument(whole(2)), default=3, metavar="N", help="of all tests (default: 3)"
+        "--pairs",
+        type=argument(whole(2)),
+        metavar="N",
+        help=f"of all tests (default: {FIRST_PAIRS})",
     )
     parser.add_argument(
         "--more-pairs",
         type=argument(whole(0)),
-        default=5,
         metavar="N",
-        help="more, of the tests that look worse after the first (default: 5)",
+        help=f"more, of the tests that look worse after the first (default: {MORE_PAIRS})",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {_FOLDER}/TIME")
     parser.add_argument(
@@ -81,8 +94,10 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan or resume, measure, judge, report."""
-    if missing_extra():
-        return complain("ab", MISSING_EXTRA)
+    from ..gate.extra import lacking
+
+    if missing := lacking("tqdm"):
+        return complain("ab", f"judging {missing}")
     from ..ab import plan as plans
     from ..ab.comparison import ABError, Comparison
     from ..ab.sides import SideError
@@ -113,70 +128,46 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
-    """A new comparison in its folder, or the one to go on with."""
+    """Return a new comparison in its folder, or the one to go on with."""
     from ..ab import plan as plans
-    from ..ab.sides import Side, has_uncommitted_changes, with_commit
+    from ..ab.sides import has_uncommitted_changes
     from ..gate.limits import LimitSettings
 
+    limits = LimitSettings(options.min_effect, options.must_see)
     if options.resume:
-        fresh = (
-            "base",
-            "head",
-            "base_python",
-            "head_python",
-            "base_args",
-            "head_args",
-            "setup",
-            "out",
-        )
-        if any(getattr(options, name) for name in fresh):
-            raise ValueError("--resume goes on as planned: it takes limits and reports alone")
-        plan = plans.load(options.resume)
-        if options.pytest_args and tuple(options.pytest_args) != plan.pytest_args:
-            raise ValueError("--resume goes on with the pytest arguments that it began with")
-        given = LimitSettings(
-            options.min_effect or plan.limits.min_effect, options.must_see or plan.limits.must_see
-        )
-        return options.resume, replace(plan, limits=given)
+        if any(getattr(options, name) not in (None, "") for name in _NEW_ONLY):
+            raise ValueError("--resume goes on as planned: it takes limits and reports only")
+        return options.resume, plans.resumed(options.resume, options.pytest_args, limits)
     repository = Path.cwd()
-    arguments = {
-        name: tuple(shlex.split(getattr(options, f"{name}_args"))) for name in ("base", "head")
-    }
-    base = Side("base", python=options.base_python, args=arguments["base"])
-    head = Side("head", python=options.head_python, args=arguments["head"])
-    if options.head and not options.base:
-        raise ValueError("--head needs --base: which commit is it compared with?")
-    if options.base:
-        base = with_commit(base, options.base, repository)
-        head = with_commit(head, options.head or "HEAD", repository)
-        if not options.head and has_uncommitted_changes(repository):
-            print(
-                "note: uncommitted changes are not measured (--head . measures the folder as it is)",
-                file=sys.stderr,
-            )
-    if not (options.base or base.python or head.python or base.args or head.args):
-        raise ValueError(
-            "nothing differs between the sides: give --base, --base-python/--head-python or "
-            "--base-args/--head-args"
-        )
-    now = datetime.datetime.now(datetime.UTC)
-    folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
-    if (folder / plans.FILE).exists():
-        raise ValueError(f"{folder} holds a comparison already: --resume it, or take another --out")
-    plan = plans.Plan(
-        job=f"ab-{uuid.uuid4().hex[:12]}",
-        base=base,
-        head=head,
-        repository=str(repository),
-        pytest_args=tuple(options.pytest_args),
+    plan = plans.new(
+        repository,
+        _side(options, "base"),
+        _side(options, "head"),
+        base_revision=options.base,
+        head_revision=options.head,
+        pytest_args=options.pytest_args,
         setup=options.setup,
         first_pairs=options.pairs,
         more_pairs=options.more_pairs,
-        limits=LimitSettings(options.min_effect, options.must_see),
+        limits=limits,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    plan.save(folder)
+    if options.base and not options.head and has_uncommitted_changes(repository):
+        print(
+            "note: uncommitted changes are not measured (--head . measures the folder as it is)",
+            file=sys.stderr,
+        )
+    now = datetime.datetime.now(datetime.UTC)
+    folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
+    plan.begin(folder)
     return folder, plan
+
+
+def _side(options: argparse.Namespace, name: str) -> Side:
+    """Return what the options say of a side, its commit left out."""
+    from ..ab.sides import Side
+
+    arguments = tuple(shlex.split(getattr(options, f"{name}_args")))
+    return Side(name, python=getattr(options, f"{name}_python"), args=arguments)
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:

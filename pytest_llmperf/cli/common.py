@@ -1,4 +1,4 @@
-"""The subcommands of ``pytest-llmperf``, one a module: ``add`` declares it, ``run`` does it.
+"""What the subcommands of ``pytest-llmperf`` share. In each, ``add`` declares it and ``run`` does it.
 
 What a command needs is imported when it runs: ``recover`` works without the extra ``gate``.
 """
@@ -18,27 +18,19 @@ T = TypeVar("T")
 
 DONE = 0
 USAGE_ERROR = 3
-MISSING_EXTRA = "judging needs numpy, scipy and tqdm: pip install 'pytest-llmperf[gate]'"
 
 Subcommands = Any
 """argparse's subparsers object, whose type has no public name."""
 
 
 def complain(command: str, message: str) -> int:
-    """Say what is wrong in one line; returns the exit code for it."""
+    """Say what is wrong in one line; return the exit code for it."""
     print(f"pytest-llmperf {command}: {message}", file=sys.stderr)
     return USAGE_ERROR
 
 
-def missing_extra() -> bool:
-    """Whether the numerical libraries of the gate are absent."""
-    import importlib.util
-
-    return any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy", "tqdm"))
-
-
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """One of the options' own parsers for argparse, which hides what a ValueError says."""
+    """Return a parser of this package for argparse, which hides what a ValueError says."""
 
     def parsed(text: str) -> T:
         try:
@@ -50,14 +42,14 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def add_accepted(parser: argparse.ArgumentParser) -> None:
-    """The option that names the file of accepted changes."""
+    """Add the option that names the file of accepted changes."""
     parser.add_argument(
         "--accepted", type=Path, default=Path(FILE), metavar="FILE", help="default: %(default)s"
     )
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
-    """The option that names pytest-benchmark's storage folder."""
+    """Add the option that names pytest-benchmark's storage folder."""
     parser.add_argument(
         "--storage",
         type=Path,
@@ -68,7 +60,7 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """The options that say what counts."""
+    """Add the options that say what counts."""
     share = argument(ratio)
     parser.add_argument(
         "--min-effect",
@@ -89,7 +81,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
-    """The options that write the verdict to files."""
+    """Add the options that write the verdict to files."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as markdown")
-    parser.add_argument("--all", action="store_true", help="show cells that pass, too")
+    parser.add_argument("--all", action="store_true", help="show entries that pass, too")

@@ -6,14 +6,12 @@ import argparse
 from pathlib import Path
 
 from .common import (
-    MISSING_EXTRA,
     Subcommands,
     add_accepted,
     add_limits,
     add_reports,
     add_storage,
     complain,
-    missing_extra,
 )
 
 _WHAT = "file, folder, glob, run number, commit or run id"
@@ -38,8 +36,10 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, judge, report."""
-    if missing_extra():
-        return complain("compare", MISSING_EXTRA)
+    from ..gate.extra import lacking
+
+    if missing := lacking():
+        return complain("compare", f"judging {missing}")
     from ..gate import accepted, history
     from ..gate.limits import LimitSettings
     from ..report.verdicts import deliver
@@ -53,11 +53,11 @@ def run(options: argparse.Namespace) -> int:
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
     except (stored.StoredError, accepted.AcceptedError) as error:
         return complain("compare", str(error))
-    for name, found, paths, problems in (
+    for name, runs, paths, problems in (
         (options.baseline, baseline, files[0], of_baseline),
         (options.candidate, candidate, files[1], of_candidate),
     ):
-        if not found:
+        if not runs:
             return complain("compare", problems[0] if problems else f"{name}: {_nothing(paths)}")
     judgement = history.judge(
         baseline,
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         problems=of_baseline + of_candidate,
     )
     deliver(judgement, options.json, options.markdown, options.all)
-    if not judgement.cells:
+    if not judgement.entries:
         return complain("compare", "the candidate has no test in common with the baseline")
     return judgement.exit_code(options.strict)
 

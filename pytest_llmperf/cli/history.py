@@ -1,4 +1,4 @@
-"""``pytest-llmperf history``: every cell over many stored runs."""
+"""``pytest-llmperf history``: every entry over many stored runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add(commands: Subcommands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "history",
-        help="show every cell over stored runs: level, noise, steps",
-        description="A row a cell: how many runs, its accepted level, the variation between runs, "
-        "the newest run against the level, and the commits at which it stepped. A report, no gate.",
+        help="show every entry over stored runs: level, noise, steps",
+        description="One row per entry: how many runs, its accepted level, the variation between runs, "
+        "the newest run against the level, and the commits at which it stepped. A report, not a gate.",
     )
     parser.add_argument(
         "runs",
@@ -23,7 +23,7 @@ def add(commands: Subcommands) -> None:
         help="files, folders, globs, run numbers, commits or run ids (default: all of the storage)",
     )
     add_storage(parser)
-    parser.add_argument("--branch", help="runs of this branch alone")
+    parser.add_argument("--branch", help="runs of this branch only")
     parser.add_argument("--test", default="", help="tests whose id holds this text")
     parser.add_argument("--metric", default="", help="one metric")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value")
@@ -52,19 +52,19 @@ def run(options: argparse.Namespace) -> int:
     runs, problems = stored.read_runs(dict.fromkeys(files))
     if options.branch:
         runs = [run for run in runs if run.branch == options.branch]
-    found = series.collect(runs, anchors, options.test, options.metric)
+    entries = series.collect(runs, anchors, options.test, options.metric)
     for problem in problems:
         print(f"left out: {problem}")
-    if not found:
-        return complain("history", "no stored run has such a cell")
+    if not entries:
+        return complain("history", "no stored run has such an entry")
     steps: list[list[tuple[int, float]]] | None = None
     if options.otava:
         try:
-            steps = series.change_points(found, options.otava)
+            steps = series.change_points(entries, options.otava)
         except series.ChangePointError as error:
             return complain("history", str(error))
     if options.csv:
-        series.write_csv(found, options.csv)
-    for line in table(found, steps):
+        series.write_csv(entries, options.csv)
+    for line in table(entries, steps):
         print(line)
     return DONE

@@ -1,11 +1,15 @@
-"""``pytest-llmperf recover``: what interrupted runs have measured becomes stored runs."""
+"""``pytest-llmperf recover``: turn what interrupted runs have measured into stored runs."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common import DONE, Subcommands, add_storage, complain
+
+if TYPE_CHECKING:
+    from ..store.journal import Interrupted
 
 
 def add(commands: Subcommands) -> None:
@@ -18,7 +22,7 @@ def add(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Store every interrupted run of a storage folder; says what it did with each."""
+    """Store every interrupted run of a storage folder, and say what was done with each."""
     from ..store import journal
 
     storage: Path = options.storage
@@ -30,13 +34,26 @@ def run(options: argparse.Namespace) -> int:
     code = DONE
     for path in paths:
         try:
-            found = journal.read(path)
-        except journal.JournalError as error:
+            run = journal.read(path)
+            if run.is_running:
+                print(f"{path}: {_why_left_alone(run)}; left alone")
+                continue
+            target = journal.store(run, storage)
+        except (journal.JournalError, OSError) as error:
             code = complain("recover", str(error))
             continue
-        if found.is_running:
-            print(f"{path}: the run is still going on (process {found.header['pid']}); left alone")
-            continue
-        target = journal.store(found, storage)
-        print(f"recovered {len(found.entries)} entries: {target}")
+        print(f"recovered {len(run.entries)} entries{_left_out(run.unreadable)}: {target}")
     return code
+
+
+def _why_left_alone(run: Interrupted) -> str:
+    if run.is_of_this_machine:
+        return f"the run is still going on (process {run.header['pid']})"
+    return (
+        f"the run belongs to another machine ({run.machine}) and may still be going on: recover it "
+        "there, or here a day after its last entry"
+    )
+
+
+def _left_out(lines: int) -> str:
+    return f" ({lines} damaged {'line' if lines == 1 else 'lines'} left out)" if lines else ""

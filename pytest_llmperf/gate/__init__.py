@@ -1,1 +1,4 @@
-"""The gate: stored runs in, verdicts out. Nothing here runs an engine or loads one."""
+"""Judge stored runs: records in, verdicts out. Nothing here runs an engine.
+
+What is judged is an entry: one metric of one test. A cell is model x engine x mode, as everywhere else.
+"""

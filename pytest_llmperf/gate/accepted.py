@@ -1,7 +1,7 @@
 """Accepted changes: a small committed file that moves the level a history is judged against.
 
-A slowdown that was wanted is accepted once, with a reason. From then on the cell's history begins at the
-run that brought it: older runs are another level, and averaging over both would hide the next one.
+A slowdown that was wanted is accepted once, with a reason. From then on the entry's history begins at
+the run that brought it: older runs are another level, and averaging over both would hide the next one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ..core.files import write_whole
 
 SCHEMA = 1
 FILE = "llmperf-accepted.json"
@@ -21,7 +23,7 @@ class AcceptedError(Exception):
 
 @dataclass(frozen=True)
 class Accepted:
-    """One cell's new level."""
+    """One entry's new level."""
 
     nodeid: str
     metric: str
@@ -32,19 +34,19 @@ class Accepted:
 
 
 def read(path: Path) -> tuple[Accepted, ...]:
-    """The accepted changes of a project; none where there is no file.
+    """Return the accepted changes of a project; none where there is no file.
 
     Raises:
-        AcceptedError: it is not what this module writes.
+        AcceptedError: the file is not what this module writes.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
         if data["schema"] > SCHEMA:
             raise AcceptedError(f"{path}: schema {data['schema']} is newer than this release knows")
-        found = tuple(Accepted(**entry) for entry in data["accepted"])
-        if any(not isinstance(value, str) for entry in found for value in asdict(entry).values()):
-            raise TypeError("an entry holds something else than text")
-        return found
+        changes = tuple(Accepted(**change) for change in data["accepted"])
+        if any(not isinstance(v, str) for change in changes for v in asdict(change).values()):
+            raise TypeError("a change holds something other than text")
+        return changes
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -54,16 +56,14 @@ def read(path: Path) -> tuple[Accepted, ...]:
 
 
 def add(path: Path, changes: Sequence[Accepted]) -> None:
-    """Add changes to the file; a cell that is accepted again has its older entry replaced."""
-    cells = {(change.nodeid, change.metric) for change in changes}
-    kept = [entry for entry in read(path) if (entry.nodeid, entry.metric) not in cells]
-    entries = sorted([*kept, *changes], key=lambda entry: (entry.nodeid, entry.metric))
-    data = {"schema": SCHEMA, "accepted": [asdict(entry) for entry in entries]}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Add changes to the file; one of an entry that is there already replaces the older one."""
+    again = {(change.nodeid, change.metric) for change in changes}
+    kept = [change for change in read(path) if (change.nodeid, change.metric) not in again]
+    ordered = sorted([*kept, *changes], key=lambda change: (change.nodeid, change.metric))
+    data = {"schema": SCHEMA, "accepted": [asdict(change) for change in ordered]}
+    write_whole(path, json.dumps(data, indent=2) + "\n")
 
 
 def anchors(accepted: Sequence[Accepted]) -> dict[tuple[str, str], str]:
-    """Since when a cell's history counts, by (nodeid, metric)."""
-    return {(entry.nodeid, entry.metric): entry.since for entry in accepted}
+    """Return since when an entry's history counts, by (nodeid, metric)."""
+    return {(change.nodeid, change.metric): change.since for change in accepted}

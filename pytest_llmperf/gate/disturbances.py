@@ -1,4 +1,4 @@
-"""What else went on while a test was measured, as its record says it."""
+"""Read from a record what else went on while its test was measured."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ _HARMFUL_THROTTLING = (
 
 
 def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
-    """Why a pair says nothing: its GPU was forced to slow down on either side."""
+    """Return why a pair says nothing: its GPU was forced to slow down on either side."""
     return problem(a) or problem(b)
 
 
 def problem(test: TestRecord) -> str | None:
-    """Why a measurement says nothing: its GPU was forced to slow down."""
-    found = [r for r in _conditions(test).get("throttling") or () if r in _HARMFUL_THROTTLING]
-    return f"the GPU was throttled ({found[0].replace('_', ' ')})" if found else None
+    """Return why a measurement says nothing: its GPU was forced to slow down."""
+    reasons = [r for r in _conditions(test).get("throttling") or () if r in _HARMFUL_THROTTLING]
+    return f"the GPU was throttled ({reasons[0].replace('_', ' ')})" if reasons else None
 
 
 def disturbances(test: TestRecord) -> list[str]:
-    """Phrases for what makes numbers noisy, without forbidding them."""
+    """Return phrases for what makes numbers noisy, without forbidding them."""
     state = _conditions(test)
-    found = []
+    phrases = []
     if (state.get("swapped_mib") or 0) > 1:
-        found.append("the machine was swapping")
+        phrases.append("the machine was swapping")
     if (state.get("steal_share") or 0) > STEAL_SHARE:
-        found.append("the hypervisor took CPU time away")
+        phrases.append("the hypervisor took CPU time away")
     if (state.get("other_cores") or 0) > OTHERS_SHARE:
-        found.append("other processes used the CPU")
+        phrases.append("other processes used the CPU")
     if state.get("other_gpu_processes", 0):
-        found.append("other processes used the GPU")
+        phrases.append("other processes used the GPU")
     throttling = [r for r in state.get("throttling") or () if r not in ("gpu_idle", "none")]
-    found += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]
-    return found
+    phrases += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]
+    return phrases
 
 
 def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]) -> list[str]:
-    """Phrases for a reference work that took another time on the candidate's side.
+    """Return phrases for a reference work that took another time on the candidate's side.
 
-    It is the machine that changed then, and not the engine alone.
+    Then the machine has changed, not only the engine.
     """
-    found = []
+    phrases = []
     sides = [_canaries(baseline), _canaries(candidate)]
     for key in sides[0].keys() & sides[1].keys():
         before, after = (statistics.median(side[key]) for side in sides)
         shift = after / before - 1 if before > 0 else 0.0
         if abs(shift) > CANARY_SHIFT:
             work = "arithmetic" if key[1] == "compute_s" else "memory"
-            found.append(f"the machine's own {work} took {shift:+.0%} of time (canary)")
-    return sorted(set(found))
+            phrases.append(f"the machine's own {work} took {shift:+.0%} of time (canary)")
+    return sorted(set(phrases))
 
 
 def _canaries(tests: Iterable[TestRecord]) -> dict[tuple[Any, str], list[float]]:
-    """By engine, whose process does the work on the device that it uses."""
-    found: dict[tuple[Any, str], list[float]] = {}
+    """Return seconds by engine, whose process does the work on the device that it uses."""
+    canaries: dict[tuple[Any, str], list[float]] = {}
     for test in tests:
         for key, seconds in (test.environment.get("canary") or {}).items():
-            found.setdefault((test.subject.get("engine"), key), []).extend(seconds)
-    return {key: seconds for key, seconds in found.items() if seconds}
+            canaries.setdefault((test.subject.get("engine"), key), []).extend(seconds)
+    return {key: seconds for key, seconds in canaries.items() if seconds}
 
 
 def _conditions(test: TestRecord) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = test.environment.get("conditions") or {}
-    return found
+    conditions: Mapping[str, Any] = test.environment.get("conditions") or {}
+    return conditions

@@ -1,15 +1,16 @@
-"""Quality metrics: the same documents on both sides, so differences pair up by document."""
+"""Judge perplexity: the same documents on both sides, so that differences pair up by document."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from .verdict import Verdict
+from .verdict import INTERVAL, Verdict
 
 TOLERANCE = 0.005
 """Relative growth of perplexity that is accepted."""
@@ -22,11 +23,18 @@ class QualityEffect:
     estimate: float
     low: float
     high: float
-    """Ends of the paired bootstrap's 95 % interval."""
+    """Ends of the paired bootstrap's interval, at the level of all intervals (``INTERVAL``)."""
+
+
+def typical(observations: Sequence[Sequence[float]]) -> list[float]:
+    """Return each document's median over processes; empty if they did not score as many documents."""
+    if len({len(documents) for documents in observations}) != 1:
+        return []
+    return [statistics.median(values) for values in zip(*observations, strict=True)]
 
 
 def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEffect | None:
-    """Effect from per-document negative log-likelihoods; None where documents do not pair up."""
+    """Return the effect from negative log-likelihoods by document; None if they do not pair up."""
     if len(baseline) != len(candidate) or len(baseline) < 2:
         return None
     change = np.asarray(candidate) - np.asarray(baseline)
@@ -34,13 +42,13 @@ def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEff
     if np.ptp(change) == 0:  # The same change in every document: nothing to resample.
         return QualityEffect(estimate, estimate, estimate)
     interval = stats.bootstrap(
-        (change,), np.mean, confidence_level=0.95, method="basic", rng=np.random.default_rng(0)
+        (change,), np.mean, confidence_level=INTERVAL, method="basic", rng=np.random.default_rng(0)
     ).confidence_interval
     return QualityEffect(estimate, float(interval.low), float(interval.high))
 
 
 def judge(effect: QualityEffect) -> Verdict:
-    """Worse for certain and by more than the tolerance; better likewise."""
+    """Return a regression if it is worse for certain and by more than the tolerance; better likewise."""
     allowed = math.log1p(TOLERANCE)
     if effect.low > 0 and effect.estimate > allowed:
         return Verdict.REGRESSION

@@ -1,36 +1,39 @@
-"""Metrics without noise: memory and token counts. No statistics, a tolerance."""
+"""Judge metrics without noise, such as memory: by a tolerance, without statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..metrics.definitions import METRICS
 from ..store.stored import Observation
 from .matching import median
 from .verdict import Verdict
 
 TOLERANCE = 0.01
-TOLERANCE_MIB = 16.0
-"""An allocator rounds up, and a small model's per cent are its rounding."""
+"""Share of the value; the metric's absolute tolerance counts where it is larger."""
 
 
-def tolerance(observations: Sequence[Observation]) -> float:
-    """How much a value may change, in its unit."""
-    share = TOLERANCE * median(observations)
-    return max(share, TOLERANCE_MIB) if observations[0].unit == "MiB" else share
+def tolerance(metric: str, observations: Sequence[Observation]) -> float:
+    """Return by how much a value may change, in its unit."""
+    definition = METRICS.get(metric)
+    absolute = definition.tolerance if definition else None
+    return max(TOLERANCE * abs(median(observations)), absolute or 0.0)
 
 
-def varies(observations: Sequence[Observation]) -> bool:
-    """Whether the baseline itself moves by more than the tolerance: then it is no exact metric."""
+def varies(metric: str, observations: Sequence[Observation]) -> bool:
+    """Return whether the baseline itself moves by more than the tolerance: then it is not exact."""
     values = [o.value for o in observations]
-    return max(values) - min(values) > tolerance(observations)
+    return max(values) - min(values) > tolerance(metric, observations)
 
 
-def judge(baseline: Sequence[Observation], candidate: Sequence[Observation]) -> Verdict:
+def judge(
+    metric: str, baseline: Sequence[Observation], candidate: Sequence[Observation]
+) -> Verdict:
     """Compare medians."""
     change = median(candidate) - median(baseline)
     if baseline[0].better == "higher":
         change = -change
-    allowed = tolerance(baseline)
+    allowed = tolerance(metric, baseline)
     if change > allowed:
         return Verdict.REGRESSION
     return Verdict.IMPROVEMENT if change < -allowed else Verdict.PASS

@@ -1,4 +1,4 @@
-"""Judges a new run against stored runs of the past."""
+"""Judge a new run against stored runs of the past."""
 
 from __future__ import annotations
 
@@ -6,37 +6,89 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
+from ..store.stored import Observation, StoredRun, TestRecord
 from . import exact, rule, timing
-from .comparable import differences, soft_differences
+from .comparable import differences, noted_differences
 from .disturbances import canary_shift, disturbances, problem
-from .limits import LimitSettings
-from .matching import PER_ENGINE, Key, all_tests, badness, median, worse_by
-from .verdict import CellVerdict, Judgement, Verdict
+from .limits import Limits, LimitSettings
+from .matching import Key, Repeats, all_tests, badness, median
+from .observed import Observed
+from .verdict import EntryVerdict, Judgement, Verdict
 
 WINDOW = 20
 LEAST_JOBS = 3
+"""Quality needs one: its noise is that between documents, which every run has."""
+
+Jobs = tuple[tuple[Observation, ...], ...]
+"""By job, its processes; oldest first."""
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """One metric of one test: the new job's processes, and those of each past job, oldest first."""
+class _Entry:
+    """One metric of one test: what the new job and the past ones observed of it."""
 
     key: Key
     candidate: tuple[Observation, ...]
-    jobs: tuple[tuple[Observation, ...], ...]
-    first: tuple[tuple[Observation, ...], ...] = ()
-    """The first jobs of its level, where the newest are others: a slow creep shows against these."""
+    jobs: Jobs
+    first_jobs: Jobs = ()
+    """The first jobs of its level, if the newest are others: a slow creep shows against these."""
 
     @property
-    def baseline(self) -> list[Observation]:
-        return [observation for job in self.jobs for observation in job]
+    def observed(self) -> Observed:
+        return Observed(self.key, tuple(chain(*self.jobs)), self.candidate, len(self.jobs))
 
     @property
     def is_timing(self) -> bool:
         kind = self.candidate[0].kind
-        return kind == "timing" or (kind == "exact" and exact.varies(self.baseline))
+        return kind == "timing" or (
+            kind == "exact" and exact.varies(self.key[1], self.observed.baseline)
+        )
+
+    @property
+    def jobs_needed(self) -> int:
+        return 1 if self.observed.is_quality else LEAST_JOBS
+
+    @property
+    def against_first_jobs(self) -> _Entry:
+        return replace(self, jobs=self.first_jobs)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """One test of the new job, and the runs that can be compared with it."""
+
+    test: TestRecord
+    """Its newest record."""
+    past: tuple[StoredRun, ...]
+    new: tuple[TestRecord, ...]
+    reasons: tuple[str, ...]
+    """Why other runs, past or new, are left out; one for each."""
+
+    @property
+    def problem(self) -> str:
+        """Return why nothing can be compared; empty if something can."""
+        return "" if self.past and self.new else "; ".join(dict.fromkeys(self.reasons))
+
+    def entry(self, metric: str, since: str) -> _Entry:
+        """Return an entry with its newest jobs, and as many runs of each as the new job has.
+
+        Means of as many runs each are alike; a mean of more would be steadier.
+
+        Args:
+            since: start of the run that brought the accepted level; earlier ones are left out.
+        """
+        key = (self.test.nodeid, metric)
+        candidate = tuple(test.metrics[metric] for test in self.new if metric in test.metrics)
+        jobs: dict[str, list[Observation]] = {}
+        for run in self.past:
+            observation = run.tests[self.test.nodeid].metrics.get(metric)
+            if observation and key not in run.rejected and run.started_at >= since:
+                jobs.setdefault(run.job_id, []).append(observation)
+        trimmed = tuple(tuple(job[: len(candidate)]) for job in jobs.values())
+        first = trimmed[:WINDOW] if len(trimmed) > WINDOW else ()
+        return _Entry(key, candidate, trimmed[-WINDOW:], first)
 
 
 def judge(
@@ -53,176 +105,180 @@ def judge(
     Args:
         baseline: stored runs; those of the candidate's own job are left out.
         candidate: the new job's runs, one or several restarts.
-        anchors: since when a cell's past counts (see ``accepted``).
+        anchors: since when an entry's past counts (see ``accepted``).
         problems: files that could not be read, for the report.
     """
-    own = {run.run_id for run in candidate} | {run.job_id for run in candidate}
-    past = [run for run in baseline if run.run_id not in own and run.job_id not in own]
-    past.sort(key=lambda run: run.started_at)
+    past = _past(baseline, candidate)
     tests = all_tests(sorted(candidate, key=lambda run: run.started_at))
     known = all_tests(past)
-    cells: list[_Cell] = []
-    verdicts: list[CellVerdict] = []
-    left_out: Counter[str] = Counter()
-    of_baseline: list[TestRecord] = []
-    seen: set[tuple[str, str]] = set()
-    for nodeid, test in tests.items():
-        if nodeid not in known:
-            continue
-        usable, reasons = _usable(past, test)
-        left_out.update(reasons)
-        of_baseline += [run.tests[nodeid] for run in usable[-WINDOW:]]
-        new, strange = _usable(candidate, test)
-        left_out.update(strange)
-        own_tests = [run.tests[nodeid] for run in new]
-        for metric in known[nodeid].metrics:
-            if metric not in test.metrics:
-                reason = "the new run no longer has it"
-                verdicts.append(CellVerdict(nodeid, metric, Verdict.NOT_COMPARABLE, reason=reason))
-        for metric in test.metrics:
-            if (metric, test.cell) in seen:
-                continue
-            if metric in PER_ENGINE:
-                seen.add((metric, test.cell))
-            if not usable or not own_tests:
-                reason = "; ".join(dict.fromkeys(reasons + strange))
-                verdicts.append(CellVerdict(nodeid, metric, Verdict.NOT_COMPARABLE, reason=reason))
-            else:
-                since = (anchors or {}).get((nodeid, metric), "")
-                cells.append(_cell(test, metric, own_tests, usable, since))
-    verdicts += _judge(cells, tests, settings)
+    matched = [_match(test, past, candidate) for test in tests.values() if test.nodeid in known]
+    entries, incomparable = _entries(matched, known, anchors or {})
+    left_out = Counter(reason for test in matched for reason in test.reasons)
+    compared = [run.tests[m.test.nodeid] for m in matched for run in m.past[-WINDOW:]]
     return Judgement(
         mode="history",
         baseline=names[0],
         candidate=names[1],
-        cells=tuple(verdicts),
+        entries=tuple(incomparable + _verdicts(entries, tests, settings)),
         new=tuple(sorted(set(tests) - set(known))),
         gone=tuple(sorted(set(past[-1].tests) - set(tests))) if past else (),
         failures=tuple(problems),
-        notes=tuple(_notes(tests, known, left_out, of_baseline)),
+        notes=tuple(_notes(tests, known, left_out, compared)),
         settings={"window": WINDOW, "least_jobs": LEAST_JOBS, "runs": len(past)},
     )
 
 
-def _usable(past: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun], list[str]]:
-    """The runs that measured the same thing on the same hardware, and why others did not."""
-    usable, reasons = [], []
-    for run in past:
+def _past(baseline: Sequence[StoredRun], candidate: Sequence[StoredRun]) -> list[StoredRun]:
+    """Return the runs of other jobs, oldest first."""
+    same = {run.run_id for run in candidate} | {run.job_id for run in candidate}
+    others = [run for run in baseline if run.run_id not in same and run.job_id not in same]
+    return sorted(others, key=lambda run: run.started_at)
+
+
+def _match(test: TestRecord, past: Sequence[StoredRun], candidate: Sequence[StoredRun]) -> _Matched:
+    comparable, reasons = _comparable(past, test)
+    new, new_reasons = _comparable(candidate, test)
+    records = tuple(run.tests[test.nodeid] for run in new)
+    return _Matched(test, tuple(comparable), records, (*reasons, *new_reasons))
+
+
+def _comparable(runs: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun], list[str]]:
+    """Return the runs that measured the same on the same hardware, and why others did not."""
+    comparable, reasons = [], []
+    for run in runs:
         other = run.tests.get(test.nodeid)
         if other is None:
             continue
-        found = differences(other, test) or [p for p in (problem(other), problem(test)) if p]
-        if found:
-            reasons.append("; ".join(found))
+        phrases = differences(other, test) or [p for p in (problem(other), problem(test)) if p]
+        if phrases:
+            reasons.append("; ".join(phrases))
         else:
-            usable.append(run)
-    return usable, reasons
+            comparable.append(run)
+    return comparable, reasons
 
 
-def _cell(
-    test: TestRecord,
-    metric: str,
-    new: Sequence[TestRecord],
-    usable: Sequence[StoredRun],
-    since: str,
-) -> _Cell:
-    """The cell with its newest jobs, and as many runs of each as the new job has: like means."""
-    candidate = tuple(record.metrics[metric] for record in new if metric in record.metrics)
-    key = (test.nodeid, metric)
-    jobs: dict[str, list[Observation]] = {}
-    for run in usable:
-        observed = run.tests[test.nodeid].metrics.get(metric)
-        if observed is not None and key not in run.rejected and run.started_at >= since:
-            jobs.setdefault(run.job_id, []).append(observed)
-    trimmed = [tuple(job[: len(candidate)]) for job in jobs.values()]
-    first = trimmed[:WINDOW] if len(trimmed) > WINDOW else []
-    return _Cell(key, candidate, tuple(trimmed[-WINDOW:]), tuple(first))
+def _entries(
+    matched: Sequence[_Matched], known: Mapping[str, TestRecord], anchors: Mapping[Key, str]
+) -> tuple[list[_Entry], list[EntryVerdict]]:
+    """Return what can be judged, and verdicts on what cannot be compared."""
+    entries: list[_Entry] = []
+    incomparable: list[tuple[Key, str]] = []
+    repeats = Repeats()
+    for one in matched:
+        nodeid, metrics = one.test.nodeid, one.test.metrics
+        lost = [metric for metric in known[nodeid].metrics if metric not in metrics]
+        incomparable += [((nodeid, metric), "the new run no longer has it") for metric in lost]
+        for metric in metrics:
+            if repeats.is_copy(metric, one.test.cell):
+                continue
+            if one.problem:
+                incomparable.append(((nodeid, metric), one.problem))
+            else:
+                entries.append(one.entry(metric, anchors.get((nodeid, metric), "")))
+    return entries, [
+        EntryVerdict(*key, Verdict.NOT_COMPARABLE, reason=reason) for key, reason in incomparable
+    ]
 
 
-def _judge(
-    cells: Sequence[_Cell], tests: Mapping[str, TestRecord], settings: LimitSettings
-) -> list[CellVerdict]:
-    enough = [cell for cell in cells if len(cell.jobs) >= LEAST_JOBS]
-    few = [cell for cell in cells if len(cell.jobs) < LEAST_JOBS]
-    noisy = {cell.key: cell for cell in enough if cell.is_timing}
-    old = {key: replace(cell, jobs=cell.first) for key, cell in noisy.items() if cell.first}
-    recent, at_first = _effects(noisy), _effects(old)
-    # One family of tests: a cell may be worse than of late, or than its level was at first.
-    windows = {(key, 0): e for key, e in recent.items()} | {(k, 1): e for k, e in at_first.items()}
-    worse = rule.significant({at: effect.p_worse for at, effect in windows.items()})
-    better = rule.significant({key: effect.p_better for key, effect in recent.items()})
-    found = [_too_few(cell) for cell in few]
-    for cell in enough:
-        test = tests[cell.key[0]]
-        if cell.key in recent:
-            judged = timing.Judged(
-                key=cell.key,
-                effect=recent[cell.key],
-                baseline=median(cell.baseline),
-                candidate=median(cell.candidate),
-                unit=cell.candidate[0].unit,
-                is_worse=(cell.key, 0) in worse,
-                is_better=cell.key in better,
-                cells=len(windows),
-                limits=settings.of(cell.key[1], "history", test),
-                observation="runs",
-            )
-            answer = timing.verdict(judged)
-            if (cell.key, 1) in worse and answer.verdict is not Verdict.REGRESSION:
-                crept = replace(
-                    judged,
-                    effect=at_first[cell.key],
-                    baseline=median(old[cell.key].baseline),
-                    is_worse=True,
-                )
-                if timing.verdict(crept).verdict is Verdict.REGRESSION:
-                    reason = f"step by step, against the first {WINDOW} runs of its level"
-                    answer = replace(timing.verdict(crept), reason=reason)
-            found.append(answer)
-        elif cell.candidate[0].kind == QUALITY:
-            found.append(_described(cell, Verdict.INCONCLUSIVE, "quality is judged in pairs"))
-        elif cell.is_timing:
-            found.append(_described(cell, Verdict.NOT_COMPARABLE, "values are not positive"))
+def _verdicts(
+    entries: Sequence[_Entry], tests: Mapping[str, TestRecord], settings: LimitSettings
+) -> list[EntryVerdict]:
+    few = [entry for entry in entries if len(entry.jobs) < entry.jobs_needed]
+    enough = [entry for entry in entries if len(entry.jobs) >= entry.jobs_needed]
+    suite = _TimingSuite([entry for entry in enough if entry.is_timing])
+    verdicts = [_too_few(entry) for entry in few]
+    for entry in enough:
+        nodeid, metric = entry.key
+        if not entry.is_timing:
+            verdicts.append(_without_noise(entry))
+        elif suite.has(entry):
+            limits = settings.of(metric, "history", tests[nodeid])
+            verdicts.append(suite.verdict(entry, limits))
         else:
-            found.append(_described(cell, exact.judge(cell.baseline, cell.candidate)))
-    return found
+            reason = "values are not positive"
+            verdicts.append(entry.observed.verdict(Verdict.NOT_COMPARABLE, reason))
+    return verdicts
 
 
-def _effects(cells: Mapping[Key, _Cell]) -> dict[Key, rule.Effect]:
-    levels = {key: _level(cell.candidate) for key, cell in cells.items()}
+class _TimingSuite:
+    """Entries with noise, which are judged together.
+
+    One family of tests: an entry may be worse than of late, or than its level was at first.
+    """
+
+    def __init__(self, entries: Sequence[_Entry]) -> None:
+        self._recent = _effects(entries)
+        self._at_first = _effects([e.against_first_jobs for e in entries if e.first_jobs])
+        family = {("recent", key): effect.p_worse for key, effect in self._recent.items()}
+        family |= {("first", key): effect.p_worse for key, effect in self._at_first.items()}
+        self._size = len(family)
+        self._worse = rule.significant(family)
+        self._better = rule.significant({k: e.p_better for k, e in self._recent.items()})
+
+    def has(self, entry: _Entry) -> bool:
+        """Return whether an effect is known."""
+        return entry.key in self._recent
+
+    def verdict(self, entry: _Entry, limits: Limits) -> EntryVerdict:
+        """Return the verdict against the newest jobs, unless the first ones show a regression."""
+        recent = timing.verdict(self._judged(entry, "recent", self._recent[entry.key], limits))
+        if recent.verdict is Verdict.REGRESSION or ("first", entry.key) not in self._worse:
+            return recent
+        effect = self._at_first[entry.key]
+        crept = timing.verdict(self._judged(entry.against_first_jobs, "first", effect, limits))
+        if crept.verdict is not Verdict.REGRESSION:
+            return recent
+        return replace(crept, reason=f"step by step, against the first {WINDOW} runs of its level")
+
+    def _judged(
+        self, entry: _Entry, window: str, effect: rule.Effect, limits: Limits
+    ) -> timing.Judged:
+        observed = entry.observed
+        return timing.Judged(
+            key=entry.key,
+            effect=effect,
+            baseline=median(observed.baseline),
+            candidate=median(observed.candidate),
+            unit=observed.unit,
+            is_worse=(window, entry.key) in self._worse,
+            is_better=entry.key in self._better,
+            entries=self._size,
+            limits=limits,
+            observation="runs",
+        )
+
+
+def _without_noise(entry: _Entry) -> EntryVerdict:
+    """Return the verdict against the newest jobs; quality creeps, so the first ones count as well."""
+    recent = entry.observed.judge()
+    if not (entry.observed.is_quality and entry.first_jobs) or recent.verdict is Verdict.REGRESSION:
+        return recent
+    crept = entry.against_first_jobs.observed.judge()
+    if crept.verdict is not Verdict.REGRESSION:
+        return recent
+    return replace(crept, reason=f"step by step, against the first {WINDOW} runs of its level")
+
+
+def _effects(entries: Sequence[_Entry]) -> dict[Key, rule.Effect]:
+    levels = {entry.key: _level(entry.candidate) for entry in entries}
+    past = {entry.key: [_level(job) for job in entry.jobs] for entry in entries}
     return rule.against_history(
         {key: level for key, level in levels.items() if level is not None},
-        {key: [v for job in c.jobs if (v := _level(job)) is not None] for key, c in cells.items()},
-        {key: rule.Place(*key) for key in cells},
+        {key: [v for v in values if v is not None] for key, values in past.items()},
+        {entry.key: rule.Place(*entry.key) for entry in entries},
     )
 
 
-def _too_few(cell: _Cell) -> CellVerdict:
-    n = len(cell.jobs)
-    reason = (
-        f"{n} comparable {'run' if n == 1 else 'runs'} in the baseline; {LEAST_JOBS} are needed"
-    )
-    return _described(cell, Verdict.INCONCLUSIVE, reason)
-
-
-def _described(cell: _Cell, answer: Verdict, reason: str = "") -> CellVerdict:
-    """A verdict with medians and their ratio, and no interval."""
-    after = median(cell.candidate)
-    before = median(cell.baseline) if cell.jobs else None
-    return CellVerdict(
-        *cell.key,
-        answer,
-        unit=cell.candidate[0].unit,
-        baseline=before,
-        candidate=after,
-        effect=worse_by(cell.candidate[0].better, before, after) if before else None,
-        n=len(cell.jobs),
-        reason=reason,
-    )
+def _too_few(entry: _Entry) -> EntryVerdict:
+    n, needed = len(entry.jobs), entry.jobs_needed
+    runs = "run" if n == 1 else "runs"
+    are = "is" if needed == 1 else "are"
+    reason = f"{n} comparable {runs} in the baseline; {needed} {are} needed"
+    return entry.observed.verdict(Verdict.INCONCLUSIVE, reason)
 
 
 def _level(observations: Sequence[Observation]) -> float | None:
-    """A job's mean log value."""
+    """Return a job's mean log value; None if a value is not positive."""
     values = [badness(observation) for observation in observations]
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known and len(known) == len(values) else None
@@ -244,7 +300,7 @@ def _notes(
         phrase
         for nodeid, test in tests.items()
         if nodeid in known and not differences(known[nodeid], test)
-        for phrase in soft_differences(known[nodeid], test)
+        for phrase in noted_differences(known[nodeid], test)
     ]
     return (
         lines

@@ -1,4 +1,4 @@
-"""What counts as a regression: the gate's settings, for all cells or for some.
+"""The gate's settings: what counts as a regression, for all entries or for some.
 
 A test's marker and the ini file are known when it runs, so its record carries what they say; the
 command line of a comparison goes before them.
@@ -8,36 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..store.stored import TestRecord
+if TYPE_CHECKING:
+    from ..store.stored import TestRecord
 
 MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05
 """Requests that arrive together wait for each other, and the order is the scheduler's."""
 MUST_SEE = {"pairs": 0.05, "history": 0.10}
-NAMES = ("min_effect", "must_see")
+FIRST_PAIRS = 3
+"""Pairs of all tests."""
+MORE_PAIRS = 5
+"""Further pairs, of the tests that look worse after the first ones."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one cell; ratios, so 0.03 is 3 %."""
+    """Limits of one entry, as ratios: 0.03 is 3 %."""
 
     min_effect: float
-    """A change that is smaller is no regression, however certain."""
+    """A smaller change is not a regression, however certain it is."""
     must_see: float
     """A comparison that could have missed so large a regression does not pass."""
 
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """What the command line says; None where it says nothing."""
+    """Limits from the command line; None if not given."""
 
     min_effect: float | None = None
     must_see: float | None = None
 
     def of(self, metric: str, mode: str, test: TestRecord) -> Limits:
-        """The limits of a cell.
+        """Return the limits of an entry.
 
         Args:
             mode: ``pairs`` or ``history``.
@@ -46,14 +50,14 @@ class LimitSettings:
         """
         concurrent = metric == "ttft" and (test.workload.get("batch_size") or 1) > 1
         default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
-        min_effect = _first(self.min_effect, _own(test.limits, "min_effect", metric), default)
-        must_see = _first(self.must_see, _own(test.limits, "must_see", metric), MUST_SEE[mode])
+        min_effect = _first(self.min_effect, _of_test(test.limits, "min_effect", metric), default)
+        must_see = _first(self.must_see, _of_test(test.limits, "must_see", metric), MUST_SEE[mode])
         # What is no regression cannot be one that has to be seen.
         return Limits(min_effect, max(must_see, min_effect))
 
 
-def _own(own: Mapping[str, Any], name: str, metric: str) -> float | None:
-    value = own.get(name)
+def _of_test(limits: Mapping[str, Any], name: str, metric: str) -> float | None:
+    value = limits.get(name)
     if isinstance(value, Mapping):
         value = value.get(metric, value.get("*"))
     return None if value is None else float(value)

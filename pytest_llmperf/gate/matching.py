@@ -1,4 +1,4 @@
-"""From tests of stored runs to the cells that are judged: one metric of one test on both sides."""
+"""From the tests of stored runs to the entries that are judged: one metric of one test on both sides."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..metrics.definitions import keys_per
 from ..store.stored import Observation, StoredRun, TestRecord
 
 PER_ENGINE = keys_per("process")
-"""Metrics that every test of an engine repeats: one of them is a cell, the others its copies."""
+"""Metrics that every test of an engine repeats: one of them is an entry, the others its copies."""
 Key = tuple[str, str]
-"""(candidate's test id, metric)."""
+"""An entry: (candidate's test id, metric)."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,21 @@ class MatchedTest:
 
     baseline_id: str
     candidate_id: str
+
+
+class Repeats:
+    """Which metrics of an engine were seen in a test before."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str]] = set()
+
+    def is_copy(self, metric: str, cell: str) -> bool:
+        """Return whether another test of the cell had the same value; remember this one."""
+        if metric not in PER_ENGINE:
+            return False
+        known = (metric, cell) in self._seen
+        self._seen.add((metric, cell))
+        return known
 
 
 def match(
@@ -33,36 +48,36 @@ def match(
     that are left over on both sides pair up when their ids are alike and unique without the mode, else
     without the engine, the model, or the whole cell.
     """
-    found = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
+    matched = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
     for but in (("quantization",), ("engine",), ("model",), ("quantization", "engine", "model")):
-        before = {m.baseline_id for m in found}
-        after = {m.candidate_id for m in found}
+        before = {m.baseline_id for m in matched}
+        after = {m.candidate_id for m in matched}
         left = _unique((t for t in baseline.values() if t.nodeid not in before), but)
         right = _unique((t for t in candidate.values() if t.nodeid not in after), but)
-        found += [MatchedTest(left[key], right[key]) for key in right if key in left]
-    return found
+        matched += [MatchedTest(left[key], right[key]) for key in right if key in left]
+    return matched
 
 
 def _unique(tests: Iterable[TestRecord], but: Sequence[str]) -> dict[str, str]:
-    """Ids of tests by what remains of them without parts of their cell."""
-    found: dict[str, list[str]] = {}
+    """Return the ids of tests by what remains of them without parts of their cell."""
+    by_rest: dict[str, list[str]] = {}
     for test in tests:
         parts = (
             "*" if name in but else str(test.subject.get(name))
             for name in ("model", "engine", "quantization")
         )
-        key = test.nodeid.replace(test.cell, "-".join(parts))
-        found.setdefault(key, []).append(test.nodeid)
-    return {key: ids[0] for key, ids in found.items() if len(ids) == 1}
+        rest = test.nodeid.replace(test.cell, "-".join(parts))
+        by_rest.setdefault(rest, []).append(test.nodeid)
+    return {rest: ids[0] for rest, ids in by_rest.items() if len(ids) == 1}
 
 
-def all_tests(runs: Sequence[StoredRun]) -> dict[str, TestRecord]:
-    """Every test of some runs, the newest record of each."""
+def all_tests(runs: Iterable[StoredRun]) -> dict[str, TestRecord]:
+    """Return every test of some runs, the last record of each."""
     return {nodeid: test for run in runs for nodeid, test in run.tests.items()}
 
 
 def badness(observation: Observation) -> float | None:
-    """The observation as a logarithm, turned so that more is worse; None where there is none."""
+    """Return the observation as a logarithm, turned so that more is worse; None if not positive."""
     if observation.value <= 0:
         return None
     value = math.log(observation.value)
@@ -70,11 +85,12 @@ def badness(observation: Observation) -> float | None:
 
 
 def worse_by(better: str, before: float, after: float) -> float | None:
-    """Candidate over baseline - 1, turned so that plus is worse; None where there is no ratio."""
+    """Return candidate over baseline - 1, turned so that plus is worse; None if there is no ratio."""
     if before <= 0 or after <= 0:
         return None
     return (after / before if better == "lower" else before / after) - 1
 
 
 def median(observations: Sequence[Observation]) -> float:
+    """Return the median in the metric's unit."""
     return statistics.median(o.value for o in observations)

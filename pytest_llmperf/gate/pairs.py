@@ -1,22 +1,20 @@
-"""Judges interleaved pairs of processes: the comparison of record."""
+"""Judge interleaved pairs of processes: the comparison of record."""
 
 from __future__ import annotations
 
-import math
-import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
-from . import documents, exact, rule, timing
-from .comparable import differences, soft_differences
+from . import exact, rule, timing
+from .comparable import differences, noted_differences
 from .disturbances import canary_shift, disturbances, pair_problem
-from .limits import LimitSettings
-from .matching import PER_ENGINE, Key, MatchedTest, all_tests, badness, match, median, worse_by
-from .verdict import CellVerdict, Judgement, Verdict
+from .limits import FIRST_PAIRS, LimitSettings
+from .matching import Key, MatchedTest, Repeats, all_tests, badness, match, median
+from .observed import Observed
+from .verdict import EntryVerdict, Judgement, Verdict
 
-FIRST_PAIRS = 3
-MORE_PAIRS = 5
 SUSPECT_P = 0.20
 SUSPECT_EFFECT = 0.015
 
@@ -31,64 +29,159 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """What both sides measured of one metric, pair by pair."""
+class _PairOfRecords:
+    """One test as the two processes of a pair recorded it."""
+
+    number: int
+    baseline: TestRecord
+    candidate: TestRecord
+
+    @property
+    def problem(self) -> str | None:
+        """Return why the pair says nothing."""
+        return pair_problem(self.baseline, self.candidate)
+
+
+@dataclass(frozen=True)
+class _PairOfObservations:
+    """One metric of one test in a pair."""
+
+    number: int
+    baseline: Observation
+    candidate: Observation
+
+    @property
+    def log_ratio(self) -> float | None:
+        """Return the effect, + is worse; None if a value is not positive."""
+        before, after = badness(self.baseline), badness(self.candidate)
+        return None if before is None or after is None else after - before
+
+
+@dataclass(frozen=True)
+class _MatchedPairs:
+    """One test as the pairs of processes measured it on both sides."""
 
     test: MatchedTest
-    metric: str
-    observations: tuple[tuple[int, Observation, Observation], ...]
-    """With the number of their pair."""
-    is_timing: bool
+    baseline: TestRecord
+    """Its newest record on this side."""
+    candidate: TestRecord
+    records: tuple[_PairOfRecords, ...]
+    """Of the pairs that have the test on both sides."""
+    pairs: int
+    """How many pairs there are in all."""
 
     @property
-    def key(self) -> Key:
-        return self.test.candidate_id, self.metric
+    def lost(self) -> list[str]:
+        """Return the metrics that only the baseline has."""
+        return [key for key in self.baseline.metrics if key not in self.candidate.metrics]
 
     @property
-    def baseline(self) -> list[Observation]:
-        return [a for _, a, _ in self.observations]
+    def shared(self) -> list[str]:
+        """Return the metrics that both sides have."""
+        return [key for key in self.candidate.metrics if key in self.baseline.metrics]
 
     @property
-    def candidate(self) -> list[Observation]:
-        return [b for _, _, b in self.observations]
+    def kept(self) -> list[_PairOfRecords]:
+        """Return the pairs that say something."""
+        return [pair for pair in self.records if not pair.problem]
 
-    def log_ratios(self, last: int) -> list[float]:
-        """Of the pairs up to a number."""
-        found = []
-        for number, a, b in self.observations:
-            before, after = badness(a), badness(b)
-            if number <= last and before is not None and after is not None:
-                found.append(after - before)
-        return found
+    @property
+    def problem(self) -> str:
+        """Return why the test cannot be compared; empty if it can."""
+        reasons = [
+            reason
+            for pair in self.records
+            for reason in differences(pair.baseline, pair.candidate, same_engine=False)
+        ]
+        if not reasons and len(self.kept) < 2:
+            dropped = dict.fromkeys(pair.problem for pair in self.records if pair.problem)
+            why = f" ({'; '.join(dropped)})" if dropped else ""
+            reasons = [f"{len(self.kept)} of {self.pairs} pairs could be used{why}"]
+        return "; ".join(dict.fromkeys(reasons))
+
+    def observations(self, metric: str) -> tuple[_PairOfObservations, ...]:
+        """Return what the pairs that say something have of a metric on both sides."""
+        return tuple(
+            _PairOfObservations(
+                pair.number, pair.baseline.metrics[metric], pair.candidate.metrics[metric]
+            )
+            for pair in self.kept
+            if metric in pair.baseline.metrics and metric in pair.candidate.metrics
+        )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What both sides measured of one metric, pair by pair."""
+
+    key: Key
+    test: TestRecord
+    """The candidate's newest record."""
+    pairs: tuple[_PairOfObservations, ...]
+    first_pairs: int | None
+    """Number of the last pair that all tests had; None: all of them."""
+
+    @property
+    def observed(self) -> Observed:
+        before = tuple(pair.baseline for pair in self.pairs)
+        after = tuple(pair.candidate for pair in self.pairs)
+        return Observed(self.key, before, after, len(self.pairs))
+
+    @property
+    def is_timing(self) -> bool:
+        """Return whether it has noise to test. Memory that varies in the baseline itself has."""
+        kind = self.pairs[0].baseline.kind
+        if kind != "exact":
+            return kind != QUALITY
+        # Later pairs run fewer tests in a process, whose memory may differ for that reason.
+        first = [pair.baseline for pair in self._first]
+        return exact.varies(self.key[1], first or [pair.baseline for pair in self.pairs])
+
+    @property
+    def log_ratios(self) -> list[float]:
+        return _known(pair.log_ratio for pair in self.pairs)
+
+    @property
+    def first_log_ratios(self) -> list[float]:
+        """Return those of the pairs that all tests had."""
+        return _known(pair.log_ratio for pair in self._first)
+
+    @property
+    def _first(self) -> list[_PairOfObservations]:
+        last = self.first_pairs
+        return [pair for pair in self.pairs if last is None or pair.number <= last]
 
 
 @dataclass(frozen=True)
 class _Suite:
-    """What all cells together say."""
+    """What all entries together say."""
 
-    cells: int
+    effects: dict[Key, rule.Effect]
     worse: set[Key]
     better: set[Key]
 
 
 def tests_of(pairs: Sequence[Pair]) -> tuple[dict[str, TestRecord], dict[str, TestRecord]]:
-    """Every test of each side, baseline and candidate."""
-    return all_tests([p.baseline for p in pairs]), all_tests([p.candidate for p in pairs])
+    """Return every test of each side, baseline and candidate."""
+    return all_tests(p.baseline for p in pairs), all_tests(p.candidate for p in pairs)
 
 
 def suspects(pairs: Sequence[Pair], settings: LimitSettings) -> set[Key]:
-    """Cells that look worse after the first pairs, by a lenient rule; their tests deserve more."""
-    cells, _ = _collect(pairs, first=sys.maxsize)
-    effects = _effects(cells, first=sys.maxsize)
-    _, head = tests_of(pairs)
-    found = set()
-    for key, effect in effects.items():
+    """Return the entries that look worse after the first pairs, by a lenient rule.
+
+    Their tests deserve more pairs.
+    """
+    entries, _ = _entries(pairs, None)
+    effects = _effects(entries)
+    keys = set()
+    for entry in entries:
+        effect = effects.get(entry.key)
         # Half of what would be a regression, where that is set below the usual.
-        limits = settings.of(key[1], "pairs", head[key[0]])
+        limits = settings.of(entry.key[1], "pairs", entry.test)
         least = min(SUSPECT_EFFECT, limits.min_effect / 2)
-        if effect.p_worse < SUSPECT_P and effect.estimate >= least:
-            found.add(key)
-    return found
+        if effect and effect.p_worse < SUSPECT_P and effect.estimate >= least:
+            keys.add(entry.key)
+    return keys
 
 
 def judge(
@@ -100,207 +193,161 @@ def judge(
     failures: Iterable[str] = (),
     names: tuple[str, str] = ("base", "head"),
 ) -> Judgement:
-    """Judge every cell that both sides measured.
+    """Judge every entry that both sides measured.
 
     Args:
-        first: pairs up to this number were of all tests; later ones of those with suspect cells.
-        in_two_stages: then cells that were not suspect after the first pairs cannot regress by later
+        first: pairs up to this number were of all tests; later ones of those with suspect entries.
+        in_two_stages: then entries that were not suspect after the first pairs cannot regress by later
             ones (their p is 1), which is what keeps the error rate.
         failures: what could not be measured, for the report.
     """
-    cells, incomparable = _collect(pairs, first)
-    effects = _effects(cells, first)
+    entries, incomparable = _entries(pairs, first)
+    effects = _effects(entries)
     in_race = (
         suspects([p for p in pairs if p.number <= first], settings)
         if in_two_stages
         else set(effects)
     )
     suite = _Suite(
-        len(effects),
-        rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
-        rule.significant({k: e.p_better for k, e in effects.items()}),
+        effects,
+        worse=rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
+        better=rule.significant({k: e.p_better for k, e in effects.items()}),
     )
-    base, head = tests_of(pairs)
     verdicts = [
-        _judge_timing(cell, effects.get(cell.key), suite, settings, head[cell.test.candidate_id])
-        if cell.is_timing
-        else _judge_other(cell)
-        for cell in cells
+        _judge_timing(entry, suite, settings) if entry.is_timing else entry.observed.judge()
+        for entry in entries
     ]
+    base, head = tests_of(pairs)
     matched = match(base, head)
-    new = sorted(set(head) - {m.candidate_id for m in matched})
-    gone = sorted(set(base) - {m.baseline_id for m in matched})
     return Judgement(
         mode="pairs",
         baseline=names[0],
         candidate=names[1],
-        cells=tuple(verdicts + incomparable),
-        new=tuple(new),
-        gone=tuple(gone),
+        entries=tuple(verdicts + incomparable),
+        new=tuple(sorted(set(head) - {m.candidate_id for m in matched})),
+        gone=tuple(sorted(set(base) - {m.baseline_id for m in matched})),
         failures=tuple(failures),
         notes=tuple(_notes(pairs, matched, names)),
         settings={"pairs": len(pairs), "first_pairs": first},
     )
 
 
-def _collect(pairs: Sequence[Pair], first: int) -> tuple[list[_Cell], list[CellVerdict]]:
+def _matched(pairs: Sequence[Pair]) -> list[_MatchedPairs]:
     base, head = tests_of(pairs)
-    cells: list[_Cell] = []
-    incomparable: list[CellVerdict] = []
-    seen: set[tuple[str, str]] = set()
-    for test in match(base, head):
-        both = [
-            (p, p.baseline.tests[test.baseline_id], p.candidate.tests[test.candidate_id])
-            for p in pairs
-            if test.baseline_id in p.baseline.tests and test.candidate_id in p.candidate.tests
-        ]
-        lost = [
-            key
-            for key in base[test.baseline_id].metrics
-            if key not in head[test.candidate_id].metrics
-        ]
-        incomparable += [_incomparable(test, metric, "head no longer has it") for metric in lost]
-        metrics = [
-            key
-            for key in head[test.candidate_id].metrics
-            if key in base[test.baseline_id].metrics
-            and (key, base[test.baseline_id].cell) not in seen
-        ]
-        seen |= {(key, base[test.baseline_id].cell) for key in metrics if key in PER_ENGINE}
-        reasons = [reason for _, a, b in both for reason in differences(a, b, same_engine=False)]
-        kept = [(p, a, b) for p, a, b in both if not pair_problem(a, b)]
-        if not reasons and len(kept) < 2:
-            dropped = "; ".join(
-                dict.fromkeys(filter(None, (pair_problem(a, b) for _, a, b in both)))
-            )
-            reasons = [
-                f"{len(kept)} of {len(pairs)} pairs could be used"
-                + (f" ({dropped})" if dropped else "")
-            ]
-        for metric in metrics:
-            if reasons:
-                reason = "; ".join(dict.fromkeys(reasons))
-                incomparable.append(_incomparable(test, metric, reason))
+    return [
+        _MatchedPairs(
+            test,
+            base[test.baseline_id],
+            head[test.candidate_id],
+            tuple(
+                _PairOfRecords(
+                    pair.number,
+                    pair.baseline.tests[test.baseline_id],
+                    pair.candidate.tests[test.candidate_id],
+                )
+                for pair in pairs
+                if test.baseline_id in pair.baseline.tests
+                and test.candidate_id in pair.candidate.tests
+            ),
+            len(pairs),
+        )
+        for test in match(base, head)
+    ]
+
+
+def _entries(pairs: Sequence[Pair], first: int | None) -> tuple[list[_Entry], list[EntryVerdict]]:
+    """Return what can be judged, and verdicts on what cannot be compared.
+
+    Args:
+        first: number of the last pair that all tests had; None: all of them.
+    """
+    entries: list[_Entry] = []
+    incomparable: list[tuple[Key, str]] = []
+    repeats = Repeats()
+    for test in _matched(pairs):
+        nodeid = test.test.candidate_id
+        incomparable += [((nodeid, metric), "head no longer has it") for metric in test.lost]
+        problem = test.problem
+        for metric in test.shared:
+            if repeats.is_copy(metric, test.baseline.cell):
                 continue
-            observations = tuple(
-                (p.number, a.metrics[metric], b.metrics[metric])
-                for p, a, b in kept
-                if metric in a.metrics and metric in b.metrics
-            )
-            if not observations:
-                reason = "no pair has it on both sides"
-                incomparable.append(_incomparable(test, metric, reason))
-                continue
-            # By the pairs that all tests had: later ones run fewer tests in a process, whose memory
-            # may differ for that alone.
-            of_first = [a for number, a, _ in observations if number <= first]
-            is_timing = _is_timing(of_first or [a for _, a, _ in observations])
-            cells.append(_Cell(test, metric, observations, is_timing))
-    return cells, incomparable
+            observations = test.observations(metric)
+            reason = problem or ("" if observations else "no pair has it on both sides")
+            if reason:
+                incomparable.append(((nodeid, metric), reason))
+            else:
+                entries.append(_Entry((nodeid, metric), test.candidate, observations, first))
+    return entries, [
+        EntryVerdict(*key, Verdict.NOT_COMPARABLE, reason=reason) for key, reason in incomparable
+    ]
 
 
-def _incomparable(test: MatchedTest, metric: str, reason: str) -> CellVerdict:
-    return CellVerdict(test.candidate_id, metric, Verdict.NOT_COMPARABLE, reason=reason)
-
-
-def _is_timing(baseline: Sequence[Observation]) -> bool:
-    """Memory that varies in the baseline itself is judged like a time."""
-    if baseline[0].kind == "exact":
-        return exact.varies(baseline)
-    return baseline[0].kind != QUALITY
-
-
-def _effects(cells: Sequence[_Cell], first: int) -> dict[Key, rule.Effect]:
-    timing = {cell.key: cell for cell in cells if cell.is_timing}
+def _effects(entries: Sequence[_Entry]) -> dict[Key, rule.Effect]:
+    noisy = [entry for entry in entries if entry.is_timing]
     return rule.paired(
-        {key: cell.log_ratios(sys.maxsize) for key, cell in timing.items()},
-        {key: cell.log_ratios(first) for key, cell in timing.items()},
-        {key: rule.Place(*key) for key in timing},
+        {entry.key: entry.log_ratios for entry in noisy},
+        {entry.key: entry.first_log_ratios for entry in noisy},
+        {entry.key: rule.Place(*entry.key) for entry in noisy},
     )
 
 
-def _judge_timing(
-    cell: _Cell,
-    effect: rule.Effect | None,
-    suite: _Suite,
-    settings: LimitSettings,
-    record: TestRecord,
-) -> CellVerdict:
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _judge_timing(entry: _Entry, suite: _Suite, settings: LimitSettings) -> EntryVerdict:
+    effect = suite.effects.get(entry.key)
     if effect is None:
-        return CellVerdict(
-            *cell.key, Verdict.NOT_COMPARABLE, reason="fewer than two pairs have a positive value"
-        )
+        reason = "fewer than two pairs have a positive value"
+        return EntryVerdict(*entry.key, Verdict.NOT_COMPARABLE, reason=reason)
+    observed = entry.observed
     return timing.verdict(
         timing.Judged(
-            key=cell.key,
+            key=entry.key,
             effect=effect,
-            baseline=median(cell.baseline),
-            candidate=median(cell.candidate),
-            unit=cell.baseline[0].unit,
-            is_worse=cell.key in suite.worse,
-            is_better=cell.key in suite.better,
-            cells=suite.cells,
-            limits=settings.of(cell.metric, "pairs", record),
+            baseline=median(observed.baseline),
+            candidate=median(observed.candidate),
+            unit=observed.unit,
+            is_worse=entry.key in suite.worse,
+            is_better=entry.key in suite.better,
+            entries=len(suite.effects),
+            limits=settings.of(entry.key[1], "pairs", entry.test),
             observation="pairs",
         )
-    )
-
-
-def _judge_other(cell: _Cell) -> CellVerdict:
-    """Exact and quality metrics: a tolerance, or a paired bootstrap over documents."""
-    before, after = median(cell.baseline), median(cell.candidate)
-    low = high = None
-    reason = ""
-    effect = worse_by(cell.baseline[0].better, before, after)
-    if cell.baseline[0].kind == QUALITY:
-        found = documents.compare(cell.baseline[-1].samples, cell.candidate[-1].samples)
-        if found is None:
-            answer, reason = Verdict.NOT_COMPARABLE, "the documents are not the same"
-        else:
-            answer = documents.judge(found)
-            effect, low, high = (math.expm1(v) for v in (found.estimate, found.low, found.high))
-    else:
-        answer = exact.judge(cell.baseline, cell.candidate)
-    return CellVerdict(
-        *cell.key,
-        answer,
-        unit=cell.baseline[0].unit,
-        baseline=before,
-        candidate=after,
-        effect=effect,
-        low=low,
-        high=high,
-        n=len(cell.observations),
-        reason=reason,
     )
 
 
 def _notes(
     pairs: Sequence[Pair], matched: Sequence[MatchedTest], names: tuple[str, str]
 ) -> list[str]:
-    """Conditions of either side, and versions that differ between them."""
-    found: dict[str, int] = {}
-    for pair in pairs:
-        for name, run in zip(names, (pair.baseline, pair.candidate), strict=True):
-            for phrase in {p for test in run.tests.values() for p in disturbances(test)}:
-                line = f"{name}: {phrase}"
-                found[line] = found.get(line, 0) + 1
-    lines = [f"{line} (in {n} of {len(pairs)} runs)" for line, n in found.items()]
-    lines += [
-        f"{test.candidate_id} is compared with {test.baseline_id}"
-        for test in matched
-        if test.candidate_id != test.baseline_id
+    """Return the conditions of either side, and the versions that differ between them."""
+    runs = [
+        (name, run)
+        for pair in pairs
+        for name, run in zip(names, (pair.baseline, pair.candidate), strict=True)
     ]
+    times = Counter(
+        f"{name}: {phrase}"
+        for name, run in runs
+        for phrase in {p for test in run.tests.values() for p in disturbances(test)}
+    )
     shift = canary_shift(
         [test for pair in pairs for test in pair.baseline.tests.values()],
         [test for pair in pairs for test in pair.candidate.tests.values()],
     )
-    lines += [f"{names[1]}: {phrase}" for phrase in shift]
-    other: list[str] = []
-    for pair in pairs:
-        for test in matched:
-            a = pair.baseline.tests.get(test.baseline_id)
-            b = pair.candidate.tests.get(test.candidate_id)
-            if a and b:
-                other += soft_differences(a, b)
-    return lines + [f"{names[0]} / {names[1]}: {phrase}" for phrase in dict.fromkeys(other)]
+    both = [
+        (pair.baseline.tests.get(test.baseline_id), pair.candidate.tests.get(test.candidate_id))
+        for pair in pairs
+        for test in matched
+    ]
+    other = [phrase for a, b in both if a and b for phrase in noted_differences(a, b)]
+    return [
+        *(f"{line} (in {n} of {len(pairs)} runs)" for line, n in times.items()),
+        *(
+            f"{test.candidate_id} is compared with {test.baseline_id}"
+            for test in matched
+            if test.candidate_id != test.baseline_id
+        ),
+        *(f"{names[1]}: {phrase}" for phrase in shift),
+        *(f"{names[0]} / {names[1]}: {phrase}" for phrase in dict.fromkeys(other)),
+    ]

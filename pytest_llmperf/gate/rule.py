@@ -1,10 +1,10 @@
 """The statistical rule: log-ratios in, estimates out. Pure maths, no files.
 
-A cell is one metric of one test. An effect is the logarithm of candidate over baseline, turned so that
+An entry is one metric of one test. An effect is the logarithm of candidate over baseline, turned so that
 plus is worse. The unit of observation is a process (a CI job in a history), never a round: rounds of
-one process share its luck. The variance of a cell is shrunk towards the typical one of its metric (Smyth
-2004, the moderated t of limma), false alarms are controlled over all cells (Benjamini and Hochberg
-1995), and an effect has to be both significant and large enough to matter.
+one process share its luck. The variance of an entry is shrunk towards the typical one of its metric
+(Smyth 2004, the moderated t of limma), false alarms are controlled over all entries (Benjamini and
+Hochberg 1995), and an effect has to be both significant and large enough to matter.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Effect:
     """Shrunk standard deviation of one observation (of one pair's difference)."""
 
     def bound(self, level: float) -> float:
-        """The quantile of the estimate's uncertainty: 0.95 gives the one-sided upper 95 % bound."""
+        """Return a quantile of the estimate's uncertainty: 0.95 gives the upper one-sided bound."""
         return self.estimate + _quantile(level, self.df) * self.error
 
     @property
@@ -56,7 +56,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands: variance is shared between the tests of one metric."""
+    """Test and metric of an entry: variance is shared between the tests of one metric."""
 
     test: Hashable
     metric: Hashable
@@ -70,22 +70,22 @@ def paired(
     """Effects of interleaved pairs.
 
     Args:
-        differences: per cell, the log-ratio of each pair, in order; cells with fewer than two pairs
+        differences: per entry, the log-ratio of each pair, in order; entries with fewer than two pairs
             get no effect.
-        first: those of the pairs that all tests had; the typical variance comes from these alone, so
-            that cells that were measured again because they looked bad do not shape it.
-        places: test and metric of each cell.
+        first: those of the pairs that all tests had; the typical variance comes from these only, so
+            that entries that were measured again because they looked bad do not shape it.
+        places: test and metric of each entry.
     """
-    usable = {cell: values for cell, values in differences.items() if len(values) > 1}
-    typical = _typical({cell: v for cell, v in first.items() if len(v) > 1}, places)
-    found = {}
-    for cell, values in usable.items():
+    usable = {entry: values for entry, values in differences.items() if len(values) > 1}
+    typical = _typical({entry: v for entry, v in first.items() if len(v) > 1}, places)
+    effects = {}
+    for entry, values in usable.items():
         k = len(values) - 1
-        variance, prior = typical.get(places[cell].metric, (0.0, 0.0))
+        variance, prior = typical.get(places[entry].metric, (0.0, 0.0))
         deviation = _shrunk(float(np.var(values, ddof=1)), k, variance, prior)
         error = max(deviation / math.sqrt(len(values)), PAIRED_FLOOR)
-        found[cell] = Effect(float(np.mean(values)), error, prior + k, len(values), deviation)
-    return found
+        effects[entry] = Effect(float(np.mean(values)), error, prior + k, len(values), deviation)
+    return effects
 
 
 def against_history(
@@ -96,81 +96,86 @@ def against_history(
     """Effects of one new job against jobs of the past.
 
     Args:
-        candidate: per cell, the new job's mean log value.
-        baseline: per cell, the mean log value of each past job; cells with fewer than two get none.
-        places: test and metric of each cell.
+        candidate: per entry, the new job's mean log value.
+        baseline: per entry, the mean log value of each past job; entries with fewer than two get none.
+        places: test and metric of each entry.
     """
-    usable = {cell: v for cell, v in baseline.items() if len(v) > 1 and cell in candidate}
+    usable = {entry: v for entry, v in baseline.items() if len(v) > 1 and entry in candidate}
     typical = _typical(usable, places)
-    found = {}
-    for cell, values in usable.items():
+    effects = {}
+    for entry, values in usable.items():
         k = len(values) - 1
-        variance, prior = typical[places[cell].metric]
+        variance, prior = typical[places[entry].metric]
         deviation = _shrunk(float(np.var(values, ddof=1)), k, variance, prior)
         error = max(deviation, HISTORY_FLOOR) * math.sqrt(1 + 1 / len(values))
-        estimate = candidate[cell] - float(np.mean(values))
-        found[cell] = Effect(estimate, error, prior + k, len(values), deviation)
-    return found
+        estimate = candidate[entry] - float(np.mean(values))
+        effects[entry] = Effect(estimate, error, prior + k, len(values), deviation)
+    return effects
 
 
 def significant(p_values: Mapping[K, float]) -> set[K]:
-    """The cells that Benjamini and Hochberg's procedure keeps. Cells that are out of the race for
-    another reason belong in it all the same, with p = 1."""
+    """Return the entries that Benjamini and Hochberg's procedure keeps.
+
+    Entries that are out of the race for another reason belong in it all the same, with p = 1.
+    """
     if not p_values:
         return set()
     adjusted = stats.false_discovery_control(list(p_values.values()), method="bh")
-    return {cell for cell, p in zip(p_values, adjusted, strict=True) if p <= ERROR_RATE}
+    return {entry for entry, p in zip(p_values, adjusted, strict=True) if p <= ERROR_RATE}
 
 
-def detectable(effect: Effect, cells: int, min_effect: float) -> float:
-    """The smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
-    return math.expm1(_detectable(effect.error, effect.df, cells, min_effect))
+def detectable(effect: Effect, entries: int, min_effect: float) -> float:
+    """Return the smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
+    return math.expm1(_detectable(effect.error, effect.df, entries, min_effect))
 
 
-def pairs_needed(effect: Effect, cells: int, min_effect: float, must_see: float) -> int | None:
-    """Pairs with which a regression of ``must_see`` is found in 80 of 100 cases; None above 200."""
+def pairs_needed(effect: Effect, entries: int, min_effect: float, must_see: float) -> int | None:
+    """Return with how many pairs a regression of ``must_see`` is found in 80 of 100 cases.
+
+    None above 200.
+    """
     target = math.log1p(must_see)
     for pairs in range(2, 201):
         error = max(effect.deviation / math.sqrt(pairs), PAIRED_FLOOR)
         df = effect.df - effect.n + pairs
-        if _detectable(error, df, cells, min_effect) <= target:
+        if _detectable(error, df, entries, min_effect) <= target:
             return pairs
     return None
 
 
-def _detectable(error: float, df: float, cells: int, min_effect: float) -> float:
-    significant_at = -_quantile(ERROR_RATE / cells, df) * error
+def _detectable(error: float, df: float, entries: int, min_effect: float) -> float:
+    significant_at = -_quantile(ERROR_RATE / entries, df) * error
     margin = _quantile(POWER, df) * error
     return max(significant_at, math.log1p(min_effect)) + margin
 
 
 def _quantile(level: float, df: float) -> float:
-    """Of Student's t."""
+    """Return the quantile of Student's t."""
     return float(special.stdtrit(df, level))
 
 
 def _typical(
     samples: Mapping[K, Sequence[float]], places: Mapping[K, Place]
 ) -> dict[Hashable, tuple[float, float]]:
-    """By metric, the typical variance over its tests and the degrees of freedom that it is worth.
+    """Return by metric the typical variance over its tests, and the degrees of freedom that it is worth.
 
     One metric's noise says nothing of another's: on a GPU the time per token varies by half a per cent
     between processes, the time to the first token by ten. The median of a chi-square is not its mean,
     hence the divisor. A metric of one test has nobody to borrow from, so the worth is bounded by the
     other tests.
     """
-    found: dict[Hashable, tuple[float, float]] = {}
-    for metric in {places[cell].metric for cell in samples}:
-        own = {cell: values for cell, values in samples.items() if places[cell].metric == metric}
+    typical: dict[Hashable, tuple[float, float]] = {}
+    for metric in {places[entry].metric for entry in samples}:
+        of_metric = {e: values for e, values in samples.items() if places[e].metric == metric}
         variances = []
-        for values in own.values():
+        for values in of_metric.values():
             k = len(values) - 1
             median = float(special.chdtri(k, 0.5)) / k
             variances.append(float(np.var(values, ddof=1)) / median)
-        others = len({places[cell].test for cell in own}) - 1
-        least = min(len(values) for values in own.values()) - 1
-        found[metric] = float(np.median(variances)), min(PRIOR_DF, float(others * least))
-    return found
+        others = len({places[entry].test for entry in of_metric}) - 1
+        least = min(len(values) for values in of_metric.values()) - 1
+        typical[metric] = float(np.median(variances)), min(PRIOR_DF, float(others * least))
+    return typical
 
 
 def _shrunk(variance: float, k: int, typical: float, prior: float) -> float:

@@ -1,4 +1,4 @@
-"""A cell over many stored runs: its values, its level, its noise, its steps."""
+"""An entry over many stored runs: its values, its level, its noise, its steps."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ json.dump(found, sys.stdout)
 
 
 class ChangePointError(Exception):
-    """The other environment does not do it; one line."""
+    """The other environment cannot find change points; one line."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a cell."""
+    """One run of an entry."""
 
     run: StoredRun
     observation: Observation
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """A cell's runs, oldest first."""
+    """An entry's runs, oldest first."""
 
     key: Key
     points: tuple[Point, ...]
@@ -65,27 +65,27 @@ class Series:
 
     @property
     def _at_level(self) -> list[float]:
-        found = [
+        values = [
             point.observation.value
             for point in self.points
             if point.run.started_at >= self.since and self.key not in point.run.rejected
         ]
-        return found or self.values
+        return values or self.values
 
     @property
     def level(self) -> float:
-        """Median of the runs since the accepted change, regressed ones left out."""
+        """Return the median of the runs since the accepted change, regressed ones left out."""
         return statistics.median(self._at_level)
 
     @property
     def variation(self) -> float | None:
-        """Standard deviation of the logarithms of those runs: their coefficient of variation."""
+        """Return the standard deviation of their logarithms: the coefficient of variation."""
         values = [math.log(v) for v in self._at_level if v > 0]
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property
     def worse(self) -> float:
-        """The newest value against the level, + is worse."""
+        """Return the newest value against the level, + is worse."""
         ratio = self.values[-1] / self.level if self.level else 1.0
         lower = self.points[-1].observation.better == "lower"
         return (ratio if lower else 1 / ratio if ratio else 1.0) - 1
@@ -94,11 +94,11 @@ class Series:
 def collect(
     runs: Sequence[StoredRun], anchors: Mapping[Key, str], wanted: str = "", metric: str = ""
 ) -> list[Series]:
-    """Series of every cell; runs of other work or hardware than its newest one are no part of it.
+    """Return a series for every entry, without runs of other work or hardware than its newest one.
 
     Args:
         runs: stored runs, in any order.
-        anchors: since when a cell's level counts (see ``accepted``).
+        anchors: since when an entry's level counts (see ``accepted``).
         wanted: part of a test id; other tests are left out.
         metric: one metric; empty for all.
     """
@@ -112,11 +112,11 @@ def collect(
             for key, observation in test.metrics.items():
                 if metric in ("", key):
                     points.setdefault((nodeid, key), []).append(Point(run, observation))
-    return [Series(key, tuple(found), anchors.get(key, "")) for key, found in points.items()]
+    return [Series(key, tuple(runs), anchors.get(key, "")) for key, runs in points.items()]
 
 
 def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int, float]]]:
-    """For each series, where it steps: index of the first run at the new level, relative change.
+    """Return where each series steps: index of the first run at the new level, relative change.
 
     Args:
         python: interpreter of an environment that has apache-otava.
@@ -147,7 +147,7 @@ def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int,
 
 
 def write_csv(series: Sequence[Series], path: Path) -> None:
-    """One row a run and cell, for other tools."""
+    """Write one row per run and entry, for other tools."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["time", "commit", "branch", "run", "test", "metric", "unit", "value"])

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from . import rule
 from .limits import Limits
 from .matching import Key
-from .verdict import CellVerdict, Verdict
+from .verdict import INTERVAL, EntryVerdict, Verdict
+
+_UPPER = (1 + INTERVAL) / 2
+"""Quantile at the upper end of the interval."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell with its effect and what the whole suite says of it."""
+    """An entry with its effect and what the whole suite says of it."""
 
     key: Key
     effect: rule.Effect
@@ -23,16 +26,16 @@ class Judged:
     unit: str
     is_worse: bool
     is_better: bool
-    """Whether it is significantly so among all cells."""
-    cells: int
-    """How many cells are judged together."""
+    """Significantly so among all entries."""
+    entries: int
+    """Number of entries that are judged together."""
     limits: Limits
     observation: str
     """What more of would help: ``pairs`` or ``runs``."""
 
 
-def verdict(judged: Judged) -> CellVerdict:
-    """Regression, improvement, pass or inconclusive, tried in this order."""
+def verdict(judged: Judged) -> EntryVerdict:
+    """Return regression, improvement, pass or inconclusive, tried in this order."""
     effect, limits = judged.effect, judged.limits
     smallest = math.log1p(limits.min_effect)
     reason = ""
@@ -40,19 +43,19 @@ def verdict(judged: Judged) -> CellVerdict:
         answer = Verdict.REGRESSION
     elif judged.is_better and effect.estimate <= -smallest:
         answer = Verdict.IMPROVEMENT
-    elif effect.bound(0.95) < math.log1p(limits.must_see):
+    elif effect.bound(_UPPER) < math.log1p(limits.must_see):
         answer = Verdict.PASS
     else:
         answer, reason = Verdict.INCONCLUSIVE, _why(judged)
-    return CellVerdict(
+    return EntryVerdict(
         *judged.key,
         answer,
         unit=judged.unit,
         baseline=judged.baseline,
         candidate=judged.candidate,
         effect=math.expm1(effect.estimate),
-        low=math.expm1(effect.bound(0.05)),
-        high=math.expm1(effect.bound(0.95)),
+        low=math.expm1(effect.bound(1 - _UPPER)),
+        high=math.expm1(effect.bound(_UPPER)),
         detectable=_detectable(judged),
         n=effect.n,
         reason=reason,
@@ -60,7 +63,7 @@ def verdict(judged: Judged) -> CellVerdict:
 
 
 def _detectable(judged: Judged) -> float:
-    return rule.detectable(judged.effect, judged.cells, judged.limits.min_effect)
+    return rule.detectable(judged.effect, judged.entries, judged.limits.min_effect)
 
 
 def _why(judged: Judged) -> str:
@@ -68,7 +71,7 @@ def _why(judged: Judged) -> str:
     if judged.observation != "pairs":
         return seen
     limits = judged.limits
-    need = rule.pairs_needed(judged.effect, judged.cells, limits.min_effect, limits.must_see)
+    need = rule.pairs_needed(judged.effect, judged.entries, limits.min_effect, limits.must_see)
     if need is None:
         return f"{seen}; {limits.must_see:.0%} needs over 200 pairs on this machine"
     if need <= judged.effect.n:

@@ -1,4 +1,7 @@
-"""Verdicts: what the gate says of each cell, and of a whole comparison."""
+"""Verdicts: what the gate says of each entry, and of a whole comparison.
+
+An entry is one metric of one test.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the verdict's JSON. 2: ``entries`` (each one metric of one test) was ``cells`` in 1."""
+INTERVAL = 0.90
+"""Level of every interval that a verdict has: its ends are one-sided bounds of 95 %."""
 PASSED, REGRESSED, UNDECIDED, BROKEN = 0, 1, 2, 3
 
 
@@ -31,7 +37,7 @@ _WORST_FIRST = (
 
 
 @dataclass(frozen=True)
-class CellVerdict:
+class EntryVerdict:
     """One metric of one test. Ratios are candidate over baseline - 1, turned so that plus is worse."""
 
     nodeid: str
@@ -57,13 +63,13 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A comparison: its cells, and what else has to be said."""
+    """A comparison: its entries, and what else has to be said."""
 
     mode: str
     """``pairs`` or ``history``."""
     baseline: str
     candidate: str
-    cells: tuple[CellVerdict, ...]
+    entries: tuple[EntryVerdict, ...]
     new: tuple[str, ...] = ()
     """Tests that the baseline does not have."""
     gone: tuple[str, ...] = ()
@@ -76,37 +82,37 @@ class Judgement:
     """Conditions worth knowing: throttling, neighbours, other versions."""
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, verdict: Verdict) -> list[CellVerdict]:
-        return [cell for cell in self.cells if cell.verdict is verdict]
+    def of(self, verdict: Verdict) -> list[EntryVerdict]:
+        return [entry for entry in self.entries if entry.verdict is verdict]
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 pass, 1 regression, 2 undecided under ``strict``, 3 nothing to compare or broken."""
+        """Return 0 pass, 1 regression, 2 undecided under ``strict``, 3 nothing to compare or broken."""
         if self.of(Verdict.REGRESSION):
             return REGRESSED
         incomparable = self.of(Verdict.NOT_COMPARABLE)
         # A history waits for runs of a new machine; pairs were measured for nothing.
-        nothing = self.mode == "pairs" and len(incomparable) == len(self.cells)
-        if self.broken or not self.cells or nothing:
+        nothing = self.mode == "pairs" and len(incomparable) == len(self.entries)
+        if self.broken or not self.entries or nothing:
             return BROKEN
         undecided = self.of(Verdict.INCONCLUSIVE) or incomparable or self.gone
         return UNDECIDED if strict and undecided else PASSED
 
     def summary(self) -> str:
-        """One line: the worst first."""
+        """Return the counts in one line, the worst first."""
         counts = [(len(self.of(verdict)), verdict) for verdict in _WORST_FIRST]
         parts = [_counted(n, verdict) for n, verdict in counts if n]
         parts += [f"{len(self.broken)} broken"] if self.broken else []
         return ", ".join(parts) or "nothing to compare"
 
     def as_dict(self) -> dict[str, Any]:
-        """The stored form, schema 1."""
+        """Return the stored form."""
         return {
             "schema": SCHEMA,
             "mode": self.mode,
             "baseline": self.baseline,
             "candidate": self.candidate,
             "summary": self.summary(),
-            "cells": [cell.as_dict() for cell in self.cells],
+            "entries": [entry.as_dict() for entry in self.entries],
             "new": list(self.new),
             "gone": list(self.gone),
             "failures": list(self.failures),
@@ -122,8 +128,9 @@ def _counted(n: int, verdict: Verdict) -> str:
     return f"{n} {word}"
 
 
-def worst_first(cells: Sequence[CellVerdict]) -> list[CellVerdict]:
-    """Regressions, then what is undecided, then improvements, then passes; each by size of effect."""
+def worst_first(entries: Sequence[EntryVerdict]) -> list[EntryVerdict]:
+    """Return regressions, what is undecided, improvements, then passes; each by size of effect."""
     return sorted(
-        cells, key=lambda c: (_WORST_FIRST.index(c.verdict), -abs(c.effect or 0.0), c.nodeid)
+        entries,
+        key=lambda e: (_WORST_FIRST.index(e.verdict), -abs(e.effect or 0.0), e.nodeid),
     )

@@ -1,4 +1,4 @@
-"""How far an A/B comparison is: a bar on a terminal, a line a run elsewhere."""
+"""Show how far an A/B comparison is: a bar on a terminal, one line per run elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ABDisplay:
         self._close()
 
     def begin(self, name: str, runs_left: int, seconds_left: float | None) -> None:
-        """A run begins."""
+        """Show that a run begins."""
         from tqdm import tqdm
 
         self._close()
@@ -40,14 +40,14 @@ class ABDisplay:
             print(self._name, file=self._stream, flush=True)
 
     def test(self, test: str, number: int, total: int) -> None:
-        """A test has ended."""
+        """Show that a test has ended."""
         if self._bar is not None:
             self._bar.total = total
             self._bar.set_postfix_str(test.rpartition("::")[2], refresh=False)
             self._bar.update(number - self._bar.n)
 
     def say(self, line: str) -> None:
-        """A line to keep."""
+        """Print a line that stays."""
         self._close()
         print(line, file=self._stream, flush=True)
 

@@ -1,4 +1,4 @@
-"""A cell's history as a row of a table."""
+"""An entry's history as a row of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADERS = ["test", "metric", "runs", "level", "between runs", "newest", "change
 def table(
     series: Sequence[Series], steps: Sequence[Sequence[tuple[int, float]]] | None
 ) -> list[str]:
-    """Lines of the table; ``steps`` are change points, None when nobody looked."""
+    """Return the lines of the table; ``steps`` are change points, None if nobody looked."""
     rows = []
     for index, one in enumerate(series):
         row = [

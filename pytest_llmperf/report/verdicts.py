@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..gate.verdict import CellVerdict, Judgement, Verdict, worst_first
+from ..gate.verdict import INTERVAL, EntryVerdict, Judgement, Verdict, worst_first
 
-_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", "90 % interval", "n"]
+_INTERVAL = f"{INTERVAL:.0%} interval".replace("%", " %")
+_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", _INTERVAL, "n"]
 _MOST_LINES = 20
 _MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
 MARK = "<!-- pytest-llmperf verdict -->"
@@ -21,9 +22,9 @@ MARK = "<!-- pytest-llmperf verdict -->"
 
 
 def text(judgement: Judgement, everything: bool = False) -> str:
-    """The terminal's report: a row a cell that is not a plain pass, the rest as a count."""
-    rows = [c for c in worst_first(judgement.cells) if c.verdict is not Verdict.NOT_COMPARABLE]
-    shown = rows if everything else [cell for cell in rows if cell.verdict is not Verdict.PASS]
+    """Return the terminal's report: one row per entry that did not just pass, the rest as a count."""
+    rows = [c for c in worst_first(judgement.entries) if c.verdict is not Verdict.NOT_COMPARABLE]
+    shown = rows if everything else [entry for entry in rows if entry.verdict is not Verdict.PASS]
     lines = [f"{judgement.baseline} -> {judgement.candidate}: {judgement.summary()}"]
     if shown:
         lines += ["", tabulate([_row(c) for c in shown], _HEADERS, disable_numparse=True)]
@@ -36,17 +37,19 @@ def text(judgement: Judgement, everything: bool = False) -> str:
 
 
 def markdown(judgement: Judgement) -> str:
-    """A page for a step summary or a comment: what changed is named, the rest is folded."""
+    """Return a page for a step summary or a comment: what changed is named, the rest is folded."""
     lines = [MARK, f"### {_headline(judgement)}", ""]
     lines += [f"`{judgement.baseline}` against `{judgement.candidate}`: {judgement.summary()}.", ""]
     changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
-    for cell in worst_first(changed):
-        lines.append(f"- **{cell.verdict.value}**: `{cell.nodeid}` {cell.metric} {_sentence(cell)}")
+    for entry in worst_first(changed):
+        lines.append(
+            f"- **{entry.verdict.value}**: `{entry.nodeid}` {entry.metric} {_sentence(entry)}"
+        )
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
     reasons = _limited([f"- {line}" for line in _reasons(undecided)])
     lines += _folded(f"{len(undecided)} undecided", reasons)
     lines += _folded("Everything else that has to be said", _rest(judgement, prefix="- "))
-    rows = worst_first(judgement.cells)
+    rows = worst_first(judgement.entries)
     table = tabulate(
         [[text.replace("|", "\\|") for text in _row(c)] for c in rows[:_MOST_ROWS]],
         _HEADERS,
@@ -54,13 +57,14 @@ def markdown(judgement: Judgement) -> str:
         disable_numparse=True,
     )
     lines += _folded(
-        f"All {len(judgement.cells)} cells", [table, *_left_out(rows), "", "Change: + is worse."]
+        f"All {len(judgement.entries)} entries",
+        [table, *_left_out(rows), "", "Change: + is worse."],
     )
     return "\n".join(lines).rstrip() + "\n"
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A value with a unit that reads well: seconds below one as milliseconds."""
+    """Return a value with a unit that reads well: seconds below one as milliseconds."""
     if value is None:
         return ""
     if unit == "s":
@@ -75,46 +79,48 @@ def _headline(judgement: Judgement) -> str:
         return "LLM performance: regression"
     if judgement.broken:
         return "LLM performance: tests that ran before fail now"
-    if not judgement.cells:
+    if not judgement.entries:
         return "LLM performance: nothing to compare"
     if judgement.of(Verdict.INCONCLUSIVE) or judgement.of(Verdict.NOT_COMPARABLE):
         return "LLM performance: no regression found, not everything could be decided"
     return "LLM performance: pass"
 
 
-def _row(cell: CellVerdict) -> list[str]:
+def _row(entry: EntryVerdict) -> list[str]:
     return [
-        cell.verdict.value,
-        cell.nodeid,
-        cell.metric,
-        amount(cell.baseline, cell.unit),
-        amount(cell.candidate, cell.unit),
-        "" if cell.effect is None else f"{cell.effect:+.1%}",
-        _interval(cell),
-        str(cell.n or ""),
+        entry.verdict.value,
+        entry.nodeid,
+        entry.metric,
+        amount(entry.baseline, entry.unit),
+        amount(entry.candidate, entry.unit),
+        "" if entry.effect is None else f"{entry.effect:+.1%}",
+        _interval(entry),
+        str(entry.n or ""),
     ]
 
 
-def _interval(cell: CellVerdict) -> str:
-    if cell.low is None or cell.high is None:
+def _interval(entry: EntryVerdict) -> str:
+    if entry.low is None or entry.high is None:
         return ""
-    return f"{cell.low:+.1%} to {cell.high:+.1%}"
+    return f"{entry.low:+.1%} to {entry.high:+.1%}"
 
 
-def _sentence(cell: CellVerdict) -> str:
-    if cell.effect is None:
+def _sentence(entry: EntryVerdict) -> str:
+    if entry.effect is None:
         return ""
-    word = "worse" if cell.effect > 0 else "better"
-    interval = f", 90 % interval {_interval(cell)}" if cell.low is not None else ""
-    values = f"{amount(cell.baseline, cell.unit)} to {amount(cell.candidate, cell.unit)}"
-    return f"{abs(cell.effect):.1%} {word} ({values}{interval})"
+    word = "worse" if entry.effect > 0 else "better"
+    interval = f", {_INTERVAL} {_interval(entry)}" if entry.low is not None else ""
+    values = f"{amount(entry.baseline, entry.unit)} to {amount(entry.candidate, entry.unit)}"
+    return f"{abs(entry.effect):.1%} {word} ({values}{interval})"
 
 
-def _reasons(cells: Sequence[CellVerdict]) -> list[str]:
-    """A line for each test and reason: metrics that share it stand together."""
+def _reasons(entries: Sequence[EntryVerdict]) -> list[str]:
+    """Return a line for each test and reason: metrics that share it stand together."""
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for cell in cells:
-        groups.setdefault((cell.verdict.value, cell.nodeid, cell.reason), []).append(cell.metric)
+    for entry in entries:
+        groups.setdefault((entry.verdict.value, entry.nodeid, entry.reason), []).append(
+            entry.metric
+        )
     return [
         f"{verdict}: {nodeid} ({', '.join(metrics)}): {reason}"
         for (verdict, nodeid, reason), metrics in groups.items()
@@ -125,11 +131,11 @@ def _passes(judgement: Judgement) -> list[str]:
     passes = judgement.of(Verdict.PASS)
     if not passes:
         return []
-    smallest = [cell.detectable for cell in passes if cell.detectable is not None]
+    smallest = [entry.detectable for entry in passes if entry.detectable is not None]
     seen = ""
     if smallest:
         seen = f"; half of them could have shown a regression of {statistics.median(smallest):.1%}"
-    return [f"{len(passes)} of {len(judgement.cells)} cells pass{seen}"]
+    return [f"{len(passes)} of {len(judgement.entries)} entries pass{seen}"]
 
 
 def _observations(judgement: Judgement) -> str:
@@ -139,18 +145,18 @@ def _observations(judgement: Judgement) -> str:
 def _rest(judgement: Judgement, prefix: str) -> list[str]:
     lines = _limited(
         [
-            f"broken: {nodeid} fails or is skipped on the candidate alone"
+            f"broken: {nodeid} fails or is skipped on the candidate only"
             for nodeid in judgement.broken
         ]
     )
     lines += _limited([f"failed: {line}" for line in judgement.failures])
-    lines += _limited([f"baseline has no {nodeid}" for nodeid in judgement.new])
-    lines += _limited([f"gone: {nodeid} is in the baseline alone" for nodeid in judgement.gone])
+    lines += _limited([f"new (no baseline): {nodeid}" for nodeid in judgement.new])
+    lines += _limited([f"missing (in the baseline only): {nodeid}" for nodeid in judgement.gone])
     lines += _limited([f"note: {line}" for line in judgement.notes])
     return [prefix + line for line in lines]
 
 
-def _left_out(rows: Sequence[CellVerdict]) -> list[str]:
+def _left_out(rows: Sequence[EntryVerdict]) -> list[str]:
     rest = len(rows) - _MOST_ROWS
     return ["", f"... and {rest} more, in verdict.json"] if rest > 0 else []
 

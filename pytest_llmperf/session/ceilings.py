@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import EngineError
+from ..core.files import write_whole
 from ..core.progress import Progress, silent
 from ..machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
 from ..metrics.roofline import Ceilings
@@ -122,10 +122,7 @@ class CeilingCache:
     def _write(self, key: str, data: Mapping[str, Any]) -> None:
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{key}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump(data, opened, indent=1)
-        Path(part).replace(file)
+        write_whole(file, json.dumps(data, indent=1))
 
 
 def before_loading(spec: EngineSpec) -> tuple[str, int | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..gate import accepted
+from ..gate.extra import lacking
 from ..store import stored
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
@@ -31,7 +31,7 @@ class RunGate:
     accepted_file: Path
     _judgement: Judgement | None = None
     expects_tests: bool = False
-    """Whether the run has collected tests that were to be measured."""
+    """Tests of ours were collected and were to be measured."""
     problem: str = ""
     """Why there is no verdict."""
 
@@ -41,10 +41,8 @@ class RunGate:
 
     def check_installed(self) -> None:
         """Raise pytest.UsageError where the libraries that judge are missing."""
-        if any(importlib.util.find_spec(name) is None for name in ("numpy", "scipy")):
-            raise pytest.UsageError(
-                "--llm-gate needs numpy and scipy: pip install 'pytest-llmperf[gate]'"
-            )
+        if missing := lacking():
+            raise pytest.UsageError(f"--llm-gate {missing}")
 
     def check_baseline(self, will_save: bool) -> None:
         """Raise pytest.UsageError where there is nothing to judge by, or no run to accept."""
@@ -64,38 +62,34 @@ class RunGate:
             raise pytest.UsageError(f"--llm-gate: {error}") from None
 
     def judge(self, run: Mapping[str, Any]) -> Judgement | None:
-        """The verdict on a run in its stored form; None when it measured nothing."""
-        if self._judgement is not None or self.problem:
-            return self._judgement
+        """Return the verdict on a run in its stored form, or None when there is nothing to judge."""
+        if self._judgement is None and not self.problem and self.expects_tests:
+            try:
+                self._judgement = self._judge(run)
+            except stored.StoredError as error:
+                self.problem = str(error)
+            except Exception as error:
+                # pytest-benchmark is saving the run: a mistake here must not cost the measurements.
+                self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
+        return self._judgement
+
+    def _judge(self, run: Mapping[str, Any]) -> Judgement:
         from ..gate import history
         from ..gate.limits import LimitSettings
 
-        try:
-            own = stored.file_of(run["benchmarks"], run.get("commit_info"), "this run").run()
-        except stored.StoredError as error:
-            self.problem = str(error)
-            return None
+        this_run = stored.file_of(run["benchmarks"], run.get("commit_info"), "this run").run()
         baseline, problems = stored.read_runs(stored_files(self.storage))
         if self.settings.branch:
-            baseline = [found for found in baseline if found.branch == self.settings.branch]
-        changes = accepted.read(self.accepted_file)
-        try:
-            judgement = history.judge(
-                baseline,
-                [own],
-                LimitSettings(),  # Marker and ini file are in the run's records.
-                anchors=accepted.anchors(changes),
-                names=(self.baseline_name, "this run"),
-                problems=problems,
-            )
-            if self.settings.accept:
-                judgement = self._accept(judgement, own)
-        except Exception as error:
-            # This runs while pytest-benchmark saves: whatever is wrong here must not cost the run.
-            self.problem = f"the gate itself failed ({type(error).__name__}: {error})"
-            return None
-        self._judgement = judgement
-        return judgement
+            baseline = [earlier for earlier in baseline if earlier.branch == self.settings.branch]
+        judgement = history.judge(
+            baseline,
+            [this_run],
+            LimitSettings(),  # Marker and ini file are in the run's records.
+            anchors=accepted.anchors(accepted.read(self.accepted_file)),
+            names=(self.baseline_name, "this run"),
+            problems=problems,
+        )
+        return self._accept(judgement, this_run) if self.settings.accept else judgement
 
     @property
     def baseline_name(self) -> str:
@@ -105,7 +99,7 @@ class RunGate:
     def mark(self, output: dict[str, Any]) -> None:
         """Write the verdict into a file that pytest-benchmark is about to save.
 
-        A cell that is found regressed here is in no later baseline.
+        An entry that is found regressed here is in no later baseline.
         """
         from ..gate.verdict import Verdict
 
@@ -114,36 +108,38 @@ class RunGate:
             output["llmperf_gate"] = {
                 "summary": judgement.summary(),
                 "regressions": [
-                    {"nodeid": cell.nodeid, "metric": cell.metric}
-                    for cell in judgement.of(Verdict.REGRESSION)
+                    {"nodeid": entry.nodeid, "metric": entry.metric}
+                    for entry in judgement.of(Verdict.REGRESSION)
                 ],
             }
 
     def exit_status(self, judgement: Judgement | None) -> int:
-        """What the run's exit status becomes when its tests have passed."""
+        """Return what the run's exit status becomes if its tests have passed."""
         if judgement is None:
-            # Every test skipped is how a broken engine looks: not green.
-            unjudged = self.problem or self.expects_tests
+            # All tests skipped is what a broken engine looks like: not green.
+            unjudged = self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
             return int(pytest.ExitCode.OK)
-        broken = not judgement.cells
+        broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
     def lines(self, judgement: Judgement | None) -> Sequence[str]:
-        """The verdict for the terminal."""
+        """Return the verdict's lines for the terminal."""
         if judgement is None:
+            if not self.expects_tests:
+                return ["no test with llm_benchmark was to be measured, so nothing was judged"]
             return [self.problem or "nothing was measured, so nothing was judged"]
         from ..report.verdicts import text
 
         lines = text(judgement).splitlines()
-        if not judgement.cells:
+        if not judgement.entries:
             lines.append("no test of this run has a baseline, so nothing was judged")
         return lines
 
-    def _accept(self, judgement: Judgement, own: stored.StoredRun) -> Judgement:
-        """Move the level of every cell that changed, and take regressions out of the verdict.
+    def _accept(self, judgement: Judgement, this_run: stored.StoredRun) -> Judgement:
+        """Move the level of every entry that changed, and take regressions out of the verdict.
 
         An improvement moves it, too: judged by both levels together, its loss would go unseen.
         """
@@ -156,27 +152,31 @@ class RunGate:
             self.accepted_file,
             [
                 accepted.Accepted(
-                    cell.nodeid, cell.metric, own.started_at, own.commit, self.settings.accept
+                    entry.nodeid,
+                    entry.metric,
+                    this_run.started_at,
+                    this_run.commit,
+                    self.settings.accept,
                 )
-                for cell in changed
+                for entry in changed
             ],
         )
-        cells = tuple(
-            replace(cell, verdict=Verdict.PASS) if cell in changed else cell
-            for cell in judgement.cells
+        entries = tuple(
+            replace(entry, verdict=Verdict.PASS) if entry in changed else entry
+            for entry in judgement.entries
         )
         notes = tuple(
-            f"accepted as the new level ({self.settings.accept}): {cell.nodeid} {cell.metric} "
-            f"{cell.effect or 0.0:+.1%}"
-            for cell in changed
+            f"accepted as the new level ({self.settings.accept}): {entry.nodeid} {entry.metric} "
+            f"{entry.effect or 0.0:+.1%}"
+            for entry in changed
         )
-        return replace(judgement, cells=cells, notes=notes + judgement.notes)
+        return replace(judgement, entries=entries, notes=notes + judgement.notes)
 
 
 def own_limits(
     marker: pytest.Mark | None, of_run: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """A test's limits for its record: its marker's go before the run's.
+    """Return a test's limits for its record: those of its marker replace those of the run.
 
     Raises:
         ValueError: one line, for a marker that cannot mean anything.
@@ -184,17 +184,18 @@ def own_limits(
     from ..core.values import ratio
     from .values import metric
 
-    found = {name: dict(values) for name, values in of_run.items()}
+    limits = {name: dict(values) for name, values in of_run.items()}
     if marker is None:
-        return found
+        return limits
     unknown = set(marker.kwargs) - {"min_effect", "must_see"}
     if marker.args or unknown:
         raise ValueError(f"@pytest.mark.{MARKER} takes min_effect= and must_see= only")
     for name, value in marker.kwargs.items():
         by_metric = value if isinstance(value, Mapping) else {"*": value}
-        own = {
+        of_marker = {
             (key if key == "*" else metric(key)): ratio(str(share))
             for key, share in by_metric.items()
         }
-        found[name] = own if "*" in own else {**found.get(name, {}), **own}
-    return found
+        of_run_and_marker = {**limits.get(name, {}), **of_marker}
+        limits[name] = of_marker if "*" in of_marker else of_run_and_marker
+    return limits

@@ -4,7 +4,7 @@ A measurement becomes one primary entry (the wall time of a round) and a sibling
 metric. All of them are lower-is-better, so that every stock column, comparison and gate reads right:
 throughput is stored as seconds per token, and its OPS column is tokens per second.
 
-The primary entry is made through public means alone: a marker sets ``timer=`` to a virtual clock, and
+The primary entry is made through public means only: a marker sets ``timer=`` to a virtual clock, and
 ``benchmark.pedantic`` replays the samples by advancing it. Siblings need three private names; where
 those are gone, they are added to the files through a public hook instead, and only the table and the
 gate inside the run do without them.
@@ -12,6 +12,7 @@ gate inside the run do without them.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,10 +27,22 @@ from .schema import KEY, Record
 
 ROUND_GROUP = "round"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
+_ASK_FOR_TABLE = (
+    "compare",
+    "compare_fail",
+    "histogram",
+    "cprofile",
+    "verbose",
+    "columns",
+    "time_unit",
+)
+"""Options of pytest-benchmark that are empty unless somebody asks for what its table shows."""
+TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
+"""The same kind of options, with what they are when nobody gives them."""
 
 
 class VirtualClock:
-    """A timer that only moves when a replayed sample tells it to."""
+    """A timer that only moves when a sample is replayed."""
 
     __name__ = "engine_clock"
     __module__ = "pytest_llmperf"
@@ -46,7 +59,7 @@ class VirtualClock:
 
 @dataclass
 class _SiblingSource:
-    """What pytest-benchmark's Metadata reads from a benchmark fixture."""
+    """The attributes that pytest-benchmark's Metadata reads from a benchmark fixture."""
 
     name: str
     fullname: str
@@ -56,6 +69,22 @@ class _SiblingSource:
     extra_info: dict[str, Any]
     cprofile_stats: None = None
     has_error: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _KnownInfo:
+    """A plugin that answers pytest-benchmark with what it has answered before."""
+
+    machine: Any
+    commit: Any
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_benchmark_generate_machine_info(self) -> Any:
+        return copy.deepcopy(self.machine)
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_benchmark_generate_commit_info(self) -> Any:
+        return copy.deepcopy(self.commit)
 
 
 @dataclass
@@ -103,18 +132,27 @@ class BenchmarkStore:
         return [_entry(_primary(benchmark), samples), *entries]
 
     def update_json(self, output_json: dict[str, Any]) -> None:
-        """The public way for siblings: into the files, where the private way is gone."""
+        """Add the siblings to the files, which is the public way, where the private way is gone."""
         output_json["benchmarks"] += self._fallback
 
     def hide_table_of_ours(self) -> None:
-        """Leave out pytest-benchmark's wide table when all it would show is in our own."""
+        """Leave out pytest-benchmark's wide table when all it would show is in our own.
+
+        An option that shapes that table asks for it.
+        """
         session = self._session()
-        option = self.config.option
-        names = ("compare", "compare_fail", "histogram", "verbose", "columns")
-        asked = any(getattr(option, f"benchmark_{name}", None) for name in names)
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
-        if entries and not asked and all(KEY in entry.extra_info for entry in entries):
+        ours = entries and all(KEY in entry.extra_info for entry in entries)
+        if ours and not self._table_is_asked_for():
             session.groups = None
+
+    def _table_is_asked_for(self) -> bool:
+        given = {
+            name: getattr(self.config.option, f"benchmark_{name}", None)
+            for name in (*_ASK_FOR_TABLE, *TABLE_DEFAULTS)
+        }
+        changed = (given[name] not in (None, usual) for name, usual in TABLE_DEFAULTS.items())
+        return any(given[name] for name in _ASK_FOR_TABLE) or any(changed)
 
     @property
     def folder(self) -> Path:
@@ -126,21 +164,29 @@ class BenchmarkStore:
         return Path(path or ".benchmarks")
 
     def will_save(self) -> bool:
-        """Whether pytest-benchmark writes this run when it ends."""
+        """Return whether pytest-benchmark writes this run when it ends."""
         option = self.config.option
         names = ("benchmark_autosave", "benchmark_save", "benchmark_json")
         return any(getattr(option, name, None) for name in names)
 
     def will_measure(self) -> bool:
-        """Whether benchmarks run and are measured (not with ``--benchmark-disable`` or ``-skip``)."""
+        """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
         return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
 
     def file_header(self) -> dict[str, Any]:
-        """Machine and commit as pytest-benchmark's own files have them."""
+        """Return machine and commit as pytest-benchmark's own files have them.
+
+        Both are looked up once per run, which takes a second of CPU time: pytest-benchmark gets the same
+        answers when it saves.
+        """
         hook = self.config.hook
         machine_info = hook.pytest_benchmark_generate_machine_info(config=self.config)
-        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
         commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
+        # Before the hooks that add to them: those are called again for the files.
+        self.config.pluginmanager.register(
+            _KnownInfo(copy.deepcopy(machine_info), copy.deepcopy(commit_info))
+        )
+        hook.pytest_benchmark_update_machine_info(config=self.config, machine_info=machine_info)
         hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
         return {
             "machine_info": machine_info,
@@ -169,12 +215,12 @@ CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
+    """Return whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
     return config.pluginmanager.hasplugin("benchmark")
 
 
 def is_enabled(benchmark: Any) -> bool:
-    """Whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
+    """Return whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
     return bool(getattr(benchmark, "enabled", False))
 
 
@@ -188,21 +234,21 @@ def abandon(benchmark: Any) -> None:
 def use_virtual_clock(item: pytest.Item) -> VirtualClock:
     """Give a test's ``benchmark`` fixture a virtual clock, its own benchmark marker kept."""
     clock = VirtualClock()
-    own = item.get_closest_marker("benchmark")
-    kwargs = dict(own.kwargs) if own else {}
+    marker = item.get_closest_marker("benchmark")
+    kwargs = dict(marker.kwargs) if marker else {}
     item.add_marker(pytest.mark.benchmark(**{**kwargs, "timer": clock}), append=False)
     return clock
 
 
 def lower(metric: Metric) -> list[float]:
-    """Samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
+    """Return samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
     if metric.definition.better == "lower":
         return list(metric.samples)
     return [1 / s for s in metric.samples] if all(s > 0 for s in metric.samples) else []
 
 
 def sibling_name(name: str, metric: str) -> str:
-    """``test_x[a]`` and ttft give ``test_x[a-ttft]``."""
+    """Return ``test_x[a-ttft]`` for ``test_x[a]`` and ttft."""
     return f"{name[:-1]}-{metric}]" if name.endswith("]") else f"{name}[{metric}]"
 
 
@@ -268,7 +314,7 @@ def _entry(source: _SiblingSource, samples: Sequence[float]) -> dict[str, Any]:
 
 
 def stats(samples: Sequence[float]) -> dict[str, Any]:
-    """The ``stats`` of an entry without pytest-benchmark's own classes; quartiles are inclusive."""
+    """Return the ``stats`` of an entry without pytest-benchmark's classes; quartiles are inclusive."""
     ordered = sorted(samples)
     mean = statistics.fmean(ordered)
     stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0.0

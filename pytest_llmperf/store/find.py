@@ -1,4 +1,4 @@
-"""Which stored runs a name on the command line means."""
+"""Find the stored runs that a name on the command line means."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from .stored import StoredError, read_runs
 
 
 def find_files(name: str, storage: Path) -> list[Path]:
-    """The files that a name on the command line means.
+    """Return the files that a name on the command line means.
 
     Args:
         name: a file, a folder, a glob, a stored run's number (``0007``), a commit or its beginning,
             or a run id; the last three are looked up in ``storage``.
 
     Raises:
-        StoredError: when it means nothing.
+        StoredError: it means nothing.
     """
     path = Path(name)
     if path.is_dir():
-        found = stored_files(path)
+        files = stored_files(path)
     elif path.exists():
-        found = [path]
+        files = [path]
     elif any(letter in name for letter in "*?["):
         below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        found = sorted(file for file in below if file.is_file())
+        files = sorted(file for file in below if file.is_file())
     else:
-        found = _by_identity(name, storage)
-    if not found:
+        files = _by_identity(name, storage)
+    if not files:
         raise StoredError(
-            f"{name!r} is no stored run: neither a file, a folder or a glob, nor the number, commit or "
-            f"run id of a run in {storage}"
+            f"{name!r} does not match a file, folder, glob, run number, commit or run id in {storage}"
         )
-    return found
+    return files
 
 
 def stored_files(folder: Path) -> list[Path]:
-    """Every stored run below a folder."""
+    """Return every stored run below a folder."""
     return sorted(file for file in folder.rglob("*.json") if not file.name.startswith("."))
 
 
 def _by_identity(name: str, storage: Path) -> list[Path]:
-    """By pytest-benchmark's file names, NUMBER_COMMIT_...; a run id stands in the file alone."""
+    """Search pytest-benchmark's file names, NUMBER_COMMIT_...; a run id stands in the file only."""
     if not storage.is_dir():
         return []
     files = stored_files(storage)

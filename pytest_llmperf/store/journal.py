@@ -1,22 +1,37 @@
 """Finished measurements on disk at once: pytest-benchmark writes only when the run ends.
 
-One file a run in the storage folder, a JSON object a line: first a header with machine and commit,
-then an entry a line as it stands in pytest-benchmark's files. A run that ends as it should removes it.
+Each run has one file in the storage folder, with one JSON object per line: first a header with machine
+and commit, then one line per entry as it stands in pytest-benchmark's files. A run that ends as it
+should removes its file.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_whole
+
 FOLDER = ".llmperf"
 VERSION = 1
-_HEADER = ("pid", "machine_info", "commit_info", "machine_id", "benchmark_version", "datetime")
+SILENCE = 24 * 3600.0
+"""Seconds without a new entry after which a run on another machine counts as killed."""
+_HEADER = {
+    "pid": int,
+    "machine_info": dict,
+    "commit_info": dict,
+    "machine_id": str,
+    "benchmark_version": str,
+    "datetime": str,
+}
 
 
 class JournalError(Exception):
@@ -33,15 +48,31 @@ class Journal:
         self.entries = 0
 
     def append(self, entries: Sequence[dict[str, Any]]) -> None:
-        """Write entries and wait until the disk has them."""
+        """Write entries and wait until the disk has them.
+
+        Raises:
+            OSError: the disk does not take them; then the file is as long as it was before.
+        """
         lines = list(entries)
         if not self.entries:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines.insert(0, {"journal": VERSION, "pid": os.getpid(), **self._header})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, default=str) + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
+            pid = os.getpid()
+            identity = {"journal": VERSION, "pid": pid, "process_start": _process_start(pid)}
+            lines.insert(0, {**identity, **self._header})
+        text = "".join(json.dumps(line, default=str) + "\n" for line in lines)
+        # Unbuffered: a buffer that could not be written would be written again when the file closes.
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                _write(file, text.encode())
+                os.fsync(file.fileno())
+            except OSError:
+                # A part of a line would swallow the beginning of the next one.
+                with suppress(OSError):
+                    file.truncate(size)
+                if not size:
+                    self.remove()
+                raise
         self.entries += len(entries)
 
     def remove(self) -> None:
@@ -58,24 +89,38 @@ class Interrupted:
     path: Path
     header: dict[str, Any]
     entries: tuple[dict[str, Any], ...]
+    unreadable: int = 0
+    """Complete lines that hold no entry and were left out."""
+    seconds_silent: float = 0.0
+    """Since the file was last written."""
 
     @property
     def run_id(self) -> str:
         return self.path.stem
 
     @property
+    def machine(self) -> str:
+        """Return the host name of the machine that writes it; empty if unknown."""
+        return str(self.header["machine_info"].get("node") or "")
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Return whether the processes of this machine say anything about the run."""
+        return self.machine in ("", platform.node())
+
+    @property
     def is_running(self) -> bool:
-        """Whether the run that writes it is still going on."""
-        try:
-            os.kill(int(self.header["pid"]), 0)
-        except PermissionError:
-            return True  # Another user's, and alive.
-        except OSError:
-            return False
-        return True
+        """Return whether the run that writes it may still be going on.
+
+        On this machine its process is asked. A run on another machine that has the same storage counts
+        as going on until it has written nothing for ``SILENCE``.
+        """
+        if not self.is_of_this_machine:
+            return self.seconds_silent < SILENCE
+        return _is_alive(self.header["pid"], self.header.get("process_start"))
 
     def as_run(self) -> dict[str, Any]:
-        """The content of a stored run."""
+        """Return the content of a stored run."""
         return {
             "machine_info": self.header["machine_info"],
             "commit_info": self.header["commit_info"],
@@ -86,50 +131,108 @@ class Interrupted:
 
 
 def interrupted_runs(storage: Path) -> list[Path]:
-    """Journals in a storage folder, oldest first."""
-    return sorted((storage / FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    """Return the journals in a storage folder, oldest first."""
+    ages: dict[Path, float] = {}
+    for path in (storage / FOLDER).glob("*.jsonl"):
+        with suppress(FileNotFoundError):  # Its run has ended meanwhile.
+            ages[path] = path.stat().st_mtime
+    return sorted(ages, key=lambda path: ages[path])
 
 
 def read(path: Path) -> Interrupted:
-    """Read a journal; an incomplete last line (the run died while writing it) is left out.
+    """Read a journal.
+
+    An incomplete last line is left out: the run died while writing it. So are damaged lines, which are
+    counted.
 
     Raises:
-        JournalError: it is no journal, or of a version that this release does not know.
+        JournalError: it is not a journal, or of a version that this release does not know.
     """
     try:
-        lines = path.read_text("utf-8").split("\n")
+        first, *lines = path.read_bytes().split(b"\n")
+        header_line = first.decode()
+        silent = max(0.0, time.time() - path.stat().st_mtime)
     except (OSError, UnicodeDecodeError) as error:
         raise JournalError(f"{path}: cannot be read ({error})") from None
-    complete, tail = lines[:-1], lines[-1]
-    del tail
-    objects = []
-    for number, line in enumerate(complete, 1):
-        try:
-            objects.append(json.loads(line))
-        except ValueError:
-            raise JournalError(f"{path}: line {number} is not valid JSON") from None
-    if not objects or not isinstance(objects[0], dict) or "journal" not in objects[0]:
+    if not lines:
         raise JournalError(f"{path}: not a journal of pytest-llmperf")
-    if objects[0]["journal"] != VERSION:
-        raise JournalError(
-            f"{path}: journal version {objects[0]['journal']} is not known to this release "
-            f"(it knows {VERSION})"
-        )
-    missing = [key for key in _HEADER if key not in objects[0]]
-    if missing:
-        raise JournalError(f"{path}: its header has no {missing[0]}")
-    return Interrupted(path, objects[0], tuple(objects[1:]))
+    header = _checked_header(path, header_line)
+    entries = [_entry(line) for line in lines[:-1]]
+    readable = tuple(entry for entry in entries if entry is not None)
+    return Interrupted(path, header, readable, len(entries) - len(readable), silent)
 
 
 def store(run: Interrupted, storage: Path) -> Path:
-    """Write an interrupted run as a stored one and remove its journal; returns the new file."""
+    """Write an interrupted run as a stored one and remove its journal; return the new file."""
     folder = storage / str(run.header["machine_id"])
     folder.mkdir(parents=True, exist_ok=True)
     commit = run.header["commit_info"].get("id", "unversioned")
     numbers = [int(p.name[:4]) for p in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
     target = folder / f"{max(numbers, default=0) + 1:04}_{commit}_recovered-{run.run_id}.json"
-    part = target.with_suffix(".part")
-    part.write_text(json.dumps(run.as_run(), indent=4), encoding="utf-8")
-    part.replace(target)
+    write_whole(target, json.dumps(run.as_run(), indent=4))
     run.path.unlink()
     return target
+
+
+def _checked_header(path: Path, line: str) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+    except ValueError:
+        raise JournalError(f"{path}: line 1 is not valid JSON") from None
+    if not isinstance(header, dict) or "journal" not in header:
+        raise JournalError(f"{path}: not a journal of pytest-llmperf")
+    if header["journal"] != VERSION:
+        raise JournalError(
+            f"{path}: journal version {header['journal']} is not known to this release "
+            f"(it knows {VERSION})"
+        )
+    for key, kind in _HEADER.items():
+        if key not in header:
+            raise JournalError(f"{path}: its header has no {key}")
+        if not isinstance(header[key], kind):
+            raise JournalError(f"{path}: its header's {key} cannot be {header[key]!r}")
+    return header
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return an entry, or None for a damaged line."""
+    try:
+        entry = json.loads(line)
+    except ValueError:  # UnicodeDecodeError is one.
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _write(file: io.RawIOBase, content: bytes) -> None:
+    """Write all of it: a full disk takes a part first, and refuses the rest."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
+
+
+def _is_alive(pid: int, start: int | None) -> bool:
+    """Return whether a process of this machine lives.
+
+    Args:
+        start: as ``_process_start``; another process may have got the number since. None if unknown.
+    """
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # Another user's, and alive.
+    except (OSError, OverflowError):
+        return False
+    now = _process_start(pid)
+    return start is None or now is None or start == now
+
+
+def _process_start(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the machine's start; None where unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+        # Field 22; the second field, the name in parentheses, may hold spaces.
+        return int(text.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -292,8 +292,11 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
     judged = [key for key in metrics if key in chosen or key == PAIRED]
     if not judged and _LOAD in metrics:
         judged = [_LOAD]  # A test of loading only: its one entry is that time.
-    documents = record.get("quality", {}).get("documents", [])
-    nats = tuple(document["nll"] for document in documents)
+    workload: dict[str, Any] = {**record["workload"]}
+    nats: tuple[float, ...] = ()
+    if quality := record.get("quality"):
+        workload["text"] = quality["text"]["sha256"]
+        nats = tuple(document["nll"] for document in quality["documents"])
     return TestRecord(
         nodeid=record["nodeid"],
         cell=cell_name(record).id,
@@ -306,7 +309,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
             "quantization": record["quantization"]["mode"],
             **{f"{backend['name']}.{key}": value for key, value in backend["args"].items()},
         },
-        workload=record["workload"],
+        workload=workload,
         environment=record["environment"],
         metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
         limits=record.get("gate", {}),

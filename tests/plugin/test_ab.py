@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.ab import plan as plans
 from pytest_llmperf.ab.sides import Side, prepared, with_commit
 from pytest_llmperf.cli.main import main
 
 CELL = "smollm2-135m-simulated-none"
-BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate alone"
+BROKEN = f"broken: test_speed.py::test_y[{CELL}] fails or is skipped on the candidate only"
 # Slower or broken by what stands in other files of the commit, its arguments being the same.
 CONFTEST = """
 from dataclasses import replace
@@ -152,8 +153,8 @@ def slower_commit(repository, ab):
 def test_a_commit_that_slows_is_found(slower_commit, repository):
     assert slower_commit.returncode == 1, slower_commit.stderr
     verdict = json.loads((repository / "out" / "verdict.json").read_text())
-    found = {cell["metric"]: cell for cell in verdict["cells"]}
-    assert {metric: cell["verdict"] for metric, cell in found.items()} == {
+    found = {entry["metric"]: entry for entry in verdict["entries"]}
+    assert {metric: entry["verdict"] for metric, entry in found.items()} == {
         "ttft": "regression",
         "e2e": "regression",
         "peak_memory": "pass",
@@ -174,7 +175,9 @@ def test_pairs_alternate_and_suspects_have_more(slower_commit):
         "pair 4 head",
         "pair 4 base",
     ]
-    assert "2 cells look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
+    assert (
+        "2 entries look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
+    )
 
 
 def test_the_commits_are_named_in_the_report(slower_commit, repository):
@@ -313,7 +316,7 @@ def plan_only(monkeypatch, capsys):
             "--base-args/--head-args",
         ),
         (["--head=fast"], "--head needs --base: which commit is it compared with?"),
-        (["--base=nosuch"], "'nosuch' is no commit of the repository in {folder}"),
+        (["--base=nosuch"], "'nosuch' is not a commit of the repository in {folder}"),
         (["--resume=nothing"], "nothing holds no comparison (plan.json is missing)"),
         (["--base-args='"], "No closing quotation"),
     ],
@@ -325,9 +328,29 @@ def test_sides_that_cannot_be_are_told_before_anything_runs(
     assert said == f"pytest-llmperf ab: {message.format(folder=repository)}\n"
 
 
+@pytest.mark.parametrize(
+    "option", ["--base=fast", "--head-args=-x", "--pairs=2", "--more-pairs=0", "--out=x"]
+)
+def test_a_comparison_that_goes_on_takes_nothing_of_a_new_one(tmp_path, plan_only, option):
+    assert plan_only(tmp_path, f"--resume={tmp_path}", option) == (
+        "pytest-llmperf ab: --resume goes on as planned: it takes limits and reports only\n"
+    )
+
+
+def test_a_plan_has_three_pairs_and_five_more_unless_it_is_told(repository):
+    plan = plans.new(repository, Side("base"), Side("head", args=("-x",)))
+    assert (plan.first_pairs, plan.more_pairs) == (3, 5)
+    fewer = plans.new(
+        repository, Side("base"), Side("head"), base_revision="fast", first_pairs=2, more_pairs=0
+    )
+    assert (fewer.first_pairs, fewer.more_pairs) == (2, 0)
+    assert fewer.base.commit == git(repository, "rev-parse", "fast")
+    assert fewer.head.commit == git(repository, "rev-parse", "HEAD")
+
+
 def test_outside_of_a_repository_there_is_no_commit(tmp_path, plan_only):
     said = plan_only(tmp_path, "--base=HEAD")
-    assert said == f"pytest-llmperf ab: 'HEAD' is no commit of the repository in {tmp_path}\n"
+    assert said == f"pytest-llmperf ab: 'HEAD' is not a commit of the repository in {tmp_path}\n"
 
 
 def test_without_git_there_is_no_commit(tmp_path, repository, plan_only, monkeypatch):
@@ -446,7 +469,7 @@ def test_an_interrupted_comparison_leaves_nothing_running_and_goes_on_where_it_w
     assert progress(done) == ["pair 2 head", "pair 2 base"]
     assert {path: path.read_bytes() for path in first} == first
     verdict = json.loads((out / "verdict.json").read_text())
-    assert {cell["n"] for cell in verdict["cells"]} == {2}
+    assert {entry["n"] for entry in verdict["entries"]} == {2}
     assert len(git(folder, "worktree", "list").splitlines()) == 1
 
 

@@ -165,3 +165,51 @@ def test_statistics_of_the_primary_entry_are_those_of_the_rounds(one_test, llm_p
     assert stats["rounds"] == 4
     assert stats["iterations"] == 1
     assert stats["min"] <= stats["median"] <= stats["max"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--benchmark-sort=mean",
+        "--benchmark-group-by=name",
+        "--benchmark-name=short",
+        "--benchmark-time-unit=s",
+        "--benchmark-columns=median",
+    ],
+)
+def test_an_option_of_the_stock_table_shows_it(one_test, llm_pytest, option):
+    run = llm_pytest(option)
+    assert run.ret == 0
+    assert "Name (time in " in run.stdout.str()
+
+
+def test_the_stock_table_is_hidden_when_nobody_asks_for_it(one_test, llm_pytest):
+    assert "Name (time in " not in llm_pytest().stdout.str()
+
+
+def test_machine_and_commit_are_looked_up_once_a_run(pytester, one_test, llm_pytest, stored_files):
+    pytester.makeconftest("""
+        from pathlib import Path
+
+        def looked_up(name):
+            with Path("calls").open("a") as calls:
+                calls.write(f"{name}\\n")
+
+        def pytest_benchmark_generate_machine_info():
+            looked_up("machine")
+            return {"node": "a machine", "cpu": {}}
+
+        def pytest_benchmark_generate_commit_info():
+            looked_up("commit")
+            return {"id": "abc", "dirty": False}
+
+        def pytest_benchmark_update_commit_info(commit_info):
+            assert "message" not in commit_info
+            commit_info["message"] = "a change"
+    """)
+    assert llm_pytest("--benchmark-autosave", "--benchmark-json=out.json").ret == 0
+    assert sorted((pytester.path / "calls").read_text().split()) == ["commit", "machine"]
+    for file in (*stored_files(), pytester.path / "out.json"):
+        run = json.loads(file.read_text())
+        assert run["machine_info"] == {"node": "a machine", "cpu": {}}
+        assert run["commit_info"] == {"id": "abc", "dirty": False, "message": "a change"}

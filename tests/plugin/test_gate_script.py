@@ -170,7 +170,7 @@ def slower(new_ci):
 
 @pytest.fixture(scope="module")
 def broken(new_ci):
-    """The gate of a pull request whose baseline is no commit."""
+    """The gate of a pull request whose baseline is not a commit."""
     return new_ci(0.004).run(BASE="nowhere")
 
 
@@ -231,7 +231,7 @@ def test_a_comparison_that_breaks_says_so(broken):
     assert broken.outputs["exit-code"] == "3"
     assert broken.outputs["verdict"] == "no verdict: the comparison broke"
     assert broken.summary.startswith(f"{MARK}\n### LLM performance: the comparison broke")
-    assert "    pytest-llmperf ab: 'nowhere' is no commit of the repository" in broken.summary
+    assert "    pytest-llmperf ab: 'nowhere' is not a commit of the repository" in broken.summary
     assert next(iter(broken.comments.values())).startswith(broken.summary)
 
 
@@ -263,7 +263,7 @@ def test_no_input_is_run_or_expanded(new_ci):
     evil = "--x $(touch hit) `touch hit` ; touch hit"
     ci = new_ci(0.004).run(BASE=evil, HEAD=evil, ARGS=evil, PR_BASE=evil)
     assert ci.exit_code == 3
-    assert f"    pytest-llmperf ab: '{evil}' is no commit" in ci.summary
+    assert f"    pytest-llmperf ab: '{evil}' is not a commit" in ci.summary
     assert not (ci.checkout / "hit").exists()
 
 

@@ -114,7 +114,7 @@ def test_a_slower_run_fails_and_its_metrics_are_named(history, gated, set_speed)
     # Its tests are as good as ever.
     run.assert_outcomes(passed=1)
     assert rows(run, "regression") == {"ttft": 4, "tpot": 4, "e2e": 4, "output_throughput": 4}
-    assert "1 of 5 cells pass" in gate_lines(run)[-1]
+    assert "1 of 5 entries pass" in gate_lines(run)[-1]
 
 
 def test_a_faster_run_passes_and_is_named(history, gated, set_speed):
@@ -131,7 +131,7 @@ def test_the_verdict_stands_in_the_saved_file(history, gated, set_speed, stored_
     assert gated("--benchmark-autosave").ret == 1
     verdict = saved(stored_files)["llmperf_gate"]
     assert verdict["summary"] == "4 regressions, 1 pass"
-    assert {(cell["nodeid"], cell["metric"]) for cell in verdict["regressions"]} == {
+    assert {(entry["nodeid"], entry["metric"]) for entry in verdict["regressions"]} == {
         (NODEID, metric) for metric in ("ttft", "tpot", "e2e", "output_throughput")
     }
 
@@ -233,6 +233,95 @@ def test_a_run_that_measures_nothing_needs_no_stored_run(gated, option):
     assert gated(option).ret == 0
 
 
+ORDINARY = """
+def test_other(benchmark):
+    benchmark(abs, 1)
+"""
+
+
+QUALITY = """
+def test_quality(llm, llm_benchmark):
+    llm_benchmark.quality(llm)
+"""
+
+
+@pytest.fixture
+def set_nll(monkeypatch):
+    """Make the engine predict the text worse from now on, its arguments being what they were."""
+    from_args = Program.from_args
+
+    def change(nll):
+        monkeypatch.setattr(
+            Program, "from_args", staticmethod(lambda args: replace(from_args(args), nll=nll))
+        )
+
+    return change
+
+
+def test_quality_that_stays_passes_a_strict_gate_and_a_worse_one_fails(
+    pytester, gated, llm_pytest, set_nll
+):
+    pytester.makepyfile(test_quality=QUALITY)
+    set_nll(1.0)
+    assert llm_pytest("--benchmark-autosave", "--llm-isolation=none", **TIMES).ret == 0
+    run = gated("--llm-gate-strict")
+    assert run.ret == 0
+    assert gate_lines(run)[0].endswith(".benchmarks -> this run: 1 pass")
+    set_nll(1.02)
+    run = gated("--llm-gate-strict")
+    assert run.ret == 1
+    assert rows(run, "regression") == {"perplexity": 1}
+
+
+@pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
+@pytest.mark.parametrize("tests", ["ours deselected", "none of ours"])
+def test_a_run_of_ordinary_benchmarks_is_not_judged(pytester, history, gated, save, tests):
+    ours = ONE_TEST if tests == "ours deselected" else ""
+    (pytester.path / "test_speed.py").write_text(ours + ORDINARY)
+    run = gated("-k", "other", *save)
+    run.assert_outcomes(passed=1, deselected=1 if ours else 0)
+    assert run.ret == 0
+    message = "no test with llm_benchmark was to be measured, so nothing was judged"
+    assert message in gate_lines(run)
+
+
+@pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
+def test_tests_of_ours_that_measure_nothing_are_not_green(pytester, history, gated, save):
+    skipped = ONE_TEST.replace(
+        "    llm_bench", "    import pytest\n    pytest.skip()\n    llm_bench"
+    )
+    (pytester.path / "test_speed.py").write_text(skipped + ORDINARY)
+    run = gated(*save)
+    run.assert_outcomes(passed=1, skipped=1)
+    assert run.ret == 4
+
+
+def test_a_storage_that_fails_while_the_run_is_saved_does_not_cost_the_run(
+    history, gated, stored_files, monkeypatch
+):
+    def fails(paths):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pytest_llmperf.store.stored.read_runs", fails)
+    run = gated("--benchmark-autosave")
+    assert run.ret == 4
+    assert len(stored_files()) == 5
+    (line,) = [line for line in gate_lines(run) if line.startswith("the gate itself failed")]
+    assert line == "the gate itself failed (OSError: [Errno 5] Input/output error)"
+
+
+def test_accepted_changes_that_are_damaged_during_the_run_do_not_cost_it(
+    pytester, history, gated, stored_files
+):
+    damage = "    open('llmperf-accepted.json', 'w').write('{')\n"
+    (pytester.path / "test_speed.py").write_text(ONE_TEST + damage)
+    run = gated("--benchmark-autosave")
+    assert run.ret == 4
+    assert len(stored_files()) == 5
+    (line,) = gate_lines(run)
+    assert line.startswith("the gate itself failed (AcceptedError: ")
+
+
 @pytest.mark.parametrize("package", ["numpy", "scipy"])
 def test_without_the_extra_nothing_is_measured(history, gated, monkeypatch, package):
     find_spec = importlib.util.find_spec
@@ -288,7 +377,7 @@ def test_no_test_in_common_with_the_stored_runs_is_an_error(pytester, history, g
     run = gated()
     assert run.ret == 4
     lines = gate_lines(run)
-    assert f"baseline has no test_speed.py::test_next[{CELL}]" in lines
+    assert f"new (no baseline): test_speed.py::test_next[{CELL}]" in lines
     assert lines[-1] == "no test of this run has a baseline, so nothing was judged"
 
 
@@ -296,7 +385,7 @@ def test_a_new_test_is_named_and_does_not_decide(pytester, history, gated):
     (pytester.path / "test_speed.py").write_text(ONE_TEST + NEXT_TEST)
     run = gated()
     assert run.ret == 0
-    assert f"baseline has no test_speed.py::test_next[{CELL}]" in gate_lines(run)
+    assert f"new (no baseline): test_speed.py::test_next[{CELL}]" in gate_lines(run)
 
 
 def test_another_engine_argument_is_not_comparable(history, gated):
@@ -337,7 +426,7 @@ def test_runs_of_another_branch_are_no_baseline(history, gated):
     assert gated("--llm-gate-branch=main").ret == 0
     run = gated("--llm-gate-branch=other")
     assert run.ret == 4
-    assert f"baseline has no {NODEID}" in gate_lines(run)
+    assert f"new (no baseline): {NODEID}" in gate_lines(run)
 
 
 def test_a_failed_test_fails_the_run_and_the_others_are_judged(pytester, history, gated):

@@ -130,7 +130,7 @@ def test_an_incomplete_last_line_is_left_out(killed, recover, stored):
 
 def test_a_journal_of_a_living_run_is_left_alone(killed, recover, journals, llm_pytest):
     header, *rest = killed.read_text().splitlines()
-    living = json.dumps({**json.loads(header), "pid": os.getpid()})
+    living = json.dumps({**json.loads(header), "pid": os.getpid(), "process_start": None})
     killed.write_text("\n".join([living, *rest, ""]))
     run = recover()
     assert run.ret == 0
@@ -155,6 +155,32 @@ def test_recover_refuses_what_is_no_journal(pytester, recover, content, message)
     run = recover()
     assert run.ret == 3
     assert run.errlines == [f"pytest-llmperf recover: .benchmarks/.llmperf/broken.jsonl: {message}"]
+
+
+def test_recover_counts_the_lines_that_are_damaged(killed, recover, stored):
+    header, first, *rest = killed.read_text().splitlines()
+    killed.write_text("\n".join([header, first[:-9], *rest, ""]))
+    run = recover()
+    assert run.ret == 0
+    (line,) = run.outlines
+    assert line.startswith("recovered 5 entries (1 damaged line left out): ")
+    assert len(stored()) == 5
+
+
+def test_a_journal_of_another_machine_is_left_alone(killed, recover, journals, llm_pytest):
+    header, *rest = killed.read_text().splitlines()
+    elsewhere = {**json.loads(header), "machine_info": {"node": "another"}}
+    killed.write_text("\n".join([json.dumps(elsewhere), *rest, ""]))
+    run = recover()
+    assert run.ret == 0
+    run.stdout.fnmatch_lines(
+        [
+            "*: the run belongs to another machine (another) and may still be going on: recover it "
+            "there, or here a day after its last entry; left alone"
+        ]
+    )
+    assert journals() == [killed]
+    assert "an earlier run was killed" not in llm_pytest().stdout.str()
 
 
 def test_recover_goes_on_after_a_journal_it_cannot_store(killed, recover, stored_files):

@@ -53,7 +53,7 @@ def storage(tmp_path):
 def leave_journal(storage, ended_pid):
     """Writes the journal that an interrupted run leaves behind."""
 
-    def leave(run_id, entries, pid=ended_pid):
+    def leave(run_id, entries, pid=ended_pid, **changes):
         header = {
             "journal": 1,
             "pid": pid,
@@ -62,6 +62,7 @@ def leave_journal(storage, ended_pid):
             "machine_id": "Linux-CPython-3.11-64bit",
             "benchmark_version": "5.3.1",
             "datetime": "2026-01-02T03:04:05+00:00",
+            **changes,
         }
         path = storage / journal.FOLDER / f"{run_id}.jsonl"
         path.parent.mkdir(exist_ok=True)

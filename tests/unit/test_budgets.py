@@ -268,6 +268,20 @@ def test_too_few_samples_are_told_before(monkeypatch):
     assert checker.before(enough, False) == []
 
 
+@pytest.mark.parametrize("stat", ["p90", "p95", "p99"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("load_time", "model_memory", "kv_cache_memory"),
+        *("perplexity", "kl_divergence", "top1_agreement"),
+    ],
+)
+def test_no_budget_can_have_too_few_samples_after_a_load_or_a_quality(key, stat):
+    # All that those two store has one sample, so such a budget ends the run before it begins.
+    with pytest.raises(ValueError, match=f"{key} has one sample per measurement"):
+        parse_budget(f"{key}.{stat}:1")
+
+
 def test_a_percentile_of_a_metric_that_will_not_be_needs_no_samples():
     checker = BudgetChecker([parse_budget("tpot.p95:1s")], lambda *_: None)
     assert checker.before(Workload(output_len=1, input_len=8, rounds=5), False) == []

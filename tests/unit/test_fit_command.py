@@ -22,7 +22,7 @@ def test_a_stored_run_is_held_against_a_gpu(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.json", "--size=16GiB"], "'none.json' is no stored run"),
+        (["none.json", "--size=16GiB"], "'none.json' does not match a file"),
         ([str(RUN), "--size=much"], "'much' is not a memory size such as 16GiB, 15360MiB or 16GB"),
         ([str(RUN)], "the following arguments are required: --size"),
     ],

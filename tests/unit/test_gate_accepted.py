@@ -27,14 +27,14 @@ def test_what_is_added_is_read_back_in_the_order_of_tests(path):
     assert accepted.read(path) == (OTHER, CHANGE)
 
 
-def test_a_cell_that_is_accepted_again_replaces_its_older_entry(path):
+def test_an_entry_that_is_accepted_again_replaces_its_older_entry(path):
     again = Accepted("test_a", "ttft", "2026-02-02T03:04:05+00:00", "ace", "once more")
     accepted.add(path, [CHANGE, OTHER])
     accepted.add(path, [again])
     assert accepted.read(path) == (OTHER, again)
 
 
-def test_anchors_are_the_beginnings_by_cell(path):
+def test_anchors_are_the_beginnings_by_entry(path):
     accepted.add(path, [CHANGE, OTHER])
     assert accepted.anchors(accepted.read(path)) == {
         ("test_a", "ttft"): CHANGE.since,

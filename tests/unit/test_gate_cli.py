@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from pytest_llmperf.cli.common import MISSING_EXTRA
 from pytest_llmperf.cli.main import main
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
@@ -120,7 +119,7 @@ def test_verdicts_are_written_where_it_was_asked(run, past, new, tmp_path):
     )
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert verdict["summary"] == "1 regression, 1 pass"
-    assert verdict["cells"][0]["verdict"] == "regression"
+    assert verdict["entries"][0]["verdict"] == "regression"
     assert (tmp_path / "v.md").read_text().startswith("<!-- pytest-llmperf verdict -->\n")
 
 
@@ -132,7 +131,7 @@ def test_a_report_that_cannot_be_written_is_3_and_no_regression(run, past, new, 
     assert len(err.splitlines()) == 1
 
 
-def test_cells_that_pass_are_shown_when_it_is_asked(run, past, new):
+def test_entries_that_pass_are_shown_when_it_is_asked(run, past, new):
     candidate = new(ttft=0.1, peak_memory=900.0)
     assert NODEID not in run("compare", ".benchmarks", candidate)[1]
     assert NODEID in run("compare", ".benchmarks", candidate, "--all")[1]
@@ -213,8 +212,8 @@ def test_a_name_that_means_nothing_is_3_in_one_line(run, past, which):
     code, out, err = run("compare", *names)
     assert (code, out) == (3, "")
     assert err.splitlines() == [
-        "pytest-llmperf compare: 'nothing' is no stored run: neither a file, a folder or a glob, nor "
-        "the number, commit or run id of a run in .benchmarks"
+        "pytest-llmperf compare: 'nothing' does not match a file, folder, glob, run number, commit or "
+        "run id in .benchmarks"
     ]
 
 
@@ -227,7 +226,7 @@ def test_a_name_that_is_too_long_for_a_file_is_3(run, past):
 def test_no_test_in_common_is_3(run, past, new):
     code, out, err = run("compare", ".benchmarks", new(nodeid="test_b.py::test_b[m]", ttft=0.1))
     assert code == 3
-    assert "baseline has no test_b.py::test_b[m]" in out
+    assert "new (no baseline): test_b.py::test_b[m]" in out
     assert err.splitlines() == [
         "pytest-llmperf compare: the candidate has no test in common with the baseline"
     ]
@@ -249,13 +248,23 @@ def without(monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["numpy", "scipy"])
-@pytest.mark.parametrize("command", [["compare", "a", "b"], ["ab", "--base=HEAD"]])
-def test_without_its_extra_the_gate_says_what_to_install(run, without, package, command):
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [(["compare", "a", "b"], "numpy and scipy"), (["ab", "--base=HEAD"], "numpy, scipy and tqdm")],
+)
+def test_without_its_extra_the_gate_says_what_to_install(run, without, package, command, needed):
     without(package)
     code, out, err = run(*command)
     assert (code, out) == (3, "")
-    assert err.splitlines() == [f"pytest-llmperf {command[0]}: {MISSING_EXTRA}"]
-    assert "pip install 'pytest-llmperf[gate]'" in err
+    assert err.splitlines() == [
+        f"pytest-llmperf {command[0]}: judging needs {needed}: pip install 'pytest-llmperf[gate]'"
+    ]
+
+
+def test_only_ab_needs_a_progress_bar(run, without, past, new):
+    without("tqdm")
+    assert run("compare", ".benchmarks", new(ttft=0.1))[0] == 0
+    assert run("ab", "--base=HEAD")[0] == 3
 
 
 def test_without_the_extra_runs_can_be_recovered(run, without, storage):

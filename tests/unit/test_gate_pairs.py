@@ -33,12 +33,12 @@ def pairs(stored_run):
 
 @pytest.fixture
 def verdicts(pairs):
-    """The cells of such pairs by metric; for one test."""
+    """The entries of such pairs by metric; for one test."""
 
     def make(base, head, settings=None, **options):
         both = pairs([[test] for test in base], [[test] for test in head])
         found = paired.judge(both, settings or LimitSettings(), **options)
-        return {cell.metric: cell for cell in found.cells}
+        return {entry.metric: entry for entry in found.entries}
 
     return make
 
@@ -59,46 +59,48 @@ def times(factor, pairs=3, value=0.1):
 
 
 def test_a_slower_side_is_a_regression_with_its_effect_and_interval(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1], times(1.1))
-    assert cell.verdict is Verdict.REGRESSION
-    assert cell.nodeid == NODEID
-    assert cell.effect == pytest.approx(0.1, rel=0.01)
-    assert cell.low < cell.effect < cell.high
-    assert (cell.baseline, cell.candidate) == (0.1, pytest.approx(0.11))
-    assert (cell.unit, cell.n) == ("s", 3)
+    entry = one_metric("ttft", [0.1, 0.1, 0.1], times(1.1))
+    assert entry.verdict is Verdict.REGRESSION
+    assert entry.nodeid == NODEID
+    assert entry.effect == pytest.approx(0.1, rel=0.01)
+    assert entry.low < entry.effect < entry.high
+    assert (entry.baseline, entry.candidate) == (0.1, pytest.approx(0.11))
+    assert (entry.unit, entry.n) == ("s", 3)
 
 
 def test_a_faster_side_is_an_improvement(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1], times(1 / 1.1))
-    assert cell.verdict is Verdict.IMPROVEMENT
-    assert cell.effect == pytest.approx(1 / 1.1 - 1, rel=0.01)
+    entry = one_metric("ttft", [0.1, 0.1, 0.1], times(1 / 1.1))
+    assert entry.verdict is Verdict.IMPROVEMENT
+    assert entry.effect == pytest.approx(1 / 1.1 - 1, rel=0.01)
 
 
 def test_the_same_side_twice_passes_and_says_what_could_have_been_seen(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1], times(1.0))
-    assert cell.verdict is Verdict.PASS
-    assert 0.03 < cell.detectable < 0.05
-    assert cell.reason == ""
+    entry = one_metric("ttft", [0.1, 0.1, 0.1], times(1.0))
+    assert entry.verdict is Verdict.PASS
+    assert 0.03 < entry.detectable < 0.05
+    assert entry.reason == ""
 
 
 def test_a_certain_change_below_the_least_effect_passes(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1], times(1.02))
-    assert cell.verdict is Verdict.PASS
-    assert cell.low > 0
+    entry = one_metric("ttft", [0.1, 0.1, 0.1], times(1.02))
+    assert entry.verdict is Verdict.PASS
+    assert entry.low > 0
 
 
 def test_a_large_change_that_may_be_noise_is_inconclusive_and_says_what_it_needs(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1, 0.1], [0.13, 0.095, 0.12, 0.1])
-    assert cell.verdict is Verdict.INCONCLUSIVE
-    assert cell.effect > 0.05
-    assert cell.reason.startswith(f"this run could have seen >= {cell.detectable:.1%} (80 %); 5% ")
-    assert cell.reason.endswith(" pairs")
+    entry = one_metric("ttft", [0.1, 0.1, 0.1, 0.1], [0.13, 0.095, 0.12, 0.1])
+    assert entry.verdict is Verdict.INCONCLUSIVE
+    assert entry.effect > 0.05
+    assert entry.reason.startswith(
+        f"this run could have seen >= {entry.detectable:.1%} (80 %); 5% "
+    )
+    assert entry.reason.endswith(" pairs")
 
 
 def test_so_much_noise_that_no_pairs_would_do_is_said(one_metric):
-    cell = one_metric("ttft", [0.1, 0.1, 0.1], [0.3, 0.03, 0.1])
-    assert cell.verdict is Verdict.INCONCLUSIVE
-    assert cell.reason.endswith("; 5% needs over 200 pairs on this machine")
+    entry = one_metric("ttft", [0.1, 0.1, 0.1], [0.3, 0.03, 0.1])
+    assert entry.verdict is Verdict.INCONCLUSIVE
+    assert entry.reason.endswith("; 5% needs over 200 pairs on this machine")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_so_much_noise_that_no_pairs_would_do_is_said(one_metric):
     ],
 )
 def test_less_throughput_is_worse(one_metric, factor, verdict, effect):
-    cell = one_metric("output_throughput", [100.0] * 3, times(factor, value=100.0))
-    assert cell.verdict is verdict
-    assert cell.effect == pytest.approx(effect, abs=0.002)
+    entry = one_metric("output_throughput", [100.0] * 3, times(factor, value=100.0))
+    assert entry.verdict is verdict
+    assert entry.effect == pytest.approx(effect, abs=0.002)
 
 
 def test_the_order_of_magnitude_of_a_metric_does_not_matter(one_metric):
@@ -122,7 +124,7 @@ def test_the_order_of_magnitude_of_a_metric_does_not_matter(one_metric):
     assert small.effect == pytest.approx(large.effect)
 
 
-def test_one_slow_cell_among_many_is_the_one_that_is_named(stored_test, pairs):
+def test_one_slow_entry_among_many_is_the_one_that_is_named(stored_test, pairs):
     names = [f"test_speed.py::test_{i}[m-vllm-none]" for i in range(10)]
 
     def side(factor):
@@ -159,11 +161,11 @@ def test_one_slow_cell_among_many_is_the_one_that_is_named(stored_test, pairs):
     ],
 )
 def test_exact_memory_may_change_by_1_percent_and_16_mib(one_metric, before, after, verdict):
-    cell = one_metric("peak_memory", [before] * 3, [after] * 3)
-    assert cell.verdict is verdict
-    assert cell.effect == pytest.approx(after / before - 1)
-    assert (cell.baseline, cell.candidate, cell.unit) == (before, after, "MiB")
-    assert cell.low is cell.detectable is None
+    entry = one_metric("peak_memory", [before] * 3, [after] * 3)
+    assert entry.verdict is verdict
+    assert entry.effect == pytest.approx(after / before - 1)
+    assert (entry.baseline, entry.candidate, entry.unit) == (before, after, "MiB")
+    assert entry.low is entry.detectable is None
 
 
 def test_memory_that_varies_in_the_baseline_is_judged_like_a_time(one_metric):
@@ -172,6 +174,35 @@ def test_memory_that_varies_in_the_baseline_is_judged_like_a_time(one_metric):
     assert steady.verdict is Verdict.REGRESSION
     assert varying.verdict is not Verdict.REGRESSION
     assert varying.detectable is not None
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "verdict"),
+    [
+        # From nothing at all, any rounding is more than 1 %.
+        ("kl_divergence", 0.0, 1e-7, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0018, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0036, Verdict.PASS),
+        ("kl_divergence", 0.0017, 0.0038, Verdict.REGRESSION),
+        ("kl_divergence", 0.0038, 0.0017, Verdict.IMPROVEMENT),
+        ("kl_divergence", 0.2, 0.2019, Verdict.PASS),
+        ("kl_divergence", 0.2, 0.2021, Verdict.REGRESSION),
+        ("top1_agreement", 0.3, 0.272, Verdict.PASS),
+        ("top1_agreement", 0.3, 0.268, Verdict.REGRESSION),
+        ("top1_agreement", 0.3, 0.332, Verdict.IMPROVEMENT),
+        ("top1_agreement", 1.0, 0.969, Verdict.REGRESSION),
+    ],
+)
+def test_distances_from_the_reference_have_a_tolerance_in_their_own_unit(
+    one_metric, metric, before, after, verdict
+):
+    assert one_metric(metric, [before] * 3, [after] * 3).verdict is verdict
+
+
+def test_a_distance_of_nothing_that_rounding_moves_stays_exact(one_metric):
+    base = [0.0, 1e-7, 0.0]
+    assert one_metric("kl_divergence", base, [1e-7, 0.0, 0.0]).verdict is Verdict.PASS
+    assert one_metric("kl_divergence", base, [0.01] * 3).verdict is Verdict.REGRESSION
 
 
 def throttled(test, reason="hw_thermal_slowdown"):
@@ -184,25 +215,25 @@ def test_throttled_pairs_are_dropped_and_named(stored_test, pairs):
     head = [[stored_test(ttft=0.1)] for _ in range(4)]
     head[1] = [throttled(stored_test(ttft=0.3))]
     found = paired.judge(pairs(base, head), LimitSettings())
-    (cell,) = found.cells
-    assert cell.verdict is Verdict.PASS
-    assert cell.n == 3
+    (entry,) = found.entries
+    assert entry.verdict is Verdict.PASS
+    assert entry.n == 3
     assert "head: GPU clocks were limited (hw thermal slowdown) (in 1 of 4 runs)" in found.notes
 
 
 def test_it_does_not_matter_which_side_was_throttled(stored_test, verdicts):
     base = [stored_test(ttft=value) for value in times(1.0)]
     base[2] = throttled(stored_test(ttft=0.3), "hw_power_brake")
-    cell = verdicts(base, [stored_test(ttft=0.1)] * 3)["ttft"]
-    assert cell.n == 2
-    assert abs(cell.effect) < 0.01
+    entry = verdicts(base, [stored_test(ttft=0.1)] * 3)["ttft"]
+    assert entry.n == 2
+    assert abs(entry.effect) < 0.01
 
 
 def test_without_two_pairs_that_were_not_throttled_there_is_no_verdict(stored_test, verdicts):
     head = [throttled(stored_test(ttft=0.1), "hw_slowdown")] * 2 + [stored_test(ttft=0.1)]
-    cell = verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"]
-    assert cell.verdict is Verdict.NOT_COMPARABLE
-    assert cell.reason == "1 of 3 pairs could be used (the GPU was throttled (hw slowdown))"
+    entry = verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"]
+    assert entry.verdict is Verdict.NOT_COMPARABLE
+    assert entry.reason == "1 of 3 pairs could be used (the GPU was throttled (hw slowdown))"
 
 
 def test_a_power_cap_drops_no_pair(stored_test, verdicts):
@@ -231,9 +262,9 @@ def test_a_suspect_regresses_by_all_its_pairs(stored_test, pairs):
     ]
     both = pairs(base, head)
     assert paired.suspects(both[:3], LimitSettings()) == {(slow, "ttft")}
-    first = {c.nodeid: c for c in paired.judge(both[:3], LimitSettings()).cells}
+    first = {c.nodeid: c for c in paired.judge(both[:3], LimitSettings()).entries}
     assert first[slow].verdict is Verdict.INCONCLUSIVE
-    found = {c.nodeid: c for c in paired.judge(both, LimitSettings()).cells}
+    found = {c.nodeid: c for c in paired.judge(both, LimitSettings()).entries}
     assert (found[slow].verdict, found[slow].n) == (Verdict.REGRESSION, 8)
     assert (found[ordinary].verdict, found[ordinary].n) == (Verdict.PASS, 3)
 
@@ -276,7 +307,7 @@ def test_a_throttled_pair_does_not_let_a_later_one_shape_the_typical_variance(st
     ]
     head[1] = [throttled(test) for test in head[1]]
     found = paired.judge(pairs(base, head), LimitSettings())
-    steady = next(cell for cell in found.cells if cell.nodeid == names[2])
+    steady = next(entry for entry in found.entries if entry.nodeid == names[2])
     # In the first three pairs nothing varied at all.
     assert steady.high - steady.low < 0.02
     assert steady.verdict is Verdict.PASS
@@ -288,7 +319,7 @@ def test_a_test_that_one_pair_lacks_loses_that_pair_alone(stored_test, pairs):
     head = [[stored_test(ttft=0.1), stored_test(other, ttft=0.1)] for _ in range(3)]
     head[1] = head[1][:1]
     found = paired.judge(pairs(base, head), LimitSettings())
-    assert {cell.nodeid: cell.n for cell in found.cells} == {NODEID: 3, other: 2}
+    assert {entry.nodeid: entry.n for entry in found.entries} == {NODEID: 3, other: 2}
     assert found.new == found.gone == ()
 
 
@@ -297,7 +328,7 @@ def test_one_pair_is_no_comparison(stored_test, pairs):
     base = [[stored_test(ttft=0.1), stored_test(other, ttft=0.1)] for _ in range(3)]
     head = [[stored_test(ttft=0.1)] for _ in range(3)]
     head[0].append(stored_test(other, ttft=0.1))
-    found = {c.nodeid: c for c in paired.judge(pairs(base, head), LimitSettings()).cells}
+    found = {c.nodeid: c for c in paired.judge(pairs(base, head), LimitSettings()).entries}
     assert found[other].verdict is Verdict.NOT_COMPARABLE
     assert found[other].reason == "1 of 3 pairs could be used"
     assert found[NODEID].verdict is Verdict.PASS
@@ -308,7 +339,7 @@ def test_new_and_gone_tests_are_named(stored_test, pairs):
     base = [[stored_test(ttft=0.1), stored_test(old, ttft=0.1)] for _ in range(3)]
     head = [[stored_test(ttft=0.1), stored_test(new, ttft=0.1)] for _ in range(3)]
     found = paired.judge(pairs(base, head), LimitSettings())
-    assert [cell.nodeid for cell in found.cells] == [NODEID]
+    assert [entry.nodeid for entry in found.entries] == [NODEID]
     assert found.new == (new,)
     assert found.gone == (old,)
 
@@ -321,8 +352,8 @@ def test_tests_whose_cells_differ_on_the_sides_match(stored_test, pairs):
         for v in times(0.8)
     ]
     found = paired.judge(pairs(base, head), LimitSettings())
-    (cell,) = found.cells
-    assert (cell.nodeid, cell.verdict) == (quantized, Verdict.IMPROVEMENT)
+    (entry,) = found.entries
+    assert (entry.nodeid, entry.verdict) == (quantized, Verdict.IMPROVEMENT)
     assert found.new == found.gone == ()
     assert "base / head: quantization: none / fp8" in found.notes
 
@@ -335,25 +366,25 @@ def test_cells_that_could_match_in_two_ways_do_not(stored_test, pairs):
     found = paired.judge(
         pairs(both("m-vllm-none", "m-vllm-int8"), both("m-vllm-fp8")), LimitSettings()
     )
-    assert found.cells == ()
+    assert found.entries == ()
     assert len(found.new) == 1
     assert len(found.gone) == 2
     assert found.exit_code() == 3
 
 
 def test_other_sizes_are_not_comparable(stored_test, verdicts):
-    cell = verdicts(
+    entry = verdicts(
         [stored_test(ttft=0.1)] * 3, [stored_test(ttft=0.1, workload={"input_tokens": 16})] * 3
     )["ttft"]
-    assert cell.verdict is Verdict.NOT_COMPARABLE
-    assert cell.reason == "input tokens: 8 / 16"
+    assert entry.verdict is Verdict.NOT_COMPARABLE
+    assert entry.reason == "input tokens: 8 / 16"
 
 
 def test_other_prompts_are_not_comparable(stored_test, verdicts):
-    cell = verdicts(
+    entry = verdicts(
         [stored_test(ttft=0.1)] * 3, [stored_test(ttft=0.1, workload={"requests": "r2"})] * 3
     )["ttft"]
-    assert (cell.verdict, cell.reason) == (Verdict.NOT_COMPARABLE, "the prompts differ")
+    assert (entry.verdict, entry.reason) == (Verdict.NOT_COMPARABLE, "the prompts differ")
 
 
 @pytest.mark.parametrize(
@@ -374,14 +405,19 @@ def test_other_prompts_are_not_comparable(stored_test, verdicts):
 )
 def test_other_hardware_is_not_comparable(stored_test, verdicts, environment, reason):
     head = [stored_test(ttft=0.1, environment=environment)] * 3
-    cell = verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"]
-    assert cell.verdict is Verdict.NOT_COMPARABLE
-    assert cell.reason == reason
+    entry = verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"]
+    assert entry.verdict is Verdict.NOT_COMPARABLE
+    assert entry.reason == reason
 
 
 def test_hardware_that_one_side_could_not_tell_is_no_difference(stored_test, verdicts):
     gpu = {"name": "NVIDIA H100", "power_limit_w": None}
     head = [stored_test(ttft=0.1, environment={"gpus": [gpu], "cpu": None})] * 3
+    assert verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"].verdict is Verdict.PASS
+
+
+def test_an_engine_that_does_not_number_its_gpus_is_on_the_first(stored_test, verdicts):
+    head = [stored_test(ttft=v, environment={"device": "cuda"}) for v in times(1.0)]
     assert verdicts([stored_test(ttft=0.1)] * 3, head)["ttft"].verdict is Verdict.PASS
 
 
@@ -405,7 +441,7 @@ def test_engine_arguments_and_versions_that_differ_are_notes(stored_test, pairs)
         for _ in range(3)
     ]
     found = paired.judge(pairs(base, head), LimitSettings(), names=("old", "new"))
-    assert [cell.verdict for cell in found.cells] == [Verdict.PASS]
+    assert [entry.verdict for entry in found.entries] == [Verdict.PASS]
     assert found.notes == ("old / new: vllm.block_size: none / 32", "old / new: vllm: 1 / 2")
 
 
@@ -432,9 +468,9 @@ def test_a_machine_that_was_slower_itself_is_a_note(stored_test, pairs):
 
 
 def test_values_that_are_not_positive_have_no_verdict(one_metric):
-    cell = one_metric("ttft", [0.0, 0.0, 0.1], [0.1, 0.1, 0.1])
-    assert cell.verdict is Verdict.NOT_COMPARABLE
-    assert cell.reason == "fewer than two pairs have a positive value"
+    entry = one_metric("ttft", [0.0, 0.0, 0.1], [0.1, 0.1, 0.1])
+    assert entry.verdict is Verdict.NOT_COMPARABLE
+    assert entry.reason == "fewer than two pairs have a positive value"
 
 
 def test_a_metric_that_head_no_longer_has_is_named(stored_test, verdicts):
@@ -448,10 +484,10 @@ def test_a_metric_that_only_head_has_is_left_out(stored_test, verdicts):
     assert set(found) == {"ttft"}
 
 
-def test_a_metric_of_the_engine_is_one_cell_however_many_tests_repeat_it(stored_test, pairs):
+def test_a_metric_of_the_engine_is_one_entry_however_many_tests_repeat_it(stored_test, pairs):
     tests = [stored_test(f"test_{i}[m-vllm-none]", load_time=9.0, ttft=0.1) for i in range(4)]
     found = paired.judge(pairs([tests] * 3, [tests] * 3), LimitSettings())
-    assert sorted(cell.metric for cell in found.cells) == ["load_time", *["ttft"] * 4]
+    assert sorted(entry.metric for entry in found.entries) == ["load_time", *["ttft"] * 4]
 
 
 def test_memory_that_varies_in_later_pairs_alone_stays_exact(stored_test, verdicts):
@@ -474,7 +510,7 @@ def test_two_engines_in_another_mode_pair_up_each_with_itself(stored_test, pairs
         "test_x[m-vllm-nf4] is compared with test_x[m-vllm-none]",
         "test_x[m-transformers-nf4] is compared with test_x[m-transformers-none]",
     }
-    assert len(found.cells) == 2
+    assert len(found.entries) == 2
 
 
 def test_a_smaller_least_effect_makes_smaller_effects_suspect(stored_test, pairs):
@@ -489,7 +525,7 @@ def test_a_metric_that_no_pair_has_on_both_sides_has_no_verdict(stored_test, pai
     ttft, both = stored_test(ttft=0.1), stored_test(ttft=0.1, tpot=0.01)
     # The newest record of each side has tpot, but never in the same pair.
     found = paired.judge(pairs([[ttft], [ttft], [both]], [[both], [both], []]), LimitSettings())
-    assert {c.metric: c.verdict for c in found.cells if c.metric == "tpot"} in (
+    assert {c.metric: c.verdict for c in found.entries if c.metric == "tpot"} in (
         {},
         {"tpot": Verdict.NOT_COMPARABLE},
     )
@@ -559,9 +595,9 @@ NATS = [2.0 + 0.05 * (i % 7) for i in range(30)]
     ],
 )
 def test_perplexity_may_grow_by_half_a_percent(documents, change, verdict):
-    cell = documents(NATS, [n + change + 0.0005 * (-1) ** i for i, n in enumerate(NATS)])
-    assert cell.verdict is verdict
-    assert cell.effect == pytest.approx(math.expm1(change), abs=1e-9)
+    entry = documents(NATS, [n + change + 0.0005 * (-1) ** i for i, n in enumerate(NATS)])
+    assert entry.verdict is verdict
+    assert entry.effect == pytest.approx(math.expm1(change), abs=1e-9)
 
 
 def test_perplexity_that_changed_in_some_documents_by_chance_is_inconclusive(documents):
@@ -569,9 +605,28 @@ def test_perplexity_that_changed_in_some_documents_by_chance_is_inconclusive(doc
     assert documents(NATS, head).verdict is Verdict.INCONCLUSIVE
 
 
+def test_the_interval_of_perplexity_has_the_level_of_all_intervals(documents):
+    changes = [0.02 * math.sin(7.0 * i) for i in range(200)]
+    entry = documents([2.0] * 200, [2.0 + change for change in changes])
+    error = statistics.stdev(changes) / math.sqrt(200)
+    # 1.645 standard errors to either side hold 90 %; a bootstrap is a few per cent off.
+    assert math.log1p(entry.high) - math.log1p(entry.low) == pytest.approx(
+        2 * 1.645 * error, rel=0.05
+    )
+
+
+def test_other_text_is_not_comparable_even_if_it_has_as_many_documents(stored_test, verdicts):
+    def side(text):
+        observation = Observation(7.4, "", "lower", "quality", (1.9, 2.0, 2.1))
+        return [stored_test(perplexity=observation, workload={"text": text})] * 3
+
+    entry = verdicts(side("a"), side("b"))["perplexity"]
+    assert (entry.verdict, entry.reason) == (Verdict.NOT_COMPARABLE, "the scored text differs")
+
+
 def test_other_documents_are_not_comparable(documents):
-    cell = documents(NATS, NATS[:-1])
-    assert (cell.verdict, cell.reason) == (
+    entry = documents(NATS, NATS[:-1])
+    assert (entry.verdict, entry.reason) == (
         Verdict.NOT_COMPARABLE,
         "the documents are not the same",
     )

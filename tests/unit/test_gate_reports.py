@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from pytest_llmperf.gate.verdict import CellVerdict, Judgement, Verdict
+from pytest_llmperf.gate.verdict import EntryVerdict, Judgement, Verdict
 from pytest_llmperf.report.verdicts import amount, deliver, markdown, text
 
-SLOW = CellVerdict(
+SLOW = EntryVerdict(
     "test_speed.py::test_slow[m]",
     "tpot",
     Verdict.REGRESSION,
@@ -20,7 +20,7 @@ SLOW = CellVerdict(
     detectable=0.035,
     n=8,
 )
-FAST = CellVerdict(
+FAST = EntryVerdict(
     "test_speed.py::test_fast[m]",
     "output_throughput",
     Verdict.IMPROVEMENT,
@@ -32,7 +32,7 @@ FAST = CellVerdict(
     high=-0.19,
     n=3,
 )
-SAME = CellVerdict(
+SAME = EntryVerdict(
     "test_speed.py::test_same[m]",
     "ttft",
     Verdict.PASS,
@@ -45,7 +45,7 @@ SAME = CellVerdict(
     detectable=0.032,
     n=3,
 )
-UNSURE = CellVerdict(
+UNSURE = EntryVerdict(
     "test_speed.py::test_noisy[m]",
     "e2e",
     Verdict.INCONCLUSIVE,
@@ -59,13 +59,13 @@ UNSURE = CellVerdict(
     n=3,
     reason="this run could have seen >= 17.0% (80 %); 5% needs 40 pairs",
 )
-OTHER = CellVerdict(
+OTHER = EntryVerdict(
     "test_speed.py::test_moved[m]",
     "ttft",
     Verdict.NOT_COMPARABLE,
     reason="GPU: NVIDIA H100 / NVIDIA H200",
 )
-MEMORY = CellVerdict(
+MEMORY = EntryVerdict(
     "test_speed.py::test_big[m]",
     "peak_memory",
     Verdict.REGRESSION,
@@ -77,13 +77,14 @@ MEMORY = CellVerdict(
 )
 
 
-def judged(*cells, mode="pairs", **more):
-    return Judgement(mode, "base (abc)", "head (def)", cells, **more)
+def judged(*entries, mode="pairs", **more):
+    return Judgement(mode, "base (abc)", "head (def)", entries, **more)
 
 
-def many(n, cell):
+def many(n, entry):
     return [
-        CellVerdict(f"test_{i}", cell.metric, cell.verdict, reason=f"reason {i}") for i in range(n)
+        EntryVerdict(f"test_{i}", entry.metric, entry.verdict, reason=f"reason {i}")
+        for i in range(n)
     ]
 
 
@@ -126,7 +127,7 @@ def test_the_text_begins_with_the_verdict():
     assert lines[0] == "base (abc) -> head (def): 1 regression, 1 pass"
 
 
-def test_the_text_has_a_row_for_each_cell_that_is_no_pass_the_worst_first():
+def test_the_text_has_a_row_for_each_entry_that_is_no_pass_the_worst_first():
     lines = text(judged(SAME, FAST, UNSURE, SLOW, MEMORY)).splitlines()
     rows = [line for line in lines if "test_speed.py::" in line and "reason" not in line]
     assert [row.split()[:3] for row in rows[:4]] == [
@@ -138,25 +139,25 @@ def test_the_text_has_a_row_for_each_cell_that_is_no_pass_the_worst_first():
     (slow,) = (row for row in rows if "test_slow" in row)
     assert slow.split()[3:] == ["10", "ms", "10.6", "ms", "+6.0%", "+5.1%", "to", "+6.9%", "8"]
     assert rows[0].split()[3:] == ["10,000", "MiB", "12,346", "MiB", "+23.5%", "3"]
-    assert "1 of 5 cells pass; half of them could have shown a regression of 3.2%" in lines
+    assert "1 of 5 entries pass; half of them could have shown a regression of 3.2%" in lines
     assert "test_same" not in text(judged(SAME, SLOW))
 
 
 def test_everything_can_be_shown():
     shown = text(judged(SAME, SLOW), everything=True)
     assert "pass        test_speed.py::test_same[m]" in shown
-    assert "cells pass" not in shown
+    assert "entries pass" not in shown
 
 
 def test_the_text_of_a_pass_is_short():
     assert text(judged(SAME)).splitlines() == [
         "base (abc) -> head (def): 1 pass",
-        "1 of 1 cells pass; half of them could have shown a regression of 3.2%",
+        "1 of 1 entries pass; half of them could have shown a regression of 3.2%",
     ]
 
 
 def test_the_text_says_why_nothing_was_decided_metrics_of_a_test_together():
-    second = CellVerdict(OTHER.nodeid, "tpot", OTHER.verdict, reason=OTHER.reason)
+    second = EntryVerdict(OTHER.nodeid, "tpot", OTHER.verdict, reason=OTHER.reason)
     lines = text(judged(OTHER, second, UNSURE)).splitlines()
     assert (
         "not comparable: test_speed.py::test_moved[m] (ttft, tpot): GPU: NVIDIA H100 / NVIDIA H200"
@@ -177,10 +178,10 @@ def test_the_text_ends_with_what_else_has_to_be_said():
         notes=("head: hot",),
     )
     assert text(judgement).splitlines()[-5:] == [
-        "broken: test_a fails or is skipped on the candidate alone",
+        "broken: test_a fails or is skipped on the candidate only",
         "failed: pair 1 head: boom",
-        "baseline has no test_b",
-        "gone: test_c is in the baseline alone",
+        "new (no baseline): test_b",
+        "missing (in the baseline only): test_c",
         "note: head: hot",
     ]
 
@@ -189,8 +190,8 @@ KINDS = {
     "not comparable": lambda n: judged(*many(n, OTHER)),
     "inconclusive": lambda n: judged(*many(n, UNSURE)),
     "failed": lambda n: judged(SAME, failures=tuple(map(str, range(n)))),
-    "baseline has no": lambda n: judged(SAME, new=tuple(map(str, range(n)))),
-    "gone": lambda n: judged(SAME, gone=tuple(map(str, range(n)))),
+    "new (no baseline)": lambda n: judged(SAME, new=tuple(map(str, range(n)))),
+    "missing (in the baseline only)": lambda n: judged(SAME, gone=tuple(map(str, range(n)))),
     "note": lambda n: judged(SAME, notes=tuple(map(str, range(n)))),
     "broken": lambda n: judged(SAME, broken=tuple(map(str, range(n)))),
 }
@@ -201,7 +202,7 @@ def test_the_text_has_twenty_lines_of_a_kind_at_most(kind):
     def shown(n):
         # A row of the table begins with the verdict alone, a reason with a colon after it.
         lines = text(KINDS[kind](n)).splitlines()
-        return [line for line in lines if line.startswith((f"{kind}: ", "baseline has no "))]
+        return [line for line in lines if line.startswith(f"{kind}: ")]
 
     assert len(shown(20)) == 20
     assert "more of these" not in text(KINDS[kind](20))
@@ -254,7 +255,7 @@ def test_markdown_names_what_changed_and_folds_the_rest():
     assert "<summary>1 undecided</summary>" in page
     assert "- inconclusive: test_speed.py::test_noisy[m] (e2e): this run" in folded
     assert "- note: head: hot" in folded
-    assert "<summary>All 5 cells</summary>" in page
+    assert "<summary>All 5 entries</summary>" in page
     assert page.count("<details>") == page.count("</details>") == 3
 
 
@@ -269,18 +270,18 @@ def test_a_markdown_page_fits_into_a_comment_on_github():
     nodeid = (
         "benchmarks/test_throughput.py::test_throughput[mistral-7b-vllm-none-in1024-out128-b{}]"
     )
-    cells = [
-        CellVerdict(
+    entries = [
+        EntryVerdict(
             nodeid.format(i), "output_throughput", UNSURE.verdict, reason=f"{UNSURE.reason} {i}"
         )
         for i in range(500)
     ]
-    assert len(markdown(judged(*cells))) <= 65_536
+    assert len(markdown(judged(*entries))) <= 65_536
 
 
 def test_a_test_id_with_a_bar_keeps_the_columns_of_the_table():
-    cell = CellVerdict("test_a[x|y]", "ttft", Verdict.PASS, unit="s", baseline=1.0, candidate=1.0)
-    (row,) = (line for line in markdown(judged(cell)).splitlines() if line.startswith("| pass"))
+    entry = EntryVerdict("test_a[x|y]", "ttft", Verdict.PASS, unit="s", baseline=1.0, candidate=1.0)
+    (row,) = (line for line in markdown(judged(entry)).splitlines() if line.startswith("| pass"))
     assert row.replace("\\|", "").count("|") == 9
 
 
@@ -290,10 +291,12 @@ def test_json_comes_back_as_it_was():
     )
     data = json.loads(json.dumps(judgement.as_dict(), allow_nan=False))
     assert data == judgement.as_dict()
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["summary"] == judgement.summary()
-    cells = [CellVerdict(**{**cell, "verdict": Verdict(cell["verdict"])}) for cell in data["cells"]]
-    assert tuple(cells) == judgement.cells
+    entries = [
+        EntryVerdict(**{**entry, "verdict": Verdict(entry["verdict"])}) for entry in data["entries"]
+    ]
+    assert tuple(entries) == judgement.entries
     rest = ("mode", "baseline", "candidate", "settings")
     assert [data[key] for key in rest] == [getattr(judgement, key) for key in rest]
     lists = ("new", "gone", "failures", "broken", "notes")

@@ -16,12 +16,12 @@ THREE = {
     "b": [0.01, -0.01, 0.03],
     "c": [0.00, 0.00, 0.06],
 }
-PLACES = {cell: Place(f"test_{cell}", "ttft") for cell in THREE}
+PLACES = {entry: Place(f"test_{entry}", "ttft") for entry in THREE}
 
 
 def paired(differences, places, first):
-    """Every cell has its first pairs, so they are the beginning of its list."""
-    return rule.paired(differences, {cell: v[:first] for cell, v in differences.items()}, places)
+    """Every entry has its first pairs, so they are the beginning of its list."""
+    return rule.paired(differences, {entry: v[:first] for entry, v in differences.items()}, places)
 
 
 def expected_error(values, all_values, prior, floor=0.0015):
@@ -45,11 +45,11 @@ def test_a_paired_effect_is_the_one_that_was_computed_by_hand():
     assert effect.p_worse == pytest.approx(stats.t.sf(0.06 / 0.0113468, 5), rel=1e-3)
 
 
-@pytest.mark.parametrize("cell", ["a", "b", "c"])
-def test_paired_effects_are_those_of_an_independent_computation(cell):
-    effect = paired(THREE, PLACES, first=3)[cell]
-    error = expected_error(THREE[cell], THREE.values(), prior=3)
-    mean = statistics.fmean(THREE[cell])
+@pytest.mark.parametrize("entry", ["a", "b", "c"])
+def test_paired_effects_are_those_of_an_independent_computation(entry):
+    effect = paired(THREE, PLACES, first=3)[entry]
+    error = expected_error(THREE[entry], THREE.values(), prior=3)
+    mean = statistics.fmean(THREE[entry])
     assert effect.error == pytest.approx(error)
     assert effect.p_worse == pytest.approx(stats.t.sf(mean / error, 5))
     assert effect.p_better == pytest.approx(stats.t.sf(-mean / error, 5))
@@ -58,9 +58,9 @@ def test_paired_effects_are_those_of_an_independent_computation(cell):
 
 
 def test_a_suite_of_one_test_borrows_no_variance():
-    cells = {"ttft": THREE["a"], "tpot": THREE["c"]}
-    places = {metric: Place("test_x", metric) for metric in cells}
-    effect = paired(cells, places, first=3)["ttft"]
+    entries = {"ttft": THREE["a"], "tpot": THREE["c"]}
+    places = {metric: Place("test_x", metric) for metric in entries}
+    effect = paired(entries, places, first=3)["ttft"]
     assert effect.df == 2
     assert effect.error == pytest.approx(math.sqrt(1e-4 / 3))
     plain = stats.ttest_1samp(THREE["a"], 0.0, alternative="greater")
@@ -68,22 +68,24 @@ def test_a_suite_of_one_test_borrows_no_variance():
 
 
 def test_the_typical_variance_is_worth_no_more_than_the_other_tests():
-    cells = {"a": THREE["a"], "b": THREE["b"]}
-    effect = paired(cells, PLACES, first=3)["a"]
+    entries = {"a": THREE["a"], "b": THREE["b"]}
+    effect = paired(entries, PLACES, first=3)["a"]
     # One other test with three pairs: two degrees of freedom.
     assert effect.df == 2 + 2
-    assert effect.error == pytest.approx(expected_error(cells["a"], cells.values(), prior=2))
+    assert effect.error == pytest.approx(expected_error(entries["a"], entries.values(), prior=2))
 
 
 def test_metrics_share_no_variance():
-    noisy = {f"noisy {cell}": [10 * v for v in values] for cell, values in THREE.items()}
-    places = {cell: Place(cell.removeprefix("noisy "), cell.startswith("noisy")) for cell in noisy}
+    noisy = {f"noisy {entry}": [10 * v for v in values] for entry, values in THREE.items()}
+    places = {
+        entry: Place(entry.removeprefix("noisy "), entry.startswith("noisy")) for entry in noisy
+    }
     both = paired({**THREE, **noisy}, {**PLACES, **places}, first=3)
     alone = paired(THREE, PLACES, first=3)
-    assert {cell: both[cell] for cell in THREE} == alone
-    for cell in THREE:
-        assert both[f"noisy {cell}"].error == pytest.approx(10 * alone[cell].error)
-        assert both[f"noisy {cell}"].p_worse == pytest.approx(alone[cell].p_worse)
+    assert {entry: both[entry] for entry in THREE} == alone
+    for entry in THREE:
+        assert both[f"noisy {entry}"].error == pytest.approx(10 * alone[entry].error)
+        assert both[f"noisy {entry}"].p_worse == pytest.approx(alone[entry].p_worse)
 
 
 def test_the_typical_variance_comes_from_the_first_pairs_alone():
@@ -97,37 +99,37 @@ def test_the_typical_variance_comes_from_the_first_pairs_alone():
 
 
 def test_a_paired_error_has_a_floor():
-    same = {cell: [0.02, 0.02, 0.02] for cell in THREE}
+    same = {entry: [0.02, 0.02, 0.02] for entry in THREE}
     effect = paired(same, PLACES, first=3)["a"]
     assert effect.error == 0.0015
     assert effect.p_worse == pytest.approx(stats.t.sf(0.02 / 0.0015, 5))
 
 
-def test_a_cell_with_one_pair_has_no_effect():
+def test_an_entry_with_one_pair_has_no_effect():
     assert set(paired({**THREE, "b": [0.5]}, PLACES, first=3)) == {"a", "c"}
 
 
-def test_no_cells_give_no_effects():
+def test_no_entries_give_no_effects():
     assert paired({}, {}, first=3) == {}
     assert rule.against_history({}, {}, {}) == {}
     assert rule.significant({}) == set()
 
 
-@pytest.mark.parametrize("cell", ["a", "b", "c"])
-def test_effects_against_a_history_are_those_of_an_independent_computation(cell):
+@pytest.mark.parametrize("entry", ["a", "b", "c"])
+def test_effects_against_a_history_are_those_of_an_independent_computation(entry):
     past = {
         "a": [1.00, 1.02, 0.98, 1.00],
         "b": [2.00, 2.05, 1.95, 2.01],
         "c": [3.00, 3.01, 3.00, 3.02],
     }
     candidate = {"a": 1.10, "b": 2.02, "c": 2.90}
-    effect = rule.against_history(candidate, past, PLACES)[cell]
+    effect = rule.against_history(candidate, past, PLACES)[entry]
     k = 3
     variances = {key: statistics.variance(values) for key, values in past.items()}
     typical = statistics.median(variances.values()) / (stats.chi2.median(k) / k)
-    deviation = math.sqrt((3 * typical + k * variances[cell]) / 6)
+    deviation = math.sqrt((3 * typical + k * variances[entry]) / 6)
     error = deviation * math.sqrt(1 + 1 / 4)
-    estimate = candidate[cell] - statistics.fmean(past[cell])
+    estimate = candidate[entry] - statistics.fmean(past[entry])
     assert effect.estimate == pytest.approx(estimate)
     assert effect.deviation == pytest.approx(deviation)
     assert effect.error == pytest.approx(error)
@@ -142,7 +144,7 @@ def test_an_error_against_a_history_has_a_floor_that_falls_with_the_jobs():
     assert effect.error == pytest.approx(0.0025 * math.sqrt(1 + 1 / 5))
 
 
-def test_a_cell_that_one_side_lacks_has_no_effect_against_a_history():
+def test_an_entry_that_one_side_lacks_has_no_effect_against_a_history():
     past = {"a": [1.0, 1.1, 1.2], "b": [1.0, 1.1, 1.2], "c": [1.0]}
     assert set(rule.against_history({"a": 1.0, "c": 1.0}, past, PLACES)) == {"a"}
 
@@ -176,7 +178,7 @@ def test_the_detectable_effect_is_the_formulas(error):
     effect = rule.Effect(estimate=0.0, error=error, df=5, n=3, deviation=error * math.sqrt(3))
     needed = max(stats.t.isf(0.05 / 40, 5) * error, math.log(1.03))
     expected = math.exp(needed + stats.t.ppf(0.8, 5) * error) - 1
-    assert rule.detectable(effect, cells=40, min_effect=0.03) == pytest.approx(expected)
+    assert rule.detectable(effect, entries=40, min_effect=0.03) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("deviation", [0.005, 0.02, 0.05])
@@ -189,26 +191,26 @@ def test_the_pairs_needed_are_the_fewest_that_detect_it(deviation):
         needed = max(stats.t.isf(0.05 / 40, df) * error, math.log(1.03))
         return math.exp(needed + stats.t.ppf(0.8, df) * error) - 1
 
-    pairs = rule.pairs_needed(effect, cells=40, min_effect=0.03, must_see=0.05)
+    pairs = rule.pairs_needed(effect, entries=40, min_effect=0.03, must_see=0.05)
     assert detectable(pairs) <= 0.05
     assert pairs == 2 or detectable(pairs - 1) > 0.05
 
 
 def test_no_number_of_pairs_is_named_when_even_200_are_too_few():
     effect = rule.Effect(0.0, 0.3, df=5, n=3, deviation=0.5)
-    assert rule.pairs_needed(effect, cells=40, min_effect=0.03, must_see=0.05) is None
+    assert rule.pairs_needed(effect, entries=40, min_effect=0.03, must_see=0.05) is None
 
 
-# Truth that is programmed: 10 tests of 4 metrics, noise of a pair 0.7 to 4 % by cell.
+# Truth that is programmed: 10 tests of 4 metrics, noise of a pair 0.7 to 4 % by entry.
 CELLS = [(f"test_{i}", metric) for i in range(10) for metric in "abcd"]
-AT = {cell: Place(*cell) for cell in CELLS}
+AT = {entry: Place(*entry) for entry in CELLS}
 SUITES = 400
 
 
 def red(effects):
     """Cells that are significantly worse and by 3 % or more."""
-    worse = rule.significant({cell: effect.p_worse for cell, effect in effects.items()})
-    return {cell for cell in worse if effects[cell].estimate >= math.log(1.03)}
+    worse = rule.significant({entry: effect.p_worse for entry, effect in effects.items()})
+    return {entry for entry in worse if effects[entry].estimate >= math.log(1.03)}
 
 
 def clean_suites(pairs, seed):
@@ -239,12 +241,12 @@ def test_a_regression_of_the_printed_size_is_found_in_about_80_of_100_cases():
 def test_clean_suites_of_one_test_are_red_in_5_of_100_cases_at_most():
     # Much noise, shared by the metrics: the least effect of 3 % keeps nothing back.
     random = np.random.default_rng(3)
-    cells = CELLS[:4]
+    entries = CELLS[:4]
     found = []
     for _ in range(1000):
         values = random.standard_normal((4, 3)) * 0.05 + random.standard_normal(3) * 0.15
-        effects = paired(dict(zip(cells, values.tolist(), strict=True)), AT, first=3)
-        assert effects[cells[0]].df == 2
+        effects = paired(dict(zip(entries, values.tolist(), strict=True)), AT, first=3)
+        assert effects[entries[0]].df == 2
         found.append(bool(red(effects)))
     standard_error = math.sqrt(0.05 * 0.95 / 1000)
     assert statistics.fmean(found) <= 0.05 + 2 * standard_error
@@ -253,8 +255,8 @@ def test_clean_suites_of_one_test_are_red_in_5_of_100_cases_at_most():
 def test_a_clean_job_is_red_against_its_history_in_5_of_100_cases_at_most():
     found = []
     for suite in clean_suites(11, seed=4):
-        candidate = {cell: values[0] for cell, values in suite.items()}
-        past = {cell: values[1:] for cell, values in suite.items()}
+        candidate = {entry: values[0] for entry, values in suite.items()}
+        past = {entry: values[1:] for entry, values in suite.items()}
         found.append(bool(red(rule.against_history(candidate, past, AT))))
     standard_error = math.sqrt(0.05 * 0.95 / SUITES)
     assert statistics.fmean(found) <= 0.05 + 2 * standard_error
@@ -264,8 +266,8 @@ def test_a_regression_of_the_size_printed_against_a_history_is_found_in_about_80
     found = []
     for suite in clean_suites(11, seed=5):
         slowed = CELLS[0]
-        candidate = {cell: values[0] for cell, values in suite.items()}
-        past = {cell: values[1:] for cell, values in suite.items()}
+        candidate = {entry: values[0] for entry, values in suite.items()}
+        past = {entry: values[1:] for entry, values in suite.items()}
         effect = rule.against_history(candidate, past, AT)[slowed]
         candidate[slowed] += math.log1p(rule.detectable(effect, len(CELLS), min_effect=0.03))
         found.append(slowed in red(rule.against_history(candidate, past, AT)))

@@ -345,13 +345,13 @@ def test_several_runs_of_a_commit_are_all_meant(five_runs, storage):
 def test_a_name_that_means_nothing_is_refused_in_one_line(five_runs, storage, name):
     if name == "":
         storage = storage / "none"
-    with pytest.raises(StoredError, match="is no stored run") as error:
+    with pytest.raises(StoredError, match="does not match a file") as error:
         find_files(name or "nothing", storage)
     assert "\n" not in str(error.value)
 
 
 def test_an_empty_folder_is_refused(storage, tmp_path):
-    with pytest.raises(StoredError, match="is no stored run"):
+    with pytest.raises(StoredError, match="does not match a file"):
         find_files(str(storage), storage)
 
 

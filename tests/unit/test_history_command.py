@@ -1,4 +1,4 @@
-"""``pytest-llmperf history``: level, noise and steps of every cell."""
+"""``pytest-llmperf history``: level, noise and steps of every entry."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def row(capsys):
     return make
 
 
-def test_a_cell_has_its_level_its_noise_and_its_newest_run(runs, row):
+def test_an_entry_has_its_level_its_noise_and_its_newest_run(runs, row):
     runs(0.100, 0.101, 0.099, 0.110)
     metric, n, level, _, between, newest, _, change = row()
     assert (metric, n, level, newest) == ("ttft", "4", "100.5", "110")
@@ -76,7 +76,7 @@ def test_every_value_is_exported(runs, row, tmp_path):
 def test_a_test_or_metric_that_is_not_there_is_one_line_and_3(runs, capsys):
     runs(0.1)
     assert main(["history", "--metric=tpot"]) == 3
-    assert capsys.readouterr().err == "pytest-llmperf history: no stored run has such a cell\n"
+    assert capsys.readouterr().err == "pytest-llmperf history: no stored run has such an entry\n"
 
 
 def test_a_broken_file_is_named_and_left_out(runs, row, storage, capsys):

@@ -1,6 +1,11 @@
 import json
 import os
+import platform
 import re
+import resource
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -39,8 +44,10 @@ def test_entries_are_on_disk_after_each_append(own):
 def test_the_header_says_who_writes_it_and_is_written_once(own):
     own.append([ONE])
     own.append([TWO])
-    expected = {"journal": 1, "pid": os.getpid(), **HEADER}
-    assert journal.read(own.path).header == expected
+    header = journal.read(own.path).header
+    # A tick of the kernel's clock, where the kernel says it.
+    assert (header.pop("process_start") is not None) == Path("/proc/self/stat").exists()
+    assert header == {"journal": 1, "pid": os.getpid(), **HEADER}
     assert len(own.path.read_text().splitlines()) == 3
 
 
@@ -91,14 +98,101 @@ def test_a_run_of_another_user_is_going_on_too(leave_journal, monkeypatch):
     assert run.is_running
 
 
-def test_a_broken_line_is_named_by_its_number(leave_journal):
-    path = leave_journal("ffff", [ONE, TWO])
-    lines = path.read_text().splitlines()
-    lines[1] = lines[1][:-5]
-    path.write_text("\n".join(lines) + "\n")
-    message = f"{path}: line 2 is not valid JSON"
+@pytest.mark.parametrize("damaged", [b'{"name": "tes', b"3", b"\xff\xfe", b""])
+def test_a_damaged_line_costs_itself_only_and_is_counted(leave_journal, damaged):
+    path = leave_journal("ffff", [ONE, TWO, ONE])
+    lines = path.read_bytes().splitlines()
+    lines[2] = damaged
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    run = journal.read(path)
+    assert run.entries == (ONE, ONE)
+    assert run.unreadable == 1
+
+
+@contextmanager
+def full_disk(path, room):
+    """Let a file grow by so many bytes: what a full disk does, it takes a part and refuses the rest."""
+    size = path.stat().st_size if path.exists() else 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [0, 1, 30])
+def test_what_a_full_disk_did_not_take_does_not_swallow_later_entries(own, room):
+    own.append([ONE])
+    with full_disk(own.path, room), pytest.raises(OSError, match="File too large"):
+        own.append([TWO])
+    own.append([ONE, ONE])
+    run = journal.read(own.path)
+    assert run.entries == (ONE, ONE, ONE)
+    assert own.entries == 3
+
+
+def test_a_header_that_a_full_disk_did_not_take_is_written_again(own):
+    with full_disk(own.path, 30), pytest.raises(OSError, match="File too large"):
+        own.append([ONE])
+    assert not own.path.exists()
+    own.append([TWO])
+    assert journal.read(own.path).entries == (TWO,)
+
+
+def test_a_run_on_another_machine_is_not_known_by_this_ones_processes(leave_journal):
+    # Its process number means nothing here, whether it lives here or not.
+    path = leave_journal("aaaa", [ONE], machine_info={"node": "another"})
+    assert journal.read(path).is_running
+    assert not journal.read(path).is_of_this_machine
+
+
+def test_a_run_on_another_machine_that_was_silent_for_a_day_is_over(leave_journal):
+    path = leave_journal("aaaa", [ONE], pid=os.getpid(), machine_info={"node": "another"})
+    for hours, is_running in ((23, True), (25, False)):
+        long_ago = time.time() - hours * 3600
+        os.utime(path, (long_ago, long_ago))
+        assert journal.read(path).is_running is is_running
+
+
+def test_a_run_on_this_machine_is_known_by_its_process_however_silent(leave_journal):
+    here = {"node": platform.node()}
+    living = leave_journal("aaaa", [ONE], pid=os.getpid(), machine_info=here)
+    dead = leave_journal("bbbb", [ONE], machine_info=here)
+    os.utime(living, (1, 1))
+    assert journal.read(living).is_running
+    assert not journal.read(dead).is_running
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the kernel does not say it")
+def test_another_process_with_the_same_number_is_not_the_run(own):
+    own.append([ONE])
+    assert journal.read(own.path).is_running
+    header, entry = own.path.read_text().splitlines()
+    earlier = {**json.loads(header), "process_start": json.loads(header)["process_start"] - 1}
+    own.path.write_text(f"{json.dumps(earlier)}\n{entry}\n")
+    assert not journal.read(own.path).is_running
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**70])
+def test_a_number_that_no_process_has_is_not_running(leave_journal, pid):
+    assert not journal.read(leave_journal("aaaa", [ONE], pid=pid)).is_running
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("pid", "12"), ("commit_info", None), ("machine_id", 3)]
+)
+def test_a_header_that_holds_something_else_is_rejected(leave_journal, key, value):
+    path = leave_journal("aaaa", [ONE], **{key: value})
+    message = f"{path}: its header's {key} cannot be {value!r}"
     with pytest.raises(journal.JournalError, match=f"^{re.escape(message)}$"):
         journal.read(path)
+
+
+def test_a_journal_that_goes_away_while_they_are_listed_is_not_listed(storage, leave_journal):
+    kept = leave_journal("aaaa", [ONE])
+    (kept.parent / "gone.jsonl").symlink_to("nothing")
+    assert journal.interrupted_runs(storage) == [kept]
 
 
 @pytest.mark.parametrize("content", ["", "{}\n", "[]\n", '"journal"\n', '{"journal": 1'])

@@ -160,8 +160,8 @@ def test_a_new_row_is_judged_by_the_gate(stored_json, save):
 
     # A rate that falls from 5,000 to 4,000 in each of three pairs: 25 % worse.
     pairs = [Pair(n, run(2 * n, 5000.0 + n), run(2 * n + 1, 4000.0 + n)) for n in (1, 2, 3)]
-    (cell,) = judge(pairs, LimitSettings()).cells
-    assert (cell.metric, cell.verdict, cell.unit) == ("toy", Verdict.REGRESSION, "toys/s")
+    (entry,) = judge(pairs, LimitSettings()).entries
+    assert (entry.metric, entry.verdict, entry.unit) == ("toy", Verdict.REGRESSION, "toys/s")
 
 
 @pytest.mark.usefixtures("toy")
