@@ -6,108 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..store.stored import QUALITY, Observation, StoredRun, TestRecord
+from ..store.stored import QUALITY, TestRecord
 from . import exact, rule, timing
-from .comparable import differences, noted_differences
-from .disturbances import canary_shift, disturbances, pair_problem
+from .comparable import noted_differences
+from .disturbances import canary_shift, disturbances
 from .limits import FIRST_PAIRS, LimitSettings
-from .matching import Key, MatchedTest, Repeats, all_tests, badness, match, median
+from .matched_pairs import Pair, PairOfObservations, matched_pairs, tests_of
+from .matching import Key, MatchedTest, Repeats, match, median
 from .observed import Observed
 from .verdict import EntryVerdict, Judgement, Verdict
 
+__all__ = ["Pair", "judge", "suspects", "tests_of"]
+
 SUSPECT_P = 0.20
 SUSPECT_EFFECT = 0.015
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two processes that ran one after the other."""
-
-    number: int
-    baseline: StoredRun
-    candidate: StoredRun
-
-
-@dataclass(frozen=True)
-class _PairOfRecords:
-    """One test as the two processes of a pair recorded it."""
-
-    number: int
-    baseline: TestRecord
-    candidate: TestRecord
-
-    @property
-    def problem(self) -> str | None:
-        """Return why the pair says nothing."""
-        return pair_problem(self.baseline, self.candidate)
-
-
-@dataclass(frozen=True)
-class _PairOfObservations:
-    """One metric of one test in a pair."""
-
-    number: int
-    baseline: Observation
-    candidate: Observation
-
-    @property
-    def log_ratio(self) -> float | None:
-        """Return the effect, + is worse; None if a value is not positive."""
-        before, after = badness(self.baseline), badness(self.candidate)
-        return None if before is None or after is None else after - before
-
-
-@dataclass(frozen=True)
-class _MatchedPairs:
-    """One test as the pairs of processes measured it on both sides."""
-
-    test: MatchedTest
-    baseline: TestRecord
-    """Its newest record on this side."""
-    candidate: TestRecord
-    records: tuple[_PairOfRecords, ...]
-    """Of the pairs that have the test on both sides."""
-    pairs: int
-    """How many pairs there are in all."""
-
-    @property
-    def lost(self) -> list[str]:
-        """Return the metrics that only the baseline has."""
-        return [key for key in self.baseline.metrics if key not in self.candidate.metrics]
-
-    @property
-    def shared(self) -> list[str]:
-        """Return the metrics that both sides have."""
-        return [key for key in self.candidate.metrics if key in self.baseline.metrics]
-
-    @property
-    def kept(self) -> list[_PairOfRecords]:
-        """Return the pairs that say something."""
-        return [pair for pair in self.records if not pair.problem]
-
-    @property
-    def problem(self) -> str:
-        """Return why the test cannot be compared; empty if it can."""
-        reasons = [
-            reason
-            for pair in self.records
-            for reason in differences(pair.baseline, pair.candidate, same_engine=False)
-        ]
-        if not reasons and len(self.kept) < 2:
-            dropped = dict.fromkeys(pair.problem for pair in self.records if pair.problem)
-            why = f" ({'; '.join(dropped)})" if dropped else ""
-            reasons = [f"{len(self.kept)} of {self.pairs} pairs could be used{why}"]
-        return "; ".join(dict.fromkeys(reasons))
-
-    def observations(self, metric: str) -> tuple[_PairOfObservations, ...]:
-        """Return what the pairs that say something have of a metric on both sides."""
-        return tuple(
-            _PairOfObservations(
-                pair.number, pair.baseline.metrics[metric], pair.candidate.metrics[metric]
-            )
-            for pair in self.kept
-            if metric in pair.baseline.metrics and metric in pair.candidate.metrics
-        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +29,7 @@ class _Entry:
     key: Key
     test: TestRecord
     """The candidate's newest record."""
-    pairs: tuple[_PairOfObservations, ...]
+    pairs: tuple[PairOfObservations, ...]
     first_pairs: int | None
     """Number of the last pair that all tests had; None: all of them."""
 
@@ -147,7 +59,7 @@ class _Entry:
         return _known(pair.log_ratio for pair in self._first)
 
     @property
-    def _first(self) -> list[_PairOfObservations]:
+    def _first(self) -> list[PairOfObservations]:
         last = self.first_pairs
         return [pair for pair in self.pairs if last is None or pair.number <= last]
 
@@ -159,11 +71,6 @@ class _Suite:
     effects: dict[Key, rule.Effect]
     worse: set[Key]
     better: set[Key]
-
-
-def tests_of(pairs: Sequence[Pair]) -> tuple[dict[str, TestRecord], dict[str, TestRecord]]:
-    """Return every test of each side, baseline and candidate."""
-    return all_tests(p.baseline for p in pairs), all_tests(p.candidate for p in pairs)
 
 
 def suspects(pairs: Sequence[Pair], settings: LimitSettings) -> set[Key]:
@@ -232,29 +139,6 @@ def judge(
     )
 
 
-def _matched(pairs: Sequence[Pair]) -> list[_MatchedPairs]:
-    base, head = tests_of(pairs)
-    return [
-        _MatchedPairs(
-            test,
-            base[test.baseline_id],
-            head[test.candidate_id],
-            tuple(
-                _PairOfRecords(
-                    pair.number,
-                    pair.baseline.tests[test.baseline_id],
-                    pair.candidate.tests[test.candidate_id],
-                )
-                for pair in pairs
-                if test.baseline_id in pair.baseline.tests
-                and test.candidate_id in pair.candidate.tests
-            ),
-            len(pairs),
-        )
-        for test in match(base, head)
-    ]
-
-
 def _entries(pairs: Sequence[Pair], first: int | None) -> tuple[list[_Entry], list[EntryVerdict]]:
     """Return what can be judged, and verdicts on what cannot be compared.
 
@@ -264,7 +148,7 @@ def _entries(pairs: Sequence[Pair], first: int | None) -> tuple[list[_Entry], li
     entries: list[_Entry] = []
     incomparable: list[tuple[Key, str]] = []
     repeats = Repeats()
-    for test in _matched(pairs):
+    for test in matched_pairs(pairs):
         nodeid = test.test.candidate_id
         incomparable += [((nodeid, metric), "head no longer has it") for metric in test.lost]
         problem = test.problem
