@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-TEXT = Path(__file__).resolve().parent.parent / "pytest_llmperf" / "texts" / "prose.txt"
+TEXT = Path(__file__).resolve().parent.parent / "pytest_llmperf" / "core" / "texts" / "prose.txt"
 MODES: dict[str, dict[str, Any]] = {
     "none": {},
     "int8": {"load_in_8bit": True},
