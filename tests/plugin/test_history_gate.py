@@ -261,7 +261,7 @@ def set_nll(monkeypatch):
 def test_quality_that_stays_passes_a_strict_gate_and_a_worse_one_fails(
     pytester, gated, llm_pytest, set_nll
 ):
-    pytester.makepyfile(test_quality=QUALITY)
+    pytester.makepyfile(test_scored=QUALITY)
     set_nll(1.0)
     assert llm_pytest("--benchmark-autosave", "--llm-isolation=none", **TIMES).ret == 0
     run = gated("--llm-gate-strict")
