@@ -6,6 +6,8 @@ file are the same.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,22 +211,40 @@ def file_of(
 def decode(content: bytes, path: Path) -> StoredFile:
     """Return a file's content; ``path`` names it in messages. Raises StoredError as ``read_file``."""
     try:
-        return _stored(_FILE.decode(content), path)
+        try:
+            file = _FILE.decode(content)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Python's own writer puts NaN and lone surrogates into other people's benchmarks.
+            file = _FILE.decode(msgspec.json.encode(_strict(json.loads(content))))
+        return _stored(file, path)
     except msgspec.ValidationError as error:
         problem = _problem(content) or f"does not hold what schema {SCHEMA} says ({error})"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         problem = f"is not complete JSON ({error})"
     raise StoredError(f"{path}: {problem}")
+
+
+def _strict(value: Any) -> Any:
+    """Return JSON as the standard has it: null for numbers that are not finite, no lone surrogates."""
+    if isinstance(value, dict):
+        return {_strict(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _problem(content: bytes) -> str | None:
     """Return what is wrong with a file beside its records, the plainest first; None for nothing."""
     try:
-        msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        data = _strict(json.loads(content))
+    except (ValueError, RecursionError) as error:
         return f"is not complete JSON ({error})"
     try:
-        _SHAPE.decode(content)
+        _SHAPE.decode(msgspec.json.encode(data))
     except msgspec.ValidationError:
         return "is not a file of pytest-benchmark"
     return None

@@ -177,6 +177,16 @@ def test_a_value_that_is_no_finite_number_is_refused(complete, file, constant):
         read_run(file(content))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, "a lone \udcff surrogate"])
+def test_what_python_writes_for_other_peoples_benchmarks_costs_nothing(complete, file, value):
+    content = complete()
+    content["benchmarks"][-1]["extra_info"] = {"theirs": value}
+    content["commit_info"]["author"] = value
+    record_of(content)["backend"]["settings"] = {"ours": value}
+    run = read_run(file(content))
+    assert run.tests[NODEID].metrics["ttft"].value == 0.2
+
+
 def test_files_that_cannot_be_read_are_left_out_with_a_line_each(complete, save, storage):
     good = [save(number, complete(number)) for number in (2, 1)]
     bad = storage / "bad.json"
