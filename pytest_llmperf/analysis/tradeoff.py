@@ -98,8 +98,17 @@ def _point(model: str, found: Mapping[str, Record], chosen: str) -> Point:
     for column in tradeoff_columns():
         record = next((r for r in (speed, quality) if r and column.key in r["metrics"]), None)
         if record is not None:
-            values[column.key] = _p50(record, column.key) - _p50(record, column.includes)
+            values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
     return Point(model, _backend(some), str(some["quantization"]["mode"]), values)
+
+
+def _reserved(record: Record, pool: str) -> float:
+    """Return the size of a reserved pool that the peak includes for certain.
+
+    On a CPU the peak is a resident set, which holds only the pages of the pool that were touched, and
+    nothing reports how many those are.
+    """
+    return 0.0 if record["environment"]["device"] == "cpu" else _p50(record, pool)
 
 
 class _Machines:

@@ -2,7 +2,7 @@
 """Every option of the plugin, one row each, and the frozen settings of a run that they make.
 
 To add an option, add its row here and read the field where it is needed. The command line, the ini
-twin, ``--help`` and docs/reference/options.md (``python tools/options_table.py``) come from the row.
+twin, ``--help`` and docs/reference/options.md (``python tools/make_docs.py``) come from the row.
 """
 
 from __future__ import annotations

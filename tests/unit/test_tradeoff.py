@@ -65,6 +65,14 @@ def test_a_reserved_pool_is_no_need(records):
     assert [point.values["peak_memory"] for point in points] == [250.0, 180.0]
 
 
+def test_on_a_cpu_nothing_reports_how_much_of_the_pool_is_resident(records):
+    for record in records:
+        record["environment"] = {"device": "cpu", "cpu": "a processor"}
+    records[0]["metrics"]["kv_cache_memory"] = {"p50": 150.0}
+    points = trade_offs(records)[0].points
+    assert [point.values["peak_memory"] for point in points] == [400.0, 180.0]
+
+
 def test_speeds_come_from_the_test_that_most_cells_ran(record, records):
     records.insert(0, record("none", test="test_other.py::test_o", output_throughput=1.0))
     (found,) = trade_offs(records)
@@ -98,9 +106,9 @@ def test_a_degree_belongs_to_the_engine(records):
 
 def test_machines_stand_apart(records):
     for item in records[:2]:
-        item["environment"] = {"accelerators": [{"name": "H100"}]}
+        item["environment"] = {"device": "cuda:0", "accelerators": [{"name": "H100"}]}
     for item in records[2:]:
-        item["environment"] = {"cpu": "a processor"}
+        item["environment"] = {"device": "cpu", "cpu": "a processor"}
     (found,) = trade_offs(records)
     assert found.model == "m on a processor"
     assert not any("output_throughput" in point.values for point in found.points)
