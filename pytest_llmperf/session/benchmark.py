@@ -15,7 +15,7 @@ from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..core.text import shipped
 from ..core.workload import Workload
-from ..machine.nvml import conditions
+from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw
 from ..metrics.roofline import Roof, RooflineModel, utilization

@@ -13,8 +13,8 @@ from ..backends import backend_class
 from ..backends.base import Backend
 from ..core.cell import Cell
 from ..core.engine import LoadedEngine
+from ..machine.gpus import Gpus
 from ..machine.idle import IdlePower, idle_power
-from ..machine.nvml import Gpus
 from ..metrics.roofline import Ceilings
 from ..store.entries import BenchmarkStore
 from .ceilings import CeilingCache, before_loading, of_engine

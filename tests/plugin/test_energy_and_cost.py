@@ -60,7 +60,7 @@ def test_an_engine_on_a_gpu_that_tells_nothing_says_why(one_test, llm_pytest, re
     llm_pytest("--benchmark-autosave", "--llm-isolation=none").assert_outcomes(passed=1)
     record = records()[f"test_x[{CELL}]"]
     assert record["environment"]["energy"]["unavailable"] == (
-        "which GPUs the engine sees is not known"
+        "the GPUs that the engine sees are unknown"
     )
     assert "energy_per_token" not in record["metrics"]
 

@@ -141,7 +141,8 @@ def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, r
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.re_match_lines(
         [
-            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: a prefix cache answers"
+            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: "
+            "the engine uses a prefix cache"
         ]
     )
     assert list(records()) == [f"test_new_prompts[{CELL}]"]

@@ -6,6 +6,7 @@ ENGINES = ("torch", "transformers", "vllm", "numpy", "scipy", "bitsandbytes", "a
 OURS = (
     "pytest_llmperf.session.session",
     "pytest_llmperf.session.slot",
+    "pytest_llmperf.machine.gpus",
     "pytest_llmperf.machine.nvml",
     "pytest_llmperf.session.collect",
     "pytest_llmperf.worker.client",
