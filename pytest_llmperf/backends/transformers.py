@@ -167,9 +167,20 @@ class _Recorder:
 
 
 def _device(spec: EngineSpec, torch: Any) -> str:
-    if spec.device != "auto":
-        return "cuda:0" if spec.device == "cuda" else spec.device
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    """Return the device as torch names it.
+
+    Raises:
+        ValueError: torch does not see that GPU. Left alone, transformers would fail to import the model.
+    """
+    visible = torch.cuda.device_count()
+    if spec.device == "auto":
+        return "cuda:0" if visible else "cpu"
+    device = "cuda:0" if spec.device == "cuda" else spec.device
+    index = device.partition(":")[2]
+    if index and int(index) >= visible:
+        first = ", and the first is cuda:0" if visible else ""
+        raise ValueError(f"--llm-device={spec.device}: torch sees {visible} GPU(s){first}")
+    return device
 
 
 def _quantization_config(spec: EngineSpec, dtype: torch.dtype) -> Any:
