@@ -1,1 +1,1 @@
-"""What a person reads: the header line, progress, and the table after the run."""
+"""Reports for people, one file per report."""

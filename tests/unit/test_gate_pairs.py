@@ -463,7 +463,7 @@ def test_a_machine_that_was_slower_itself_is_a_note(stored_test, pairs):
     base = [[stored_test(ttft=0.1, environment=canary(0.020))] for _ in range(3)]
     head = [[stored_test(ttft=0.1, environment=canary(0.021))] for _ in range(3)]
     assert paired.judge(pairs(base, head), LimitSettings()).notes == (
-        "head: the machine's own memory took +5% of time (canary)",
+        "head: the machine itself changed: memory time +5% (canary)",
     )
 
 
