@@ -252,7 +252,7 @@ def test_a_test_that_the_baseline_lacks_passes_and_is_named(llm_pytest, other):
     run.assert_outcomes(passed=1)
     named = lines(run, "no baseline for ")
     if other == ["--llm-rounds=1"]:
-        assert named == []  # Rounds repeat the work and are no part of it.
+        assert named == []  # Rounds repeat the work and are not part of it.
     else:
         (line,) = named
         assert line.startswith(f"no baseline for {TEST[:-1]}")

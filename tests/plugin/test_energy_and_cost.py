@@ -1,4 +1,4 @@
-"""Programmed power and a price come back from the stored file, and the reason where nothing tells."""
+"""Programmed power and a price come back from the stored file, or the reason if nothing reports it."""
 
 import sys
 from dataclasses import replace

@@ -21,7 +21,7 @@ def test_load(llm, llm_benchmark):
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path_factory):
-    """What is kept of a model must not reach the next test."""
+    """Give each test an empty cache: kept distributions must not reach the next test."""
     monkeypatch.setenv("PYTEST_LLMPERF_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

@@ -1,4 +1,4 @@
-"""What each engine refuses before anything is loaded."""
+"""Refusals of each engine before anything is loaded."""
 
 import json
 

@@ -231,7 +231,7 @@ def test_buffers_take_a_quarter_of_the_free_memory_at_most():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Buffers and products of no size, one thread's worth."""
+    """Buffers and products of a very small size, on one thread."""
     monkeypatch.setattr(measuring, "buffer_sizes", lambda free, cache: [MIB, 2 * MIB])
     monkeypatch.setattr(measuring, "_SIDES", (64,))
     monkeypatch.setattr(measuring, "_SECONDS", 0)
@@ -302,7 +302,7 @@ def test_a_worker_without_a_library_answers_none(monkeypatch):
 
 
 class FakeTensor:
-    """As much of a tensor as is asked of one; nothing is computed."""
+    """The part of a tensor that the ceilings use; nothing is computed."""
 
     def __init__(self, torch, length):
         self.torch, self.length = torch, length

@@ -1,4 +1,4 @@
-"""What else the machine did: against processes that burn a known time, then against written texts."""
+"""Other activity of the machine: against processes that use a known time, then against written texts."""
 
 import json
 import subprocess
@@ -58,7 +58,7 @@ print(json.dumps({{
 
 
 def burn(foreign, ended):
-    """Cores: what the burner used, what all processes used, what counts as the others'."""
+    """Return cores: those that the burner used, all processes used, and count as others'."""
     code = BURN.format(foreign=foreign, ended=ended)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
@@ -94,7 +94,7 @@ BEFORE = Snapshot(clock=100.0, cpu=CpuTicks(total=10_000, busy=3000, steal=50), 
 
 
 def after(seconds=10.0, **changes):
-    """What the counters say that much later."""
+    """Return the counters that much later."""
     cpu = replace(BEFORE.cpu, **{k: getattr(BEFORE.cpu, k) + v for k, v in changes.items()})
     return replace(BEFORE, clock=BEFORE.clock + seconds, cpu=cpu)
 

@@ -1,4 +1,4 @@
-"""What CTranslate2 refuses, and how its compute types are named. The engine itself: the contract."""
+"""Refusals of CTranslate2, and the names of its compute types. The engine itself: the contract."""
 
 import json
 import sys
@@ -104,7 +104,7 @@ def checkpoint(tmp_path):
 
 
 def prepared(spec, cache):
-    """What ``prepare`` gives, and the phases that it has reported."""
+    """Return the result of ``prepare``, and the phases that it has reported."""
     phases = []
     made = CTRANSLATE2.prepare(spec, cache, lambda phase, number, total: phases.append(phase))
     return made, phases
@@ -166,7 +166,7 @@ def test_a_model_of_the_hub_is_looked_for_there(engine, checkpoint, tmp_path, mo
 
 @pytest.fixture
 def supported(monkeypatch):
-    """Says what a device can compute in; the real engine is not asked."""
+    """Set the compute types of a device; the real engine is not asked."""
     engine = pytest.importorskip("ctranslate2")
 
     def of(*types):

@@ -554,7 +554,7 @@ def test_ttft_of_concurrent_requests_may_change_by_5_percent(
         ({"min_effect": {"*": 0.2, "ttft": 0.03}}, LimitSettings(), Verdict.REGRESSION),
         ({"min_effect": {"*": 0.2}}, LimitSettings(min_effect=0.03), Verdict.REGRESSION),
         ({}, LimitSettings(min_effect=0.2, must_see=0.2), Verdict.PASS),
-        # What is no regression need not be seen either.
+        # A change that is too small for a regression does not have to be seen.
         ({"min_effect": {"*": 0.2}}, LimitSettings(), Verdict.PASS),
     ],
 )

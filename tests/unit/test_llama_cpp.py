@@ -1,4 +1,4 @@
-"""What llama.cpp's stream means, and what it refuses. The engine itself: tests/engines/contract."""
+"""The stream of llama.cpp, and its refusals. The engine itself: tests/engines/contract."""
 
 import pytest
 

@@ -33,7 +33,7 @@ input()
 
 
 def run(*parts):
-    """What a process prints that leads a session of its own, as the engine's does."""
+    """Return the output of a process that leads a session, as the engine's process does."""
     return run_in_this_session("os.setsid()", *parts)
 
 

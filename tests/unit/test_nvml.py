@@ -59,7 +59,7 @@ class FakeNvml:
 
 
 def gpu(number=0, pids=(WORKER,), **changes):
-    """One H100's answers."""
+    """Return the answers of an H100."""
     return {
         "UUID": f"GPU-{number}a1b2c3d-1111-2222-3333-444455556666",
         "Name": "NVIDIA H100 80GB HBM3",
@@ -186,7 +186,7 @@ def test_visible_devices_choose_and_order(gpus, setting, expected):
 
 
 def test_an_index_says_nothing_where_gpus_differ(gpus):
-    # CUDA numbers the fastest first unless it is told otherwise, NVML by slot.
+    # CUDA numbers the fastest first by default, NVML by slot.
     cards = [gpu(0), gpu(1, Name="NVIDIA T4")]
     assert gpus(*cards, CUDA_VISIBLE_DEVICES="0").described is None
     by_bus = gpus(*cards, CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_ORDER="PCI_BUS_ID").described

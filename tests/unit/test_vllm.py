@@ -1,4 +1,4 @@
-"""How vLLM's lengths and key-value pool follow from a model. The engine itself: tests/engines."""
+"""vLLM's lengths and key-value pool, from the model. The engine itself: tests/engines."""
 
 import json
 from types import SimpleNamespace
