@@ -1,6 +1,6 @@
 """Pytest hooks and fixtures, nothing else. Importing this loads no engine and no numerical library.
 
-What the hooks do stands in modules that are imported when the first test asks for a model.
+The work of the hooks is in modules that are imported when the first test asks for a model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
 _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
-    "llm_gate(min_effect=, must_see=): what the gate takes for a regression of a test",
+    "llm_gate(min_effect=, must_see=): the gate's limits for a test",
 )
 
 
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start(config: pytest.Config) -> LLMSession:
-    """The run's LLMSession, made for the first test that needs it."""
+    """Return the run's LLMSession, made for the first test that needs it."""
     if _SESSION not in config.stash:
         from .session.session import LLMSession
 
@@ -185,4 +185,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         session = config.stash[_SESSION]
         session.loading.slot.close()
-        session.results.settle(session.finished_with)  # Where there is no terminal to say it.
+        session.results.settle(session.finished_with)  # Not done yet without a terminal.

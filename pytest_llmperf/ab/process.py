@@ -1,4 +1,4 @@
-"""One pytest run of one side, in a process of its own, with its progress as it goes."""
+"""Run pytest for one side in a separate process, and report its progress."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _STOP_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The result of a run."""
 
     exit_code: int | None
-    """None: an earlier run, of which only the log is known."""
+    """pytest's exit code; None for an earlier run, of which only the log is known."""
     failed: tuple[str, ...]
     """Ids of tests that failed."""
     skipped: tuple[str, ...]
     last_line: str
-    """Of its output: pytest's message if it cannot run at all."""
+    """Last line of the output, or pytest's message if it could not run."""
 
 
 def run_pytest(
@@ -42,12 +42,12 @@ def run_pytest(
 ) -> Outcome:
     """Run pytest and wait. Its output goes to the log.
 
-    On an exception (Ctrl-C) the run is asked to end, so that its engine ends too, then ended.
+    On an exception (Ctrl-C) the run is interrupted, so that its engine ends too, then killed.
     """
     command = [side.python, "-m", "pytest", *arguments, *side.side.args]
     # Not -v, which a -q of the user or of the ini file would take back.
     command += ["--verbosity=1", "--color=no", "-o", "console_output_style=count"]
-    # What the ini file judges by stored runs has none in a fresh worktree.
+    # Options of the ini file that need stored runs: a fresh worktree has none.
     command += ["-o", "llm_gate=", "-o", "llm_fail_if="]
     with log.open("w", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
@@ -77,22 +77,26 @@ def run_pytest(
 
 
 def outcome(log: Path, folder: Path, exit_code: int | None = None) -> Outcome:
-    """Read from a run's log how it ended; ``folder`` is where it ran."""
+    """Read the result of a run from its log.
+
+    Args:
+        folder: the folder that it ran in.
+    """
     lines = log.read_text("utf-8", errors="replace").splitlines()
     matches = [m for line in lines if (m := _OUTCOME.match(line))]
-    # pytest shows tests as seen from where it was started, and calls them as seen from its root.
+    # pytest prints test paths relative to the folder it was started in; ids are relative to its root.
     roots = [line.removeprefix("rootdir: ") for line in lines if line.startswith("rootdir: ")]
     root = Path(roots[0]) if roots else folder
 
-    def those(*outcomes: str) -> tuple[str, ...]:
+    def tests_with(*outcomes: str) -> tuple[str, ...]:
         tests = (_from_root(m["test"], folder, root) for m in matches if m["outcome"] in outcomes)
         return tuple(dict.fromkeys(tests))
 
-    said = [line.strip() for line in lines if line.strip()]
-    # pytest's own parser puts its usage before what is wrong.
-    errors = [line for line in said if line.startswith("ERROR") or ": error: " in line]
-    last = (errors or said or ["no output"])[-1]
-    return Outcome(exit_code, those("FAILED", "ERROR"), those("SKIPPED"), last)
+    messages = [line.strip() for line in lines if line.strip()]
+    # pytest's option parser prints its usage before the error.
+    errors = [line for line in messages if line.startswith("ERROR") or ": error: " in line]
+    last = (errors or messages or ["no output"])[-1]
+    return Outcome(exit_code, tests_with("FAILED", "ERROR"), tests_with("SKIPPED"), last)
 
 
 def _from_root(test: str, folder: Path, root: Path) -> str:

@@ -10,14 +10,14 @@ import pytest
 from .. import backends
 from ..store.entries import CLOCK, is_active, use_virtual_clock
 from .fixtures import LLM, LLM_BENCHMARK, uses_llm
-from .gate import MARKER, own_limits
+from .gate import MARKER, limits_of_test
 from .session import LLMSession
 from .sizes import argument_names
 
 
 def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
-    """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
-    if LLM not in metafunc.fixturenames or _has_own_cells(metafunc):
+    """Give a test its cells, unless it parametrizes ``llm`` itself."""
+    if LLM not in metafunc.fixturenames or _parametrizes_llm(metafunc):
         return
     named = [
         name for name in backends.names() if backends.fixture_name(name) in metafunc.fixturenames
@@ -43,7 +43,7 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
 
 
 def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
-    """Deselect what ``--llm-tests-from`` does not name."""
+    """Deselect the tests that ``--llm-tests-from`` does not name."""
     selected_ids = session.settings.only
     if selected_ids is None:
         return
@@ -53,13 +53,17 @@ def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSe
 
 
 def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
-    """Give tests that measure a clock, and skip tests where this run cannot measure at all."""
+    """Give tests that measure a clock, and skip tests that this run cannot measure.
+
+    Raises:
+        pytest.UsageError: a test's ``llm_gate`` marker is not valid.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if not uses_llm(fixtures):
             continue
         try:
-            own_limits(item.get_closest_marker(MARKER), {})
+            limits_of_test(item.get_closest_marker(MARKER), {})
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         obstacle = _obstacle(config, LLM_BENCHMARK in fixtures)
@@ -70,7 +74,7 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
 
 
 def _obstacle(config: pytest.Config, measures: bool) -> str | None:
-    """Return why this run cannot do what a test needs; None when it can.
+    """Return why this run cannot run an LLM test, or None.
 
     Args:
         measures: the test uses ``llm_benchmark``.
@@ -85,7 +89,7 @@ def _obstacle(config: pytest.Config, measures: bool) -> str | None:
 def require_baseline(
     items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession
 ) -> None:
-    """Raise pytest.UsageError when tests are judged by stored runs and none is stored."""
+    """Raise pytest.UsageError if tests are to be judged by stored runs and none is stored."""
     will_measure = session.store.will_measure() and not config.getoption("collectonly")
     if not will_measure or not any(CLOCK in item.stash for item in items):
         return
@@ -96,7 +100,7 @@ def require_baseline(
         session.baseline.require(relative[0].text)
 
 
-def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
+def _parametrizes_llm(metafunc: pytest.Metafunc) -> bool:
     return any(
         LLM in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
     )

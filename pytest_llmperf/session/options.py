@@ -83,7 +83,7 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the ini file ask for; None leaves the choice to the tests."""
+    """Settings from the command line and the ini file; None leaves the choice to the tests."""
 
     gate: GateSettings
     given: tuple[str, ...]
@@ -241,7 +241,7 @@ class Settings:
         """Read every option of a run.
 
         Raises:
-            pytest.UsageError: one line that names the option, the value and what would be right.
+            pytest.UsageError: one line that names the option, the value and the right form.
         """
         settings = {name: row.value(config) for name, row in rows(cls).items()}
         gate = {name: row.value(config) for name, row in rows(GateSettings).items()}
@@ -249,7 +249,7 @@ class Settings:
         return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
 
     def _checked(self) -> Settings:
-        """Refuse options that contradict each other."""
+        """Return the settings; raise pytest.UsageError if options contradict each other."""
         for name in self.backends or ():
             if name != family(name) and name not in self.pythons:
                 raise pytest.UsageError(
@@ -271,7 +271,7 @@ class Settings:
         return tuple(name for name in self.pythons if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
-        """Return a backend's keyword arguments; a labelled backend's own replace its engine's."""
+        """Return a backend's keyword arguments; those of a label replace those of its engine."""
         return {
             **self.backend_args.get(family(backend), {}),
             **self.backend_args.get(backend, {}),

@@ -1,4 +1,4 @@
-"""One pytest run: the parts of it, made in the order in which they need each other."""
+"""The parts of a pytest run, made in the order in which they need each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LLMSession:
-    """What the tests of one run share."""
+    """The objects that the tests of one run share."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.settings = settings
@@ -53,7 +53,7 @@ class LLMSession:
         return exit_status
 
     def verdict(self) -> Judgement | None:
-        """Return the gate's verdict on what was measured; None without a gate or a measurement."""
+        """Return the gate's verdict on the run; None without a gate or a measurement."""
         if self.gate is None or not self.results.records:
             return None
         return self.gate.judge(self.results.as_file())

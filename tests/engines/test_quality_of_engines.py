@@ -77,7 +77,7 @@ def test_figures_are_those_of_transformers_alone_and_in_their_order(stored, chec
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        ("float('nan')", "its log-probabilities are no finite numbers"),
+        ("float('nan')", "its log-probabilities are not finite numbers"),
         ("10", "its perplexity *far from the unquantized model's*"),
     ],
 )

@@ -80,14 +80,14 @@ def set_speed(monkeypatch):
 
 
 def gate_lines(run):
-    """What stands below the gate's own heading."""
+    """Return the lines below the gate's heading."""
     lines = run.outlines
     start = next(i for i, line in enumerate(lines) if " LLM gate " in line)
     return lines[start + 1 : -1]
 
 
 def rows(run, verdict):
-    """Metrics of the table's rows with a verdict, and how many runs each had."""
+    """Return the metrics of the table's rows with a verdict, and the number of runs of each."""
     found = [line.split() for line in gate_lines(run) if line.startswith(f"{verdict}  ")]
     return {row[2]: int(row[-1]) for row in found}
 

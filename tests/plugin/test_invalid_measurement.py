@@ -69,7 +69,7 @@ def test_measuring_twice_is_a_clear_error(pytester, llm_pytest):
     run = llm_pytest()
     run.assert_outcomes(failed=1)
     assert (
-        "RuntimeError: llm_benchmark measures once a test: parametrize the test to measure more"
+        "RuntimeError: llm_benchmark measures once per test: parametrize the test to measure more"
         in run.stdout.str()
     )
 

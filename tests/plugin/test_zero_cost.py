@@ -1,4 +1,4 @@
-"""A run that uses no LLM pays nothing; one that does loads no engine into pytest's own process."""
+"""A run without an LLM costs nothing; one with an LLM loads no engine into pytest's process."""
 
 import pytest
 

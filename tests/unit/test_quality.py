@@ -205,8 +205,8 @@ def test_a_working_model_has_no_flaw():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (quality(nll=math.nan), "its log-probabilities are no finite numbers"),
-        (quality(nll=math.inf), "its log-probabilities are no finite numbers"),
+        (quality(nll=math.nan), "its log-probabilities are not finite numbers"),
+        (quality(nll=math.inf), "its log-probabilities are not finite numbers"),
         (
             quality(choices=1),
             "its likeliest next token is the same at each of 100 places of a text",
