@@ -5,13 +5,15 @@ What the hooks do stands in modules that are imported when the first test asks f
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .backends import BUILT_IN, fixture_doc, fixture_name
-from .session.fixtures import uses_llm
+from .session.fixtures import LLM as LLM_FIXTURE
+from .session.fixtures import own_fixtures
 
 if TYPE_CHECKING:
     from .session.benchmark import LLMBenchmark
@@ -32,6 +34,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     from .session.options import add_options
 
     add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser
+) -> Iterator[None]:
+    try:
+        result = yield
+        parser.parse_known_args([])  # Before pytest 9, two options of one name meet here.
+    except (ValueError, argparse.ArgumentError) as error:
+        from .session.options import refuse_double
+
+        refuse_double(error, early_config)
+        raise
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,15 +79,18 @@ def _start(config: pytest.Config) -> LLMSession:
     return config.stash[_SESSION]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if uses_llm(metafunc.fixturenames):
-        from .session.collect import parametrize_cells
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    if own_fixtures(metafunc.definition):
+        from .session.collect import is_ours, parametrized
         from .session.sizes import override_sizes
 
-        session = _start(metafunc.config)
-        parametrize_cells(metafunc, session)
-        override_sizes(metafunc, session.settings)
+        if is_ours(metafunc):
+            session = _start(metafunc.config)
+            with parametrized(metafunc, session):
+                override_sizes(metafunc, session.settings)
+                return (yield)
+    return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,7 +117,11 @@ def pytest_report_collectionfinish(
     from .session.summary import header
 
     session = config.stash[_SESSION]
-    ids = [item.callspec.params.get("llm") for item in items if hasattr(item, "callspec")]
+    ids = [
+        item.callspec.params.get(LLM_FIXTURE)
+        for item in items
+        if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
+    ]
     cells = session.plan.known(ids)
     return header(session, cells) if cells else None
 
@@ -107,9 +131,9 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     """A loaded model: one of the cells that --llm-model, --llm-backend and --llm-quant choose."""
     cell_id = getattr(request, "param", None)
     if cell_id is None:
-        pytest.fail(
-            "llm has to be an argument of the test or of a fixture that it uses", pytrace=False
-        )
+        from .session.collect import why_no_cell
+
+        pytest.fail(why_no_cell(request), pytrace=False)
     session = _start(request.config)
     yield session.loading.open(cell_id)
     session.loading.slot.close()

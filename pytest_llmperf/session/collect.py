@@ -3,25 +3,71 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from .. import backends
 from ..store.entries import CLOCK, is_active, use_virtual_clock
-from .fixtures import LLM, LLM_BENCHMARK, uses_llm
+from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, own_limits
 from .session import LLMSession
-from .sizes import argument_names
+from .sizes import argument_names, split_names
+
+
+@contextmanager
+def parametrized(metafunc: pytest.Metafunc, session: LLMSession) -> Iterator[None]:
+    """Give a test its cells, unless it or another ``pytest_generate_tests`` parametrizes ``llm``.
+
+    Those of others run inside of this, because the cells are the first part of a test's id.
+    """
+    if _parameters_of_llm(metafunc):
+        yield
+        return
+    mistake = None
+    calls_before = list(getattr(metafunc, "_calls", ()))
+    try:
+        parametrize_cells(metafunc, session)
+    except pytest.fail.Exception as error:
+        mistake = error
+    parametrize = metafunc.parametrize
+    others: list[Any] = []
+    is_taken = False
+
+    def without_cells(argnames: Any, argvalues: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal is_taken
+        values = argvalues if isinstance(argvalues, Collection) else list(argvalues)
+        if not is_taken and LLM in split_names(argnames):
+            is_taken = True
+            metafunc._calls[:] = calls_before
+            for earlier_names, earlier_values, earlier_args, earlier_kwargs in others:
+                parametrize(earlier_names, earlier_values, *earlier_args, **earlier_kwargs)
+        others.append((argnames, values, args, kwargs))
+        parametrize(argnames, values, *args, **kwargs)
+
+    metafunc.parametrize = without_cells  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del metafunc.parametrize
+    if mistake and not is_taken:
+        raise mistake
 
 
 def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
-    """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
-    if LLM not in metafunc.fixturenames or _has_own_cells(metafunc):
+    """Give a test its cells."""
+    own = own_fixtures(metafunc.definition)
+    named = [name for name in backends.names() if backends.fixture_name(name) in own]
+    if named and LLM not in own:
+        pytest.fail(
+            f"{metafunc.definition.nodeid}: {backends.fixture_name(named[0])} needs this plugin's llm, "
+            f"and the test gets that of {provider(metafunc.definition, LLM)}",
+            pytrace=False,
+        )
+    if LLM not in own:
         return
-    named = [
-        name for name in backends.names() if backends.fixture_name(name) in metafunc.fixturenames
-    ]
     if len(named) > 1:
         pytest.fail(
             f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "
@@ -42,6 +88,18 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     metafunc.parametrize(LLM, parameters, indirect=True, scope="session")
 
 
+def why_no_cell(request: pytest.FixtureRequest) -> str:
+    """Return why ``llm`` has no parameter in a test."""
+    item = getattr(request, "_pyfuncitem", None)
+    if item is None or LLM not in own_fixtures(item):
+        return "llm has to be an argument of the test or of a fixture that it uses"
+    kind = "a unittest.TestCase" if getattr(item, "cls", None) else "a doctest"
+    return (
+        f"llm gives its test a parameter for each cell, and {kind} takes no parameters: "
+        "write the test as a function, or in a class that is not a TestCase"
+    )
+
+
 def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
     """Deselect what ``--llm-tests-from`` does not name."""
     selected_ids = session.settings.only
@@ -55,8 +113,8 @@ def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSe
 def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
     """Give tests that measure a clock, and skip tests where this run cannot measure at all."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if not uses_llm(fixtures):
+        fixtures = own_fixtures(item)
+        if not fixtures:
             continue
         try:
             own_limits(item.get_closest_marker(MARKER), {})
@@ -96,7 +154,20 @@ def require_baseline(
         session.baseline.require(relative[0].text)
 
 
-def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
-    return any(
-        LLM in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
-    )
+def is_ours(metafunc: pytest.Metafunc) -> bool:
+    """Return whether a test would get a fixture of this plugin.
+
+    ``parametrize("llm", ...)`` without ``indirect`` replaces the fixture.
+    """
+    own = own_fixtures(metafunc.definition)
+    return bool(own - {LLM}) or (LLM in own and _parameters_of_llm(metafunc) != "direct")
+
+
+def _parameters_of_llm(metafunc: pytest.Metafunc) -> str:
+    """Return how a test's marks parametrize ``llm``: direct or indirect; empty if they do not."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if LLM in argument_names(mark):
+            indirect = mark.kwargs.get("indirect", mark.args[2] if len(mark.args) > 2 else False)
+            of_fixture = LLM in indirect if isinstance(indirect, Sequence) else bool(indirect)
+            return "indirect" if of_fixture else "direct"
+    return ""

@@ -7,6 +7,8 @@ twin, ``--help`` and docs/reference/options.md (``python tools/options_table.py`
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,3 +293,30 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("llm", "LLM inference performance (pytest-llmperf)")
     for option in OPTIONS:
         option.declare(parser, group)
+
+
+def refuse_double(error: Exception, config: pytest.Config) -> None:
+    """Raise pytest.UsageError if an error says that a conftest declares an option of this plugin.
+
+    Args:
+        error: of pytest or argparse, for any options.
+    """
+    words = set(re.findall(r"[\w-]+", str(error)))
+    double = [option for option in OPTIONS if words & {option.flag, option.ini}]
+    if not double:
+        return
+    option = double[0]
+    files = [
+        file
+        for plugin in config.pluginmanager.get_plugins()
+        if (file := getattr(plugin, "__file__", None) or "").endswith("conftest.py")
+        and hasattr(plugin, "pytest_addoption")
+        and words
+        & set(re.findall(r"[\w-]+", Path(file).read_text("utf-8", errors="replace")))
+        & {option.flag, option.ini}
+    ]
+    who = os.path.relpath(files[0]) if files else "another plugin"
+    raise pytest.UsageError(
+        f"{who} declares {option.flag}, which is an option of pytest-llmperf: rename it there, or "
+        "leave pytest-llmperf out of this project's runs (addopts = -p no:llmperf)"
+    ) from None
