@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .. import backends
-from ..store.entries import CLOCK, is_active, use_virtual_clock
+from ..store.entries import CLOCK, is_active, is_its_module, use_virtual_clock
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, own_limits
 from .session import LLMSession
@@ -120,24 +120,49 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
             own_limits(item.get_closest_marker(MARKER), {})
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        obstacle = _obstacle(config, LLM_BENCHMARK in fixtures)
+        obstacle = _obstacle(item, LLM_BENCHMARK in fixtures)
         if obstacle:
             item.add_marker(pytest.mark.skip(reason=obstacle))
         elif LLM_BENCHMARK in fixtures:
             item.stash[CLOCK] = use_virtual_clock(item)
 
 
-def _obstacle(config: pytest.Config, measures: bool) -> str | None:
-    """Return why this run cannot do what a test needs; None when it can.
+def _obstacle(item: pytest.Item, measures: bool) -> str:
+    """Return why this run cannot do what a test needs; empty when it can.
 
     Args:
         measures: the test uses ``llm_benchmark``.
     """
+    config = item.config
     if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
         return "pytest-xdist is active: LLM tests share one machine, run them without -n"
-    if measures and not is_active(config):
-        return "llm_benchmark needs pytest-benchmark (-p no:benchmark is set)"
-    return None
+    is_forked = config.getoption("forked", None)
+    if is_forked or (is_forked is not None and item.get_closest_marker("forked")):
+        return (
+            "pytest-forked is active: what a test measures would be lost with its process, run LLM "
+            "tests without --forked"
+        )
+    if not measures:
+        return ""
+    module = provider(item, "benchmark")
+    if module and not is_its_module(module):
+        return f"llm_benchmark needs pytest-benchmark's own benchmark fixture, not that of {module}"
+    if not is_active(config):
+        is_off = config.pluginmanager.is_blocked("benchmark")
+        reason = "-p no:benchmark is set" if is_off else "it is not loaded"
+        return f"llm_benchmark needs pytest-benchmark ({reason})"
+    return ""
+
+
+def note_selected(items: Sequence[pytest.Item], session: LLMSession) -> None:
+    """Note which tests are left to run, for a run that was asked to judge."""
+    measuring = [item for item in items if LLM_BENCHMARK in own_fixtures(item)]
+    needed = measuring or [item for item in items if own_fixtures(item)]
+    obstacles = [_obstacle(item, bool(measuring)) for item in needed]
+    obstacle = obstacles[0] if obstacles and all(obstacles) else ""
+    if measuring and not obstacle:
+        obstacle = session.store.why_disabled()
+    session.demand.selected(items, obstacle)
 
 
 def require_baseline(
