@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.defaults import AB
+
 TREE = "{tree}"
 
 
@@ -133,7 +135,7 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
 
 
 def _environment(tree: Path | None, job: str) -> dict[str, str]:
-    environment = {**os.environ, "PYTEST_LLMPERF_JOB": job}
+    environment = {**os.environ, "PYTEST_LLMPERF_JOB": job, AB: job}
     if tree is not None:
         # Before installed packages: this side is about the code in the folder.
         paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]

@@ -6,3 +6,5 @@ DEFAULT_ROUNDS = 5
 DEFAULT_WARMUP = 2
 EMBEDDED = "smollm2-135m"
 """The model that is measured when no model is named."""
+AB = "PYTEST_LLMPERF_AB"
+"""Environment variable of the runs that ``pytest-llmperf ab`` starts: it judges them, not they."""

@@ -116,7 +116,6 @@ class RunGate:
     def exit_status(self, judgement: Judgement | None) -> int:
         """Return the exit status of a run whose tests have passed."""
         if judgement is None:
-            # All tests skipped is what a broken engine looks like: not green.
             unjudged = self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
@@ -125,9 +124,15 @@ class RunGate:
         broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
-    def lines(self, judgement: Judgement | None) -> Sequence[str]:
-        """Return the verdict's lines for the terminal."""
+    def lines(self, judgement: Judgement | None, unmet: str = "") -> Sequence[str]:
+        """Return the verdict's lines for the terminal.
+
+        Args:
+            unmet: why nothing was measured, if something had to be.
+        """
         if judgement is None:
+            if unmet and not self.problem:
+                return [f"ERROR: {unmet}"]
             if not self.expects_tests:
                 return ["no test with llm_benchmark was to be measured, so nothing was judged"]
             return [self.problem or "nothing was measured, so nothing was judged"]

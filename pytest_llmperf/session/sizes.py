@@ -52,7 +52,11 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
 
 def argument_names(mark: pytest.Mark) -> list[str]:
     """Return the arguments that a ``parametrize`` mark sets."""
-    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return split_names(mark.args[0] if mark.args else mark.kwargs.get("argnames", ()))
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """Return the arguments that the first value given to ``parametrize`` names."""
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 

@@ -38,8 +38,11 @@ def sections(session: LLMSession) -> Iterator[Section]:
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
     yield Section("", session.budgets.summary())
+    unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
-        yield Section("LLM gate", session.gate.lines(session.verdict()))
+        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet))
+    elif unmet:
+        yield Section("", [f"ERROR: {unmet}"])
     yield Section("", _kept(session))
 
 

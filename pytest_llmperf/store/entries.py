@@ -26,6 +26,7 @@ from .schema import KEY, Record
 from .stats import stats
 
 ROUND_GROUP = "round"
+_PLUGIN = "pytest-benchmark"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
 _ASK_FOR_TABLE = (
     "compare",
@@ -171,7 +172,16 @@ class BenchmarkStore:
 
     def will_measure(self) -> bool:
         """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
-        return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
+        return not self.why_disabled()
+
+    def why_disabled(self) -> str:
+        """Return why benchmarks are not measured; empty if they are."""
+        if getattr(self._session(), "skip", False):
+            return "--benchmark-skip is set"
+        if not getattr(self._session(), "disabled", False):
+            return ""
+        by_option = getattr(self.config.option, "benchmark_disable", False)
+        return "--benchmark-disable is set" if by_option else "pytest-benchmark is disabled"
 
     def file_header(self) -> dict[str, Any]:
         """Return machine and commit as they are in pytest-benchmark's files.
@@ -196,7 +206,7 @@ class BenchmarkStore:
         }
 
     def _session(self) -> Any:
-        return self.config.pluginmanager.get_plugin("pytest-benchmark")
+        return self.config.pluginmanager.get_plugin(_PLUGIN)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -215,8 +225,14 @@ CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Return whether pytest-benchmark is active (not with ``-p no:benchmark``)."""
-    return config.pluginmanager.hasplugin("benchmark")
+    """Return whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
+    # By the name that it gives itself: that of its module depends on how it was loaded.
+    return config.pluginmanager.hasplugin(_PLUGIN)
+
+
+def is_its_module(module: str) -> bool:
+    """Return whether a module is one of pytest-benchmark's."""
+    return module.partition(".")[0] == "pytest_benchmark"
 
 
 def is_enabled(benchmark: Any) -> bool:
