@@ -117,11 +117,11 @@ def test_its_tests_run_in_processes_of_xdist(pytester, project):
 
 
 def test_only_the_tests_of_a_run_that_get_our_llm_are_cells(pytester, llm_pytest):
-    pytester.makepyfile(test_own=FIXTURE, test_cells="def test_x(llm): assert llm.info.backend")
+    pytester.makepyfile(test_own=FIXTURE, test_llm_cells="def test_x(llm): assert llm.info.backend")
     pytester.makepyfile(test_parameters=PARAMETERS)
     run = llm_pytest("-v")
     assert outcomes(run) == [
-        [f"test_own_llm.py::test_x[{CELL}]", "PASSED"],
+        [f"test_llm_cells.py::test_x[{CELL}]", "PASSED"],
         ["test_own.py::test_chain", "PASSED"],
         ["test_parameters.py::test_named[openai-1]", "PASSED"],
         ["test_parameters.py::test_named[openai-2]", "PASSED"],
