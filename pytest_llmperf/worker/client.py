@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,10 @@ _WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
 class Worker(ABC):
     """Where an engine lives: in a process of its own, or (for a debugger) in this one."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        # An answer has no name: whoever asks has to hear it before anybody else may ask.
+        self._turn = threading.Lock()
+
     def call(
         self,
         method: str,
@@ -37,6 +41,8 @@ class Worker(ABC):
     ) -> Any:
         """Call a method of ``server.EngineHost`` and wait for its answer.
 
+        Calls of several threads are answered one after the other.
+
         Args:
             timeout: seconds that may pass without an answer or a sign of progress.
             limit: the option that sets them, for the message.
@@ -44,6 +50,14 @@ class Worker(ABC):
         Raises:
             EngineError: with one line; EngineDied when the worker is of no more use.
         """
+        with self._turn:
+            return self._ask(method, progress, timeout, limit, arguments)
+
+    @abstractmethod
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
+    ) -> Any:
+        """Send one question and wait for its answer; nobody else asks meanwhile."""
 
     @abstractmethod
     def close(self) -> None:
@@ -66,15 +80,11 @@ class InlineWorker(Worker):
     def __init__(self) -> None:
         from .server import EngineHost
 
+        super().__init__()
         self._host = EngineHost()
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         from .server import answer
 
@@ -95,6 +105,7 @@ class ProcessWorker(Worker):
     """The engine in a child process, in a session of its own, carried by execnet."""
 
     def __init__(self, python: str, log: Path) -> None:
+        super().__init__()
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._group = execnet.Group()
@@ -127,13 +138,8 @@ class ProcessWorker(Worker):
         process = getattr(getattr(self._gateway, "_io", None), "popen", None)
         return process if isinstance(process, subprocess.Popen) else None
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
@@ -159,12 +165,16 @@ class ProcessWorker(Worker):
             raise
 
     def close(self) -> None:
+        # A thread of a test that is gone may still wait for its answer.
+        turn = self._turn.acquire(timeout=_CLOSE_TIMEOUT)
         try:
-            if self.alive:
-                self.call("close", silent, _CLOSE_TIMEOUT)
+            if turn and self.alive:
+                self._ask("close", silent, _CLOSE_TIMEOUT, "", {})
         except EngineError:
             pass
         finally:
+            if turn:
+                self._turn.release()
             # A dead engine may have left children and the watchdog behind.
             self.kill()
 
