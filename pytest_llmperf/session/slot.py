@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ class EngineSlot:
         self._loaded: LoadedEngine | None = None
         self._checked: LoadedEngine | None = None
         self._flaw: str | None = None
+        self._changing = threading.RLock()
         self.loads = 0
 
     def ensure(self, cell: Cell, progress: Progress) -> LoadedEngine:
@@ -50,6 +52,11 @@ class EngineSlot:
         Raises:
             EngineError: it cannot be loaded; nothing is resident then.
         """
+        # Threads of one test that all find the engine dead load it once.
+        with self._changing:
+            return self._ensured(cell, progress)
+
+    def _ensured(self, cell: Cell, progress: Progress) -> LoadedEngine:
         resident = self._worker is not None and self._worker.alive and self._cell == cell
         if resident and self._loaded is not None:
             return self._loaded
@@ -154,10 +161,11 @@ class EngineSlot:
 
     def close(self) -> None:
         """End the resident engine, if there is one."""
-        worker, self._worker = self._worker, None
-        self._cell = self._loaded = None
-        if worker is not None:
-            worker.close()
+        with self._changing:
+            worker, self._worker = self._worker, None
+            self._cell = self._loaded = None
+            if worker is not None:
+                worker.close()
 
     def spec(self, cell: Cell) -> EngineSpec:
         """Return the worker's specification of a cell, before anything is downloaded or converted."""

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,10 @@ _WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
 class Worker(ABC):
     """The place of an engine: a separate process, or (for a debugger) this process."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        # An answer has no name: whoever asks has to hear it before anybody else may ask.
+        self._turn = threading.Lock()
+
     def call(
         self,
         method: str,
@@ -36,6 +40,8 @@ class Worker(ABC):
         **arguments: Any,
     ) -> Any:
         """Call a method of ``server.EngineHost`` and return its answer.
+
+        Calls of several threads are answered one after the other.
 
         Args:
             method: name of the method.
@@ -47,6 +53,14 @@ class Worker(ABC):
         Raises:
             EngineError: one line; EngineDied if the worker can no longer be used.
         """
+        with self._turn:
+            return self._ask(method, progress, timeout, limit, arguments)
+
+    @abstractmethod
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
+    ) -> Any:
+        """Send one question and wait for its answer; nobody else asks meanwhile."""
 
     @abstractmethod
     def close(self) -> None:
@@ -69,15 +83,11 @@ class InlineWorker(Worker):
     def __init__(self) -> None:
         from .server import EngineHost
 
+        super().__init__()
         self._host = EngineHost()
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         from .server import answer
 
@@ -98,6 +108,7 @@ class ProcessWorker(Worker):
     """The engine in a child process with its own session, connected by execnet."""
 
     def __init__(self, python: str, log: Path) -> None:
+        super().__init__()
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._group = execnet.Group()
@@ -130,13 +141,8 @@ class ProcessWorker(Worker):
         process = getattr(getattr(self._gateway, "_io", None), "popen", None)
         return process if isinstance(process, subprocess.Popen) else None
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
@@ -162,12 +168,16 @@ class ProcessWorker(Worker):
             raise
 
     def close(self) -> None:
+        # A thread of a test that is gone may still wait for its answer.
+        turn = self._turn.acquire(timeout=_CLOSE_TIMEOUT)
         try:
-            if self.alive:
-                self.call("close", silent, _CLOSE_TIMEOUT)
+            if turn and self.alive:
+                self._ask("close", silent, _CLOSE_TIMEOUT, "", {})
         except EngineError:
             pass
         finally:
+            if turn:
+                self._turn.release()
             # A dead engine may have left its children and the watchdog running.
             self.kill()
 
