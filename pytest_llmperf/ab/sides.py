@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .own_tree import OwnTree
+
 TREE = "{tree}"
 
 
@@ -60,6 +62,7 @@ class PreparedSide:
     folder: Path
     python: str
     environment: Mapping[str, str]
+    tree: OwnTree
 
 
 def resolve_commit(revision: str, repository: Path) -> str:
@@ -96,26 +99,34 @@ def prepared(
     place = Path(tempfile.mkdtemp(prefix="llmperf-ab-"))
     trees: list[Path] = []
     try:
-        ready = []
+        folders = []
+        prefix = _git(repository, "rev-parse", "--show-prefix")
         for side in sides:
             tree = folder = Path(side.folder or repository)
             if side.commit:
                 tree = place / side.name
                 # Where the user stands in the repository is where the arguments are meant to be read.
-                folder = tree / _git(repository, "rev-parse", "--show-prefix")
+                folder = tree / prefix
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
                 trees.append(tree)
-            root = tree
-            if side.folder:
-                root = Path(_git(tree, "rev-parse", "--show-toplevel") or tree)
-            environment = _environment(root if side.commit or side.folder else None, job)
+            folders.append((tree, folder))
+        roots = [
+            tree if side.commit else _top(tree)
+            for side, (tree, _) in zip(sides, folders, strict=True)
+        ]
+        ready = []
+        for side, root, (tree, folder) in zip(sides, roots, folders, strict=True):
+            own = OwnTree.of(root, [_top(repository), *roots])
+            ours = root if side.commit or side.folder else None
+            environment = _environment(ours, folder, own, job)
             if setup:
                 _set_up(setup, side, tree, environment, logs)
             if not folder.is_dir():
                 raise SideError(
                     f"{side.name} ({side.label}) has no folder {folder.relative_to(tree)}"
                 )
-            ready.append(PreparedSide(side, folder, _interpreter(side, tree), environment))
+            python = _interpreter(side, tree)
+            ready.append(PreparedSide(side, folder, python, environment, own))
         yield ready[0], ready[1]
     finally:
         for tree in trees:
@@ -132,14 +143,19 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
     return replace(side, commit=resolve_commit(revision, repository))
 
 
-def _environment(tree: Path | None, job: str) -> dict[str, str]:
-    environment = {**os.environ, "PYTEST_LLMPERF_JOB": job}
+def _environment(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str, str]:
+    environment = own.environment({**os.environ, "PYTEST_LLMPERF_JOB": job, "PWD": str(folder)})
     if tree is not None:
         # Before what is installed: the folder's own code is what this side is about.
         paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
-        existing = os.environ.get("PYTHONPATH")
+        existing = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
     return environment
+
+
+def _top(folder: Path) -> Path:
+    """Return the root of the repository that holds a folder; outside of one, the folder."""
+    return Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
 
 
 def _set_up(
