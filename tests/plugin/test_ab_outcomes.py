@@ -58,11 +58,8 @@ def ab(tmp_path):
     return run
 
 
-def test_of(before="pass"):
+def file_with(before="pass"):
     return TEST.format(before=before)
-
-
-test_of.__test__ = False
 
 
 @pytest.mark.parametrize(
@@ -74,14 +71,14 @@ test_of.__test__ = False
     ],
 )
 def test_what_head_skips_is_broken_however_it_is_shown(ab, path, arguments):
-    done, broken = ab(path, test_of(), test_of(SKIP), *arguments)
+    done, broken = ab(path, file_with(), file_with(SKIP), *arguments)
     assert done.returncode == 3, done.stderr
     assert broken == [f"{path}::test_m[{CELL}-2]"]
 
 
 def test_a_test_that_fails_is_named(ab):
     path = "my bench/test_m.py"
-    done, broken = ab(path, test_of(), test_of(FAIL), "-s")
+    done, broken = ab(path, file_with(), file_with(FAIL), "-s")
     named = f"failed: pair 1 head: {path}::test_m[{CELL}-2] failed; log: pair-01-head.log"
     assert named in done.stderr.splitlines()
     assert done.returncode == 3
@@ -89,27 +86,27 @@ def test_a_test_that_fails_is_named(ab):
 
 
 def test_a_test_that_head_expects_to_fail_is_broken(ab):
-    done, broken = ab("bench/test_m.py", test_of(), test_of(XFAIL))
+    done, broken = ab("bench/test_m.py", file_with(), file_with(XFAIL))
     assert done.returncode == 3, done.stderr
     assert broken == [f"bench/test_m.py::test_m[{CELL}-2]"]
 
 
 def test_a_module_that_head_skips_is_broken(ab, tmp_path):
-    skipped = 'import pytest\n\npytest.importorskip("no_such_engine")\n' + test_of()
-    (tmp_path / "test_other.py").write_text(test_of())
-    done, broken = ab("bench/test_m.py", test_of(), skipped)
+    skipped = 'import pytest\n\npytest.importorskip("no_such_engine")\n' + file_with()
+    (tmp_path / "test_other.py").write_text(file_with())
+    done, broken = ab("bench/test_m.py", file_with(), skipped)
     assert done.returncode == 3, done.stderr
     assert broken == ["bench/test_m.py"]
 
 
 def test_a_new_test_that_is_skipped_is_not_broken(ab):
     more = "\n\ndef test_new():\n    pytest.skip('on a GPU only')\n"
-    done, broken = ab("bench/test_m.py", test_of(), test_of() + more)
+    done, broken = ab("bench/test_m.py", file_with(), file_with() + more)
     assert done.returncode == 0, done.stderr
     assert broken == []
 
 
 def test_a_test_that_base_skips_as_well_is_not_broken(ab):
-    done, broken = ab("bench/test_m.py", test_of(SKIP), test_of(SKIP) + "\n")
+    done, broken = ab("bench/test_m.py", file_with(SKIP), file_with(SKIP) + "\n")
     assert done.returncode == 0, done.stderr
     assert broken == []
