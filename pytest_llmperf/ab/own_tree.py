@@ -47,7 +47,7 @@ class OwnTree:
         """Return the path of the same file in this tree; the path itself if this tree lacks it.
 
         What git does not have (models, environments, caches) is shared by the sides. Tests, ini files
-        and modules that a side lacks are found by its own report (``child``).
+        and modules that a side lacks are found by its own report (``session.child``).
         """
         if not Path(path).is_absolute():
             return path

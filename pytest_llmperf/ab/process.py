@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from .guard import Guarded
 from .outcomes import Outcome, Progress, Report, outcome
 from .sides import PreparedSide
 
-_CHILD = Path(__file__).with_name("child.py")
+_CHILD = Path(__file__).parent.parent / "session" / "child.py"
+"""A script of pytest's own process, which may have another interpreter: it is never imported here."""
 _LOOK = 0.2
 """Seconds between two looks at a run: rare enough to disturb no measurement."""
-_STOP_TIMEOUT = 60.0
 
 
 def run_pytest(
@@ -42,32 +39,13 @@ def run_pytest(
     report.unlink(missing_ok=True)
     lines = Report(report)
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=side.folder,
-            env=dict(side.environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        child = Guarded(command, side.folder, side.environment, output)
         try:
-            while (exit_code := process.poll()) is None:
+            while (exit_code := child.poll()) is None:
                 lines.tell(progress)
                 time.sleep(_LOOK)
         except BaseException:
-            _stop(process)
+            child.stop()
             raise
     lines.tell(progress)
     return outcome(report, log, side.folder, exit_code)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(_STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -7,13 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .guard import Guarded
+from .leftovers import workplace
 from .own_tree import OwnTree
 
 TREE = "{tree}"
@@ -96,9 +97,7 @@ def prepared(
     Raises:
         SideError: a checkout, a setup command or an interpreter does not work.
     """
-    place = Path(tempfile.mkdtemp(prefix="llmperf-ab-"))
-    trees: list[Path] = []
-    try:
+    with workplace(repository) as place:
         folders = []
         prefix = _git(repository, "rev-parse", "--show-prefix")
         for side in sides:
@@ -108,7 +107,6 @@ def prepared(
                 # Where the user stands in the repository is where the arguments are meant to be read.
                 folder = tree / prefix
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
-                trees.append(tree)
             folders.append((tree, folder))
         roots = [
             tree if side.commit else _top(tree)
@@ -128,10 +126,6 @@ def prepared(
             python = _interpreter(side, tree)
             ready.append(PreparedSide(side, folder, python, environment, own))
         yield ready[0], ready[1]
-    finally:
-        for tree in trees:
-            _git(repository, "worktree", "remove", "--force", str(tree))
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
@@ -162,20 +156,16 @@ def _set_up(
     command: str, side: Side, tree: Path, environment: Mapping[str, str], logs: Path
 ) -> None:
     log = logs / f"setup-{side.name}.log"
-    with log.open("w") as output:
-        done = subprocess.run(
-            command.replace(TREE, shlex.quote(str(tree))),
-            shell=True,
-            cwd=tree,
-            env=dict(environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode:
-        raise SideError(
-            f"--setup failed on {side.name} with exit code {done.returncode}; log: {log}"
-        )
+    shell = ["/bin/sh", "-c", command.replace(TREE, shlex.quote(str(tree)))]
+    with log.open("wb") as output:
+        child = Guarded(shell, tree, environment, output)
+        try:
+            code = child.wait()
+        except BaseException:
+            child.stop()
+            raise
+    if code:
+        raise SideError(f"--setup failed on {side.name} with exit code {code}; log: {log}")
 
 
 def _interpreter(side: Side, tree: Path) -> str:

@@ -2,7 +2,7 @@
 
 This is a script. A side's interpreter runs it by its path, in an environment that may hold another
 release of this package or none: it imports pytest and the standard library only, and nothing of this
-package imports it. ``outcomes`` reads the lines.
+package imports it. ``ab.outcomes`` reads the lines.
 """
 
 from __future__ import annotations
