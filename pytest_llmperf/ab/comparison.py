@@ -14,8 +14,9 @@ from ..gate import pairs as paired
 from ..gate.matching import match
 from ..gate.verdict import Judgement
 from ..store.stored import StoredError, read_run
+from .outcomes import Outcome, outcome
 from .plan import Plan, run_file
-from .process import Outcome, outcome, run_pytest
+from .process import run_pytest
 from .sides import PreparedSide, prepared
 
 _TESTS_FAILED = 1  # pytest's exit code; a higher one means that pytest did not run the tests.
@@ -50,6 +51,10 @@ class Comparison:
         default_factory=lambda: {"base": Counter(), "head": Counter()}
     )
     """By side, tests that failed or were skipped, and in how many of the first runs."""
+    passed: dict[str, set[str]] = field(default_factory=lambda: {"base": set(), "head": set()})
+    """By side, tests that passed in one of the first runs."""
+    failed: set[str] = field(default_factory=set)
+    """Tests that failed on head in one of them."""
     _durations: list[float] = field(default_factory=list)
     _runs_left: int = 0
 
@@ -95,10 +100,10 @@ class Comparison:
     def _run(self, number: int, side: PreparedSide, only: Path | None) -> None:
         name = f"pair {number} {side.side.name}"
         out = run_file(self.folder, number, side.side.name)
-        log = out.with_suffix(".log")
+        log, report = out.with_suffix(".log"), out.with_suffix(".jsonl")
         if _is_measured(out):  # By the comparison that this one resumes.
-            if log.exists():
-                earlier = outcome(log, side.folder)
+            if log.exists() or report.exists():
+                earlier = outcome(report, log, side.folder)
                 self._note(number, name, side.side.name, earlier, log)
         else:
             known = sum(self._durations) / len(self._durations) if self._durations else None
@@ -110,7 +115,7 @@ class Comparison:
             arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
             arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
             start = time.monotonic()
-            ended = run_pytest(side, arguments, log, self.display.test)
+            ended = run_pytest(side, arguments, log, report, self.display.test)
             self._durations.append(time.monotonic() - start)
             self._note(number, name, side.side.name, ended, log)
             if _is_measured(part):
@@ -120,8 +125,16 @@ class Comparison:
         self._runs_left -= 1
 
     def _note(self, number: int, name: str, side: str, ended: Outcome, log: Path) -> None:
+        if ended.foreign:
+            raise ABError(
+                f"{name}: {ended.foreign}, which is not {side}'s own tree; log: {log.name} in "
+                f"{self.folder}"
+            )
         if number <= self.plan.first_pairs:
-            self.lost[side].update((*ended.failed, *ended.skipped))
+            self.lost[side].update({*ended.failed, *ended.skipped})
+            self.passed[side] |= ended.passed
+            if side == "head":
+                self.failed |= set(ended.failed)
         if ended.exit_code in (None, 0) and not ended.failed:
             return
         if ended.exit_code in (None, _TESTS_FAILED) and ended.failed:
@@ -181,17 +194,25 @@ class Comparison:
             names=self.plan.names,
         )
         broken = self._broken()
-        gone = [test for test in judgement.gone if test not in broken]
+        gone = [t for t in judgement.gone if not any(_is_of(t, node) for node in broken)]
         return replace(judgement, broken=tuple(broken), gone=tuple(gone))
 
     def _broken(self) -> list[str]:
-        """Return the tests that never pass on head and do on base, also if they measure nothing."""
+        """Return the tests, and the modules, that never pass on head and do on base."""
         runs = self.plan.first_pairs
         return sorted(
             test
             for test, times in self.lost["head"].items()
-            if times >= runs and self.lost["base"][test] < runs
+            if times >= runs
+            and self.lost["base"][test] < runs
+            # A new test that is skipped is not in the baseline; one that fails is a fault of head.
+            and (test in self.failed or any(_is_of(one, test) for one in self.passed["base"]))
         )
+
+
+def _is_of(test: str, node: str) -> bool:
+    """Return whether a test is a node of pytest's tree, or lies below it."""
+    return test == node or test.startswith((f"{node}::", f"{node}/"))
 
 
 def _is_measured(path: Path) -> bool:

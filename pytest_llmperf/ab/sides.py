@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.defaults import AB
+from .guard import Guarded
+from .leftovers import workplace
+from .own_tree import OwnTree
 
 TREE = "{tree}"
 
@@ -62,6 +64,7 @@ class PreparedSide:
     folder: Path
     python: str
     environment: Mapping[str, str]
+    tree: OwnTree
 
 
 def resolve_commit(revision: str, repository: Path) -> str:
@@ -95,34 +98,35 @@ def prepared(
     Raises:
         SideError: a checkout, a setup command or an interpreter does not work.
     """
-    place = Path(tempfile.mkdtemp(prefix="llmperf-ab-"))
-    trees: list[Path] = []
-    try:
-        ready = []
+    with workplace(repository) as place:
+        folders = []
+        prefix = _git(repository, "rev-parse", "--show-prefix")
         for side in sides:
             tree = folder = Path(side.folder or repository)
             if side.commit:
                 tree = place / side.name
                 # The arguments are relative to the user's current folder in the repository.
-                folder = tree / _git(repository, "rev-parse", "--show-prefix")
+                folder = tree / prefix
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
-                trees.append(tree)
-            root = tree
-            if side.folder:
-                root = Path(_git(tree, "rev-parse", "--show-toplevel") or tree)
-            environment = _environment(root if side.commit or side.folder else None, job)
+            folders.append((tree, folder))
+        roots = [
+            tree if side.commit else _top(tree)
+            for side, (tree, _) in zip(sides, folders, strict=True)
+        ]
+        ready = []
+        for side, root, (tree, folder) in zip(sides, roots, folders, strict=True):
+            own = OwnTree.of(root, [_top(repository), *roots])
+            ours = root if side.commit or side.folder else None
+            environment = _environment(ours, folder, own, job)
             if setup:
                 _set_up(setup, side, tree, environment, logs)
             if not folder.is_dir():
                 raise SideError(
                     f"{side.name} ({side.label}) has no folder {folder.relative_to(tree)}"
                 )
-            ready.append(PreparedSide(side, folder, _interpreter(side, tree), environment))
+            python = _interpreter(side, tree)
+            ready.append(PreparedSide(side, folder, python, environment, own))
         yield ready[0], ready[1]
-    finally:
-        for tree in trees:
-            _git(repository, "worktree", "remove", "--force", str(tree))
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
@@ -134,34 +138,36 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
     return replace(side, commit=resolve_commit(revision, repository))
 
 
-def _environment(tree: Path | None, job: str) -> dict[str, str]:
-    environment = {**os.environ, "PYTEST_LLMPERF_JOB": job, AB: job}
+def _environment(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str, str]:
+    inherited = {**os.environ, "PYTEST_LLMPERF_JOB": job, AB: job, "PWD": str(folder)}
+    environment = own.environment(inherited)
     if tree is not None:
         # Before installed packages: this side is about the code in the folder.
         paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
-        existing = os.environ.get("PYTHONPATH")
+        existing = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
     return environment
+
+
+def _top(folder: Path) -> Path:
+    """Return the root of the repository that holds a folder; outside of one, the folder."""
+    return Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
 
 
 def _set_up(
     command: str, side: Side, tree: Path, environment: Mapping[str, str], logs: Path
 ) -> None:
     log = logs / f"setup-{side.name}.log"
-    with log.open("w") as output:
-        done = subprocess.run(
-            command.replace(TREE, shlex.quote(str(tree))),
-            shell=True,
-            cwd=tree,
-            env=dict(environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode:
-        raise SideError(
-            f"--setup failed on {side.name} with exit code {done.returncode}; log: {log}"
-        )
+    shell = ["/bin/sh", "-c", command.replace(TREE, shlex.quote(str(tree)))]
+    with log.open("wb") as output:
+        child = Guarded(shell, tree, environment, output)
+        try:
+            code = child.wait()
+        except BaseException:
+            child.stop()
+            raise
+    if code:
+        raise SideError(f"--setup failed on {side.name} with exit code {code}; log: {log}")
 
 
 def _interpreter(side: Side, tree: Path) -> str:

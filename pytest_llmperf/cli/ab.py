@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
         return complain("ab", f"judging {missing}")
     from ..ab import plan as plans
     from ..ab.comparison import ABError, Comparison
+    from ..ab.leftovers import HeldError, locked
     from ..ab.sides import SideError
     from ..report.ab import ABDisplay
     from ..report.verdicts import deliver
@@ -109,14 +110,16 @@ def run(options: argparse.Namespace) -> int:
     except (SideError, plans.PlanError, ValueError) as error:
         return complain("ab", str(error))
     print(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}", flush=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # As nohup asks for.
+            signal.signal(ending, _interrupt)
     try:
-        with ABDisplay(sys.stderr) as display:
+        with locked(folder / plans.FILE), ABDisplay(sys.stderr) as display:
             judgement = Comparison(plan, folder, display).run()
     except KeyboardInterrupt:
         complain("ab", f"interrupted; go on with: pytest-llmperf ab --resume {folder}")
         return _INTERRUPTED
-    except (ABError, SideError) as error:
+    except (ABError, SideError, HeldError) as error:
         return complain("ab", str(error))
     deliver(
         judgement,

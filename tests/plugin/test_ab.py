@@ -194,7 +194,7 @@ def test_every_run_is_kept_with_its_log(slower_commit, repository):
         f"pair-0{pair}-{side}.{end}"
         for pair in (1, 2, 3, 4)
         for side in ("base", "head")
-        for end in ("json", "log")
+        for end in ("json", "jsonl", "log")
     }
     suspects = {"suspects-base.txt", "suspects-head.txt"}
     assert kept == runs | suspects | {"plan.json", "verdict.json", "verdict.md"}
