@@ -150,6 +150,7 @@ def slower_commit(repository, ab):
     return ab(repository, *arguments, tests=("test_speed.py::test_x",))
 
 
+@pytest.mark.timing
 def test_a_commit_that_slows_is_found(slower_commit, repository):
     assert slower_commit.returncode == 1, slower_commit.stderr
     verdict = json.loads((repository / "out" / "verdict.json").read_text())
@@ -180,6 +181,7 @@ def test_pairs_alternate_and_suspects_have_more(slower_commit):
     )
 
 
+@pytest.mark.timing
 def test_the_commits_are_named_in_the_report(slower_commit, repository):
     fast, slow = (git(repository, "rev-parse", "--short=10", tag) for tag in ("fast", "slow"))
     names = f"base ({fast}) -> head ({slow}): 2 regressions, 1 pass"
@@ -224,6 +226,7 @@ def test_a_finished_comparison_can_be_judged_again_without_a_run(slower_commit, 
     assert done.stdout.splitlines()[1:] == report
 
 
+@pytest.mark.timing
 def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab):
     done = ab(
         repository,
@@ -248,6 +251,7 @@ def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab)
     )
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("verbosity", ["-v", "-q"])
 def test_a_test_that_fails_on_head_alone_is_broken(repository, ab, verbosity):
     arguments = ("--base=fast", "--head=broken", "--pairs=2", "--more-pairs=0", *LIMITS)
@@ -259,6 +263,7 @@ def test_a_test_that_fails_on_head_alone_is_broken(repository, ab, verbosity):
     assert "3 pass, 1 broken" in done.stdout
 
 
+@pytest.mark.timing
 def test_a_test_that_fails_after_it_was_measured_is_broken(repository, ab):
     arguments = ("--base=fast", "--head=broken-late", "--pairs=2", "--more-pairs=0", *LIMITS)
     done = ab(repository, *arguments)
