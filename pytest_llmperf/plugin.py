@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
 _DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
-"""Of the controller of pytest-xdist, whose workers have the tests."""
+"""Set in the controller of pytest-xdist, whose workers run the tests."""
 _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
