@@ -1,4 +1,4 @@
-"""What the quantization modes cost in quality: perplexity, and distance from the unquantized model."""
+"""Quality of the quantization modes: perplexity, and distance from the unquantized model."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Fast but right: every engine continues a prompt as the first one did; nothing is quantized for it."""
+"""Correct text: every engine, unquantized, continues a prompt as the first one did."""
 
 import pytest
 
@@ -13,6 +13,6 @@ def first_continuation():
 def test_engines_agree_on_text(llm, first_continuation):
     if llm.info.random_weights:
         pytest.skip("random weights: the text means nothing")
-    # A continuation without a close second, so that an engine's own rounding does not change it.
+    # A continuation without close alternatives, so that an engine's rounding does not change it.
     ids = llm.generate_ids("1, 2, 3, 4, 5, 6, 7, 8,", output_len=16)
     assert ids == first_continuation.setdefault(llm.info.model, ids)

@@ -1,20 +1,23 @@
 """Pytest hooks and fixtures, nothing else. Importing this loads no engine and no numerical library.
 
-What the hooks do stands in modules that are imported when the first test asks for a model.
+The work of the hooks is in modules that are imported when the first test asks for a model.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .backends import BUILT_IN, fixture_doc, fixture_name
-from .session.fixtures import uses_llm
+from .session.fixtures import LLM as LLM_FIXTURE
+from .session.fixtures import own_fixtures
 
 if TYPE_CHECKING:
     from .session.benchmark import LLMBenchmark
+    from .session.demand import Demand
     from .session.llm import LLM
     from .session.options import Settings
     from .session.session import LLMSession
@@ -22,9 +25,11 @@ if TYPE_CHECKING:
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
+_DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
+"""Of the controller of pytest-xdist, whose workers have the tests."""
 _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
-    "llm_gate(min_effect=, must_see=): what the gate takes for a regression of a test",
+    "llm_gate(min_effect=, must_see=): the gate's limits for a test",
 )
 
 
@@ -32,6 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     from .session.options import add_options
 
     add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser
+) -> Iterator[None]:
+    try:
+        result = yield
+        parser.parse_known_args([])  # Before pytest 9, two options of one name meet here.
+    except (ValueError, argparse.ArgumentError) as error:
+        from .session.options import refuse_double
+
+        refuse_double(error, early_config)
+        raise
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start(config: pytest.Config) -> LLMSession:
-    """The run's LLMSession, made for the first test that needs it."""
+    """Return the run's LLMSession, made for the first test that needs it."""
     if _SESSION not in config.stash:
         from .session.session import LLMSession
 
@@ -62,31 +82,54 @@ def _start(config: pytest.Config) -> LLMSession:
     return config.stash[_SESSION]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if uses_llm(metafunc.fixturenames):
-        from .session.collect import parametrize_cells
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    if own_fixtures(metafunc.definition):
+        from .session.collect import is_ours, parametrized
         from .session.sizes import override_sizes
 
-        session = _start(metafunc.config)
-        parametrize_cells(metafunc, session)
-        override_sizes(metafunc, session.settings)
+        if is_ours(metafunc):
+            session = _start(metafunc.config)
+            with parametrized(metafunc, session):
+                override_sizes(metafunc, session.settings)
+                return (yield)
+    return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _SESSION in config.stash:
         from .session.collect import prepare_items, select_items
 
+        config.stash[_SESSION].demand.collected(items)
         select_items(items, config, config.stash[_SESSION])
         prepare_items(items, config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     # After -k and -m: a run that is left with no test of ours needs no baseline.
-    if _SESSION in session.config.stash:
-        from .session.collect import require_baseline
+    config = session.config
+    if _SESSION in config.stash:
+        from .session.collect import note_selected, require_baseline
+        from .session.demand import TOLD
 
-        require_baseline(session.items, session.config, session.config.stash[_SESSION])
+        note_selected(session.items, config.stash[_SESSION])
+        require_baseline(session.items, config, config.stash[_SESSION])
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[TOLD] = config.stash[_SESSION].demand.as_told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what a worker of pytest-xdist has collected: its controller collects nothing."""
+    from .session.demand import TOLD, Demand
+
+    stash = node.config.stash
+    if told := getattr(node, "workeroutput", {}).get(TOLD):
+        if _SESSION not in stash and _DEMAND not in stash:
+            stash[_DEMAND] = Demand(stash[_SETTINGS], node.config)
+        demand = stash[_SESSION].demand if _SESSION in stash else stash[_DEMAND]
+        demand.hear(told)
 
 
 def pytest_report_collectionfinish(
@@ -97,7 +140,11 @@ def pytest_report_collectionfinish(
     from .session.summary import header
 
     session = config.stash[_SESSION]
-    ids = [item.callspec.params.get("llm") for item in items if hasattr(item, "callspec")]
+    ids = [
+        item.callspec.params.get(LLM_FIXTURE)
+        for item in items
+        if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
+    ]
     cells = session.plan.known(ids)
     return header(session, cells) if cells else None
 
@@ -107,10 +154,11 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     """A loaded model: one of the cells that --llm-model, --llm-backend and --llm-quant choose."""
     cell_id = getattr(request, "param", None)
     if cell_id is None:
-        pytest.fail(
-            "llm has to be an argument of the test or of a fixture that it uses", pytrace=False
-        )
+        from .session.collect import why_no_cell
+
+        pytest.fail(why_no_cell(request), pytrace=False)
     session = _start(request.config)
+    session.check_process()
     yield session.loading.open(cell_id)
     session.loading.slot.close()
 
@@ -158,15 +206,22 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     # pytest-benchmark saves in a wrapper around this hook: when it fails, this is never called.
-    if _SESSION in session.config.stash:
-        status = session.config.stash[_SESSION].finish(int(exitstatus))
-        if status != exitstatus:
-            session.exitstatus = status
+    stash = session.config.stash
+    status = int(exitstatus)
+    if _SESSION in stash:
+        status = stash[_SESSION].finish(status)
+    if _DEMAND in stash and status == pytest.ExitCode.OK and stash[_DEMAND].unmet():
+        status = pytest.ExitCode.USAGE_ERROR
+    # A worker of pytest-xdist leaves the judgement to its controller.
+    if status != exitstatus and not hasattr(session.config, "workerinput"):
+        session.exitstatus = status
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     # First, because a regression that pytest-benchmark finds there ends the summaries after it.
+    if _DEMAND in config.stash and (unmet := config.stash[_DEMAND].unmet()):
+        terminalreporter.write_line(f"ERROR: {unmet}")
     if _SESSION not in config.stash:
         return
     from .session.summary import sections
@@ -185,4 +240,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         session = config.stash[_SESSION]
         session.loading.slot.close()
-        session.results.settle(session.finished_with)  # Where there is no terminal to say it.
+        session.results.settle(session.finished_with)  # Not done yet without a terminal.

@@ -1,10 +1,10 @@
-"""Perplexity, KL divergence and agreement of bitsandbytes modes, computed with transformers alone.
+"""Perplexity, KL divergence and agreement of bitsandbytes modes, computed with transformers only.
 
     python tools/check_quality.py MODEL [--modes none,int8,nf4] [--against RUN.json]
 
-Shares nothing with the plugin but the text: other code, float64, one process, no cache. MODEL is a
-folder or a hub id. ``--against`` a stored run of benchmarks/test_quality.py prints ours beside it and
-ends with 1 where a figure differs by more than half a percent.
+Shares only the text with the plugin: separate code, float64, one process, no cache. MODEL is a folder
+or a hub id. With ``--against`` a stored run of benchmarks/test_quality.py it also prints the plugin's
+figures, and exits with 1 if one differs by more than half a percent.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
         found = figures(rows, unquantized, documents)
         print(mode, *(f"{key} {value:.6g}" for key, value in found.items()), flush=True)
         if options.against:
-            # Of a divergence that is zero there is no ratio.
+            # A divergence of zero has no ratio.
             ratios = {k: stored[mode][k] / v - 1 for k, v in found.items() if v}
             worst = max(worst, *(abs(ratio) for ratio in ratios.values()))
             print("  stored:", *(f"{k} {ratio:+.3%}" for k, ratio in ratios.items()), flush=True)
@@ -104,7 +104,7 @@ def figures(
 
 
 def read(run: Path) -> dict[str, dict[str, float]]:
-    """Metrics by mode of transformers' cells in a stored run."""
+    """Return the metrics of transformers' cells in a stored run, by mode."""
     found = {}
     for entry in json.loads(run.read_text("utf-8"))["benchmarks"]:
         record = entry["extra_info"].get("llmperf", {})

@@ -1,4 +1,4 @@
-"""Time and memory of ``pytest-llmperf compare`` over many stored runs.
+"""Measure time and memory of ``pytest-llmperf compare`` over many stored runs.
 
     python tools/compare_speed.py [--runs 1000]
 

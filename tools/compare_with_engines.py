@@ -1,4 +1,4 @@
-"""Our numbers beside the engines' own, in one run on one machine.
+"""Compare this plugin's numbers with those of the engines' own tools, in one run on one machine.
 
     python tools/compare_with_engines.py transformers [--pairs 30]
     python tools/compare_with_engines.py vllm [--pairs 6]
@@ -7,15 +7,14 @@
     python tools/compare_with_engines.py vllm --architecture phi-2      # random weights, on a GPU
 
 transformers, ctranslate2: one loaded model; our backend and a plain timed call of the engine take
-turns, so that both meet the same machine. vllm: processes take turns, ours (a pytest run of one test)
-and vLLM's own ``bench latency``, with the same engine arguments and the engine core in the same
-process; ``--separate-core`` leaves the tool its default, a core in a process of its own, and
-``--same-engine`` lets the tool and us take turns on one loaded engine, which leaves the way of
-measuring as the only difference (but for sampling: the tool draws tokens at temperature 1, we take the
-likeliest). llama-cpp, llama-cpp-python: our loaded engine and a process of ``llama-bench`` take turns,
-which does not sample. Prints the ratio ours / theirs
-with its 95 % interval (Student's t over the pairs' log-ratios). A claim holds when the interval lies
-inside it.
+turns, so that both run on the machine in the same state. vllm: processes take turns, ours (a pytest run
+of one test) and vLLM's ``bench latency``, with the same engine arguments and the engine core in the same
+process; ``--separate-core`` keeps the tool's default, a core in a separate process, and
+``--same-engine`` lets the tool and us take turns on one loaded engine, so that the method of measuring
+is the only difference (except for sampling: the tool draws tokens at temperature 1, we take the
+likeliest). llama-cpp, llama-cpp-python: our loaded engine and a process of ``llama-bench``, which
+does not sample, take turns. Prints the ratio ours / theirs with its 95 % interval (Student's t over the
+pairs' log-ratios). A claim holds if the interval is within it.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=list(AGAINST))
     parser.add_argument("--pairs", type=int)
-    parser.add_argument("--rounds", type=int, default=10, help="rounds a process (vllm)")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds per process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the seconds of each call")
@@ -84,7 +83,7 @@ def main() -> None:
 
 
 def embedded(options: argparse.Namespace) -> Path:
-    """The embedded model, in the form that the engine reads."""
+    """Return the embedded model, in the form that the engine reads."""
     gguf = embedded_gguf()
     if gguf is None:
         sys.exit("the embedded model is not installed")

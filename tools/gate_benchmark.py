@@ -1,16 +1,16 @@
-"""How often the gate cries wolf, and what it finds: on real processes, not on a noise model.
+"""Measure the gate's false alarms and its power on real processes, not on a noise model.
 
     python tools/gate_benchmark.py record FILE [--processes 60] [-- pytest arguments]
     python tools/gate_benchmark.py collect FILE RUN.json...
     python tools/gate_benchmark.py evaluate FILE... [--suites 1000]
 
 ``record`` runs the same suite in that many fresh processes, one after the other (A/A: nothing differs
-between them), and keeps every sample; ``collect`` makes the same file of runs that are stored already,
+between them), and keeps every sample; ``collect`` makes the same file from runs that are stored already,
 such as those of an ``ab`` in which nothing differed. ``evaluate`` deals the recorded processes into
-thousands of comparisons, always neighbours in time as pairs, and judges them with the gate's own code:
-first as they are (whatever turns red is a false alarm), then with one entry of the candidate slowed by
-3, 5 and 10 %. Beside it: pytest-benchmark's own ``--benchmark-compare-fail=mean:5%`` on the same data.
-Prints the variation within and between processes as well, because every other figure hangs on those two.
+thousands of comparisons, whose pairs are always neighbors in time, and judges them with the gate's code:
+first unchanged (every regression is a false alarm), then with one entry of the candidate slowed by 3, 5
+and 10 %. For comparison: pytest-benchmark's ``--benchmark-compare-fail=mean:5%`` on the same data.
+Also prints the variation within and between processes, because all other figures depend on those two.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     to_evaluate = commands.add_parser("evaluate")
     to_evaluate.add_argument("files", type=Path, nargs="+")
     to_evaluate.add_argument("--suites", type=int, default=1000)
-    to_evaluate.add_argument("--metric", default="", help="slow entries of this metric alone")
+    to_evaluate.add_argument("--metric", default="", help="slow entries of this metric only")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:split])
     if options.command == "record":
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
-    """Keep the samples of every process; what is on disk already is gone on with."""
+    """Run processes and keep their samples; go on with those that are on disk already."""
     found: list[dict[str, Any]] = []
     if file.exists():
         found = json.loads(file.read_text())["processes"]
@@ -99,7 +99,7 @@ def record(file: Path, processes: int, pytest_args: Sequence[str]) -> None:
 
 
 def collect(file: Path, runs: Sequence[Path]) -> None:
-    """A recording of stored runs, in the order in which they are given."""
+    """Write a recording of stored runs, in the order in which they are given."""
     read = [read_process(run) for run in runs]
     save(file, [process for process, _ in read], read[-1][1])
     print(f"{len(read)} processes: {file}")
@@ -111,7 +111,7 @@ def save(file: Path, processes: Sequence[dict[str, Any]], environment: dict[str,
 
 
 def read_process(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The samples of one run by test and metric, to five digits, and its environment."""
+    """Return the samples of one run by test and metric, to five digits, and its environment."""
     tests: dict[str, dict[str, list[float]]] = {}
     chosen: dict[str, list[str]] = {}
     records = []
@@ -157,9 +157,9 @@ class Recording:
 
     runs: tuple[StoredRun, ...]
     samples: tuple[dict[Entry, list[float]], ...]
-    """Of each run."""
+    """Samples of each run by entry."""
     entries: tuple[Entry, ...]
-    """The noisy ones."""
+    """The entries with noise."""
 
 
 def load(file: Path) -> Recording:
@@ -193,7 +193,7 @@ def load(file: Path) -> Recording:
             )
         )
         samples.append(own)
-    # What every process has: runs for suspects alone hold fewer tests.
+    # Only what every process has: runs for suspects hold fewer tests.
     common = set(samples[0]).intersection(*samples)
     entries = tuple(c for c in samples[0] if c in common and METRICS[c[1]].kind == "timing")
     return Recording(tuple(runs), tuple(samples), entries)
@@ -225,8 +225,11 @@ def evaluate(file: Path, suites: int, metric: str = "") -> None:
 
 
 def variation(recording: Recording) -> list[list[str]]:
-    """Medians over the tests: coefficient of variation of the rounds of a process, of the medians of
-    processes, and of the ratio of neighbours (over the square root of 2, so that it compares)."""
+    """Return coefficients of variation by metric, each the median over the tests.
+
+    They are those of the rounds of a process, of the medians of processes, and of the ratio of
+    neighbors (divided by the square root of 2, so that it compares with the others).
+    """
     found = []
     for key in dict.fromkeys(metric for _, metric in recording.entries):
         within, between, neighbours = [], [], []
@@ -247,16 +250,16 @@ def variation(recording: Recording) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a rule says of one comparison."""
+    """A rule's answer to one comparison."""
 
     regressed: set[Entry]
     passed: set[Entry]
     detectable: dict[Entry, float]
-    """What it says that it could have seen; empty for a rule that does not say."""
+    """Smallest regressions that could have been detected; empty if the rule does not report them."""
 
 
 Rule = Callable[[Recording, random.Random, Entry | None, float], Answer]
-"""Recording, source of chance, the slowed entry (None: nothing), its slowdown."""
+"""Takes a recording, a random source, the slowed entry (None for none) and its slowdown."""
 
 
 def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Entry]) -> list[str]:
@@ -279,7 +282,10 @@ def figures(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Entr
 
 
 def at_detectable(recording: Recording, rule: Rule, suites: int, slowed: Sequence[Entry]) -> str:
-    """Slowed by just what a clean comparison of the same processes says that it could have seen."""
+    """Return the share of slowdowns by exactly the detectable regression that are found.
+
+    The detectable regression is that of a clean comparison of the same processes.
+    """
     hits = total = 0
     for seed in range(suites):
         entry = random.Random(seed).choice(slowed)
@@ -291,7 +297,7 @@ def at_detectable(recording: Recording, rule: Rule, suites: int, slowed: Sequenc
 
 
 def with_error(count: int, total: int) -> str:
-    """With the error of dealing; that of the recording, which is one afternoon, is larger."""
+    """Return a share with the error of dealing; that of the recording (one afternoon) is larger."""
     share = count / total
     return f"{share:.1%} +- {math.sqrt(share * (1 - share) / total):.1%}"
 
@@ -299,7 +305,7 @@ def with_error(count: int, total: int) -> str:
 def ab_rule(
     recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
-    """The gate of record, as ``pytest-llmperf ab`` goes about it."""
+    """Deal a comparison in pairs, as ``pytest-llmperf ab`` measures it, and judge it."""
     starts = range(0, len(recording.runs) - 1, 2)
     chosen = source.sample(starts, FIRST_PAIRS + MORE_PAIRS)
     dealt = []
@@ -320,7 +326,7 @@ def ab_rule(
 def history_rule(
     recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
-    """A new job against past jobs; a job is some neighbouring processes."""
+    """Judge a new job against past jobs; a job is a few neighboring processes."""
     jobs = [
         [replace(run, job_id=f"job{start}") for run in recording.runs[start : start + RESTARTS]]
         for start in range(0, len(recording.runs) - RESTARTS + 1, RESTARTS)
@@ -334,7 +340,7 @@ def history_rule(
 def stock_rule(
     recording: Recording, source: random.Random, slowed: Entry | None, effect: float
 ) -> Answer:
-    """Mean over the rounds of one process against another's, as pytest-benchmark compares them."""
+    """Compare the means over the rounds of two processes, as pytest-benchmark does."""
     a, b = source.sample(recording.samples, 2)
     found = set()
     for entry in recording.entries:
@@ -352,7 +358,7 @@ def lower_mean(entry: Entry, values: Sequence[float]) -> float:
 
 
 def slow(run: StoredRun, entry: Entry | None, effect: float) -> StoredRun:
-    """The run with one entry worse by a factor."""
+    """Return the run with one entry worse by a factor."""
     if entry is None:
         return run
     test = run.tests[entry[0]]
@@ -367,7 +373,7 @@ def only(run: StoredRun, tests: set[str]) -> StoredRun:
 
 
 def answer_of(judgement: Judgement) -> Answer:
-    """Timing entries alone: an exact one has no noise to resample."""
+    """Return the answer on timing entries only: an exact one has no noise to resample."""
     timing = [entry for entry in judgement.entries if METRICS[entry.metric].kind == "timing"]
     by_verdict = {
         verdict: {(c.nodeid, c.metric) for c in timing if c.verdict is verdict}

@@ -1,4 +1,4 @@
-"""The gate on real commits: some that slow an engine by a known amount, and some that do nothing.
+"""Test the gate on real commits: some slow an engine by a known amount, and some do nothing.
 
     python tools/gate_end_to_end.py [simulated|transformers] [--same 10] [--keep FOLDER]
 
@@ -6,12 +6,12 @@ Clones this repository, commits a slowdown of the engine's own file, and lets ``
 compare the commits on ``tools/gate_suite.py``:
 
 - a decode step that is 5 % slower everywhere has to be found;
-- one that is 10 % slower in a single test (a batch of 4) has to be named, and no other test;
-- ``--same`` comparisons of a commit with itself have to be without a regression.
+- one that is 10 % slower in a single test (a batch of 4) has to be found in that test only;
+- ``--same`` comparisons of a commit with itself have to show no regression.
 
 The simulated engine is given noise (1 % between rounds and 1 % between processes), and is slowed by its
 programmed time; transformers by a sleep after each step, whose length is 5 or 10 % of a step as measured
-just before. Prints a line a comparison; exits with 1 when one of them is not as it has to be.
+just before. Prints a line per comparison; exits with 1 if one of them is not as it has to be.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NOISE = ["--llm-backend-arg=simulated.jitter=0.01", "--llm-backend-arg=simulated
 
 @dataclass(frozen=True)
 class Slowdown:
-    """A change of an engine's file: what it puts in which place."""
+    """A change of an engine's file: a text and its replacement."""
 
     file: str
     find: str
     replace: str
-    """Holds {factor} and {pause}."""
+    """May contain {factor} and {pause}."""
 
 
 EVERYWHERE = {
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 class Bench:
-    """A clone to commit to, and the comparisons in it."""
+    """A clone of the repository to commit to, with its comparisons."""
 
     def __init__(self, engine: str, clone: Path, runs: Path) -> None:
         self.engine, self.clone, self.runs = engine, clone, runs
@@ -116,7 +116,7 @@ class Bench:
         return say(f"nothing differs, {number}", not entries, entries)
 
     def commit(self, change: Slowdown, share: float, test: str) -> str:
-        """A commit on the base that slows a decode step by a share; its id."""
+        """Commit a slowdown of a decode step by a share on the base; return the commit's id."""
         git(self.clone, "checkout", "--quiet", "--detach", self.base)
         path = self.clone / change.file
         text = path.read_text("utf-8")
@@ -130,7 +130,7 @@ class Bench:
         return git(self.clone, "rev-parse", "HEAD")
 
     def compare(self, name: str, head: str) -> set[tuple[str, str]]:
-        """Regressed (test, metric) of a comparison with the base."""
+        """Compare with the base; return (test, metric) of the regressed entries."""
         out = self.runs / name
         command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", f"--base={self.base}"]
         command += [f"--head={head}", f"--out={out}", "--", SUITE, *arguments(self.engine)]
@@ -153,7 +153,7 @@ def arguments(engine: str) -> list[str]:
 
 
 def step_times(engine: str) -> dict[str, float]:
-    """Seconds of a decode step by test."""
+    """Return the seconds of a decode step by test."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run.json"
         command = [sys.executable, "-m", "pytest", SUITE, "-q", *arguments(engine)]

@@ -1,10 +1,10 @@
-"""Writes the tables of docs/results/ from the stored runs in docs/data/.
+"""Write the tables of docs/results/ from the stored runs in docs/data/.
 
     python tools/gpu_tables.py
     python tools/gpu_tables.py keep NAME RUN.json      # add a stored run to docs/data/
 
 The stored runs are pytest-benchmark files as the suite wrote them, their primary entries only and
-without the samples of itl (one a token).
+without the samples of itl (one per token).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pytest_llmperf.core.architecture import Architecture
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 T4_MIB = 15_360
 CARD_MIB = 16 * 1024
-# The article's own figures, on the GPU that it used: latency in s, tokens/s, were prompts counted?
+# The article's figures, on the GPU that it used: latency in s, tokens/s, and which tokens it counted.
 ARTICLE = {
     "transformers": (2.74, 32, "with the prompt"),
     "vllm": (1.22, 63, "output only"),
@@ -86,7 +86,7 @@ def keep(name: str, run: Path) -> None:
 
 
 def records(name: str) -> list[dict[str, Any]]:
-    """The measurements of a stored run."""
+    """Return the measurements of a stored run."""
     data = json.loads((DOCS / "data" / f"{name}.json").read_text("utf-8"))
     found = [entry["extra_info"]["llmperf"] for entry in data["benchmarks"]]
     return [record for record in found if "ttft" in record["metrics"]]
@@ -97,7 +97,7 @@ def p50(record: dict[str, Any], key: str) -> float:
 
 
 def spread(record: dict[str, Any], key: str) -> str:
-    """Half the range of the samples over their median."""
+    """Return half the range of the samples over their median."""
     metric = record["metrics"][key]
     return f"{(metric['max'] - metric['min']) / 2 / metric['p50']:.1%}"
 
@@ -206,7 +206,10 @@ def scaling(found: list[dict[str, Any]]) -> str:
 
 
 def paired(engines: tuple[str, ...]) -> str:
-    """From tools/compare_with_engines.py --json: ours over theirs, Student's t over log-ratios."""
+    """Return the table of ours over theirs: Student's t over log-ratios.
+
+    Source: the files of tools/compare_with_engines.py --json.
+    """
     rows = []
     for engine in engines:
         data = json.loads((DOCS / "data" / f"h200-paired-{engine}.json").read_text("utf-8"))
@@ -226,14 +229,14 @@ def paired(engines: tuple[str, ...]) -> str:
 
 
 def ceilings(found: list[dict[str, Any]]) -> str:
-    """What the cards were measured to do, and what they draw when idle."""
+    """Return a line with the measured ceilings and the idle power of the cards."""
     known = [record["environment"]["ceilings"] for record in found]
     read = [c["read_bytes_per_s"] / 1e12 for c in known]
     rate = [c["matmul_flops"] / 1e12 for c in known if c["matmul_flops"]]
     idle = [record["environment"]["energy"]["idle_w"] for record in found]
     return (
         f"Measured ceilings: {min(read):.2f} to {max(read):.2f} TB/s, {min(rate):.0f} to "
-        f"{max(rate):.0f} TFLOP/s (bfloat16); idle power {min(idle):.0f} to {max(idle):.0f} W a card."
+        f"{max(rate):.0f} TFLOP/s (bfloat16); idle power {min(idle):.0f} to {max(idle):.0f} W per card."
     )
 
 
@@ -260,7 +263,7 @@ def efficiency(found: list[dict[str, Any]], model: str) -> str:
 
 
 def measured_cell(record: dict[str, Any]) -> MeasuredCell:
-    """A stored record as ``--llm-fit`` sees it."""
+    """Return a stored record as ``--llm-fit`` sees it."""
     work = record["workload"]
     return MeasuredCell(
         model=record["model"]["name"],

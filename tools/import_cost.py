@@ -1,9 +1,9 @@
-"""What the plugin costs a pytest run that uses no LLM: its import, and what it drags in.
+"""Measure the plugin's cost for a pytest run that uses no LLM: its import, and heavy modules.
 
     python tools/import_cost.py
 
-Starts fresh interpreters in turn, one that imports only what pytest and pytest-benchmark import
-anyway, one that imports the plugin too, and prints the difference of their medians.
+Starts fresh interpreters in turn: one imports only pytest and pytest-benchmark, one also the plugin.
+Prints the difference of their medians.
 """
 
 from __future__ import annotations

@@ -62,12 +62,12 @@ def metric_attributes() -> list[str]:
 
 @dataclass(frozen=True)
 class Section:
-    """One generated section of a file."""
+    """A generated section of a file."""
 
     path: str
-    """Relative to the repository's root."""
+    """Path of the file, relative to the repository's root."""
     name: str
-    """As its markers have it; empty for the whole file."""
+    """Name in the section's markers; empty for the whole file."""
     lines: Callable[[], list[str]]
 
     @property

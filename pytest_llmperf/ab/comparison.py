@@ -19,7 +19,7 @@ from .plan import Plan, run_file
 from .process import run_pytest
 from .sides import PreparedSide, prepared
 
-_TESTS_FAILED = 1  # pytest's exit code; higher ones mean that it did not run as asked.
+_TESTS_FAILED = 1  # pytest's exit code; a higher one means that pytest did not run the tests.
 
 
 class ABError(Exception):
@@ -27,21 +27,21 @@ class ABError(Exception):
 
 
 class Display(Protocol):
-    """Shows how far the comparison is."""
+    """Shows the progress of the comparison."""
 
     def begin(self, name: str, runs_left: int, seconds_left: float | None) -> None:
-        """A run begins; ``runs_left`` counts it, ``seconds_left`` is None while nothing is known."""
+        """Show that a run begins; ``runs_left`` counts it, ``seconds_left`` is None if unknown."""
 
     def test(self, test: str, number: int, total: int) -> None:
-        """A test of it has ended."""
+        """Show that a test of the run has ended."""
 
     def say(self, line: str) -> None:
-        """Something to keep on the screen."""
+        """Show a line that stays on the screen."""
 
 
 @dataclass
 class Comparison:
-    """One A/B comparison in its folder."""
+    """An A/B comparison in its folder."""
 
     plan: Plan
     folder: Path
@@ -59,10 +59,10 @@ class Comparison:
     _runs_left: int = 0
 
     def run(self) -> Judgement:
-        """Measure what is not measured yet, and judge.
+        """Measure the runs that are missing, and judge.
 
         Raises:
-            ABError: nothing can be compared: a side that does not run, or that measures nothing.
+            ABError: nothing can be compared, because a side does not run or measures nothing.
         """
         plan = self.plan
         sides = (plan.base, plan.head)
@@ -92,7 +92,7 @@ class Comparison:
         only: tuple[Path | None, Path | None],
     ) -> None:
         for number in numbers:
-            # AB BA AB ...: a drift of the machine meets both sides alike.
+            # AB BA AB ...: a drift of the machine affects both sides equally.
             order = (0, 1) if number % 2 else (1, 0)
             for index in order:
                 self._run(number, sides[index], only[index])
@@ -101,7 +101,7 @@ class Comparison:
         name = f"pair {number} {side.side.name}"
         out = run_file(self.folder, number, side.side.name)
         log, report = out.with_suffix(".log"), out.with_suffix(".jsonl")
-        if _is_measured(out):  # By the comparison that this one goes on with.
+        if _is_measured(out):  # By the comparison that this one resumes.
             if log.exists() or report.exists():
                 earlier = outcome(report, log, side.folder)
                 self._note(number, name, side.side.name, earlier, log)
@@ -111,7 +111,7 @@ class Comparison:
             self.display.begin(name, self._runs_left, left)
             part = out.with_suffix(".part")
             arguments = [*self.plan.pytest_args, f"--benchmark-json={part.resolve()}"]
-            # Not into the user's history, whatever the ini file says.
+            # Not into the user's storage, whatever the ini file says.
             arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
             arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
             start = time.monotonic()
@@ -142,7 +142,7 @@ class Comparison:
         else:
             failures = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log.name}"]
             if number == 1:
-                # The same command would fail every time: say so now, not an hour later.
+                # The same command would fail every time: report it now, not an hour later.
                 raise ABError(f"{failures[0]} in {self.folder}")
         self.failures += failures
         for line in failures:
@@ -156,7 +156,7 @@ class Comparison:
                     read_run(run_file(self.folder, number, side)) for side in ("base", "head")
                 )
             except StoredError:
-                continue  # Said when it failed; a pair with one side is none.
+                continue  # Reported when it failed; one side is not a pair.
             pairs.append(paired.Pair(number, base, head))
         return pairs
 
@@ -198,13 +198,13 @@ class Comparison:
         return replace(judgement, broken=tuple(broken), gone=tuple(gone))
 
     def _broken(self) -> list[str]:
-        """Return the tests, and the modules, that head never passes and base does, measuring or not."""
-        every = self.plan.first_pairs
+        """Return the tests, and the modules, that never pass on head and do on base."""
+        runs = self.plan.first_pairs
         return sorted(
             test
             for test, times in self.lost["head"].items()
-            if times >= every
-            and self.lost["base"][test] < every
+            if times >= runs
+            and self.lost["base"][test] < runs
             # A new test that is skipped is not in the baseline; one that fails is a fault of head.
             and (test in self.failed or any(_is_of(one, test) for one in self.passed["base"]))
         )

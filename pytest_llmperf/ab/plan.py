@@ -1,4 +1,4 @@
-"""The plan of an A/B comparison: its sides, pairs and files. It is stored, so that it can be resumed."""
+"""The plan of an A/B comparison: its sides, pairs and files. It is stored, to resume the comparison."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FILE = "plan.json"
 
 
 class PlanError(Exception):
-    """A comparison cannot begin, or go on, as asked; one line."""
+    """A comparison cannot begin or go on; one line."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An A/B comparison."""
+    """The settings of an A/B comparison."""
 
     job: str
     base: Side
@@ -97,17 +97,17 @@ def new(
     """Return the plan of a comparison that begins now.
 
     Args:
-        repository: folder of a git repository, where the user stands.
+        repository: the user's current folder, in a git repository.
         base: interpreter and pytest arguments of the baseline; its commit is ``base_revision``.
-        head: the same of the candidate.
-        base_revision: None: the folder as it is, for both sides.
-        head_revision: None: HEAD, where the baseline is a commit.
+        head: interpreter and pytest arguments of the candidate.
+        base_revision: commit of the baseline; None: the folder as it is, for both sides.
+        head_revision: commit of the candidate; None: HEAD if the baseline is a commit.
         setup: shell command that prepares each side.
         first_pairs: pairs of all tests; None: ``FIRST_PAIRS``.
         more_pairs: pairs of the tests that look worse after them; None: ``MORE_PAIRS``.
 
     Raises:
-        PlanError: the sides cannot be told apart.
+        PlanError: the sides do not differ.
         SideError: a revision is not a commit of the repository.
     """
     if head_revision and not base_revision:
@@ -142,12 +142,13 @@ def resumed(
     """Return the plan of an interrupted comparison.
 
     Args:
-        pytest_args: empty, or those that it began with.
-        limits: where they say something, they replace the plan's.
+        pytest_args: empty, or the arguments that it began with.
+        limits: limits that replace the plan's if they are given.
         withheld: what the plan does not hold, given again.
 
     Raises:
-        PlanError: there is none, it began with other arguments, or what it does not hold is missing.
+        PlanError: the folder has no plan, the comparison began with other arguments, or what the plan
+            does not hold is missing.
     """
     plan = load(folder)
     withheld = withheld or Withheld()
@@ -198,7 +199,7 @@ def load(folder: Path) -> Plan:
     """Read a plan back.
 
     Raises:
-        PlanError: there is none, or it is not one that this release knows.
+        PlanError: the folder has no plan, or this release cannot read it.
     """
     path = folder / FILE
     try:
@@ -223,5 +224,5 @@ def load(folder: Path) -> Plan:
 
 
 def run_file(folder: Path, pair: int, side: str) -> Path:
-    """Return where a run of a pair stores its results; its log stands beside it."""
+    """Return the file for the results of a run; its log is beside it."""
     return folder / f"pair-{pair:02}-{side}.json"

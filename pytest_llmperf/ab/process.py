@@ -1,4 +1,4 @@
-"""One pytest run of one side, in a process of its own, with its progress as it goes."""
+"""Run pytest for one side in a separate process, and report its progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run_pytest(
 ) -> Outcome:
     """Run pytest and wait. Its output goes to the log; what happens goes to the report.
 
-    On an exception (Ctrl-C) the run is asked to end, so that its engine ends too, then ended.
+    On an exception (Ctrl-C) the run is interrupted, so that its engine ends too, then killed.
     """
     asked = {
         "report": str(report.resolve()),
@@ -34,7 +34,7 @@ def run_pytest(
     # For the person who reads the log. Not -v, which a -q of the user or of the ini file would take
     # back.
     command += ["--verbosity=1", "--color=no", "-o", "console_output_style=count"]
-    # What the ini file judges by stored runs has none in a fresh worktree.
+    # Options of the ini file that need stored runs: a fresh worktree has none.
     command += ["-o", "llm_gate=", "-o", "llm_fail_if="]
     report.unlink(missing_ok=True)
     lines = Report(report)

@@ -1,4 +1,4 @@
-"""The two sides of an A/B comparison: what differs between them, and where each runs."""
+"""The two sides of an A/B comparison: their differences, and the folders that they run in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.defaults import AB
 from ..core.secrets import masked_arguments
 from .guard import Guarded
 from .leftovers import workplace
@@ -22,21 +23,21 @@ TREE = "{tree}"
 
 
 class SideError(Exception):
-    """A side cannot be made; one line."""
+    """A side cannot be prepared; one line."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side as the user asked for it."""
+    """A side as the user asked for it."""
 
     name: str
     """``base`` or ``head``."""
     commit: str = ""
     """Full id; empty for the folder as it is."""
     folder: str = ""
-    """Where it runs if it is not a commit."""
+    """The folder that it runs in, if it is not a commit."""
     python: str = ""
-    """Interpreter; may hold ``{tree}``. Empty: this one."""
+    """Interpreter, which may contain ``{tree}``; empty for the current one."""
     args: tuple[str, ...] = ()
     """Pytest arguments of this side only."""
 
@@ -44,7 +45,7 @@ class Side:
     def label(self) -> str:
         """Return a short name for reports."""
         parts = [self.commit[:10]] if self.commit else []
-        # Reports are published: of a path its end, which says the environment.
+        # Reports are published, so only the end of a path, which names the environment.
         parts += ["/".join(Path(self.python).parts[-3:])] if self.python else []
         return " ".join([*parts, *masked_arguments(self.args)]) or "as it is"
 
@@ -87,9 +88,9 @@ def has_uncommitted_changes(repository: Path) -> bool:
 def prepared(
     sides: tuple[Side, Side], repository: Path, setup: str, logs: Path, job: str
 ) -> Iterator[tuple[PreparedSide, PreparedSide]]:
-    """Check out each commit in a worktree of its own, run the setup command there, remove all after.
+    """Check out each commit in a separate worktree and run the setup command there; remove all later.
 
-    The worktrees lie outside the repository: below it, pytest would find its ini file and conftest.
+    The worktrees are outside the repository: below it, pytest would find its ini file and conftest.
 
     Args:
         setup: shell command, run once in each folder; empty for none.
@@ -106,7 +107,7 @@ def prepared(
             tree = folder = Path(side.folder or repository)
             if side.commit:
                 tree = place / side.name
-                # Where the user stands in the repository is where the arguments are meant to be read.
+                # The arguments are relative to the user's current folder in the repository.
                 folder = tree / prefix
                 _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
             folders.append((tree, folder))
@@ -131,7 +132,7 @@ def prepared(
 
 
 def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
-    """Return the side with a commit, or with a folder where the revision names one (``.`` as it is)."""
+    """Return the side with a commit, or with a folder if the revision names one (``.`` as it is)."""
     if revision is None:
         return side
     if Path(revision).is_dir() and (revision.startswith(".") or os.sep in revision):
@@ -140,9 +141,10 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
 
 
 def _environment(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str, str]:
-    environment = own.environment({**os.environ, "PYTEST_LLMPERF_JOB": job, "PWD": str(folder)})
+    inherited = {**os.environ, "PYTEST_LLMPERF_JOB": job, AB: job, "PWD": str(folder)}
+    environment = own.environment(inherited)
     if tree is not None:
-        # Before what is installed: the folder's own code is what this side is about.
+        # Before installed packages: this side is about the code in the folder.
         paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
         existing = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])

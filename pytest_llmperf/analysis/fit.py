@@ -1,4 +1,4 @@
-"""Which modes of a model fit a GPU: what each needs at a batch and length. Pure maths, in MiB.
+"""The memory that the modes of a model need on a GPU, at a batch and length. Pure maths, in MiB.
 
 docs/why/energy.md has the formulas, and compares the estimates with measurements.
 """
@@ -36,7 +36,7 @@ class MeasuredCell:
     backend: str
     mode: str
     degree: str
-    """How many GPUs share the model (``tp2``); empty for one."""
+    """GPUs that share the model (``tp2``); empty for one."""
     device: str
     dtype: str
     architecture: Architecture | None
@@ -51,11 +51,11 @@ class MeasuredCell:
     by_driver: bool
     """The peak on a GPU is the driver's count, which includes the CUDA context."""
     cache_value_bytes: float | None = None
-    """Of a number in the key-value cache; None: that of the compute type."""
+    """Bytes of a number in the key-value cache; None: those of the compute type."""
 
     @property
     def tokens(self) -> int:
-        """Of one request."""
+        """Tokens of one request, prompt and output."""
         return self.input_tokens + self.output_tokens
 
     @property
@@ -88,19 +88,19 @@ class Need:
     tokens: int
     weights: float | None
     kv_cache: float | None
-    """None: in ``rest``, or not known."""
+    """MiB of the key-value cache; None: in ``rest``, or not known."""
     rest: float | None
     """Activations, workspace and the CUDA context."""
     total: float | None
     source: Literal["measured", "estimated"]
 
     def margin(self, size: float) -> float | None:
-        """Return what is left of a GPU of a size; below 0 it does not fit."""
+        """Return the memory that is left on a GPU of a size; below 0 the mode does not fit."""
         return None if self.total is None else size - self.total
 
 
 def measured_cells(records: Iterable[Record]) -> list[MeasuredCell]:
-    """Return what the records of measured rounds say about memory."""
+    """Return the memory of every record that has measured rounds."""
     return [_measured(record) for record in records if "peak_memory" in record["metrics"]]
 
 
@@ -149,12 +149,12 @@ def needs(cells: Sequence[MeasuredCell]) -> list[Need]:
 
 
 def need_of(cell: MeasuredCell) -> Need:
-    """Return what a measured cell needs: its own peak on a GPU, an estimate if it ran on a CPU."""
+    """Return the need of a measured cell: its measured peak on a GPU, an estimate if it ran on a CPU."""
     if cell.device == "cpu":
         return _estimated(cell, cell.name, cell.mode, cell.model_memory)
     kv = cell.kv_cache
     total = None
-    # Without the size of the weights, an engine that says nothing of its pool may have one.
+    # Without the size of the weights, an engine that reports no pool may have one.
     if cell.model_memory is not None and (kv is not None or not cell.pool):
         context = 0.0 if cell.by_driver else CONTEXT
         total = cell.peak_memory + context
@@ -174,12 +174,12 @@ def weights_mib(
     count.
 
     Args:
-        parameters: of the whole model.
+        parameters: parameters of the whole model.
         value_bytes: bytes of a weight that is not quantized.
     """
     if mode == "none":
         return parameters * value_bytes / MIB
-    # The experts of one layer are one tensor there, which bitsandbytes leaves alone.
+    # The experts of one layer are one tensor there, which bitsandbytes does not quantize.
     if mode not in MODES or architecture.experts > 1:
         return None
     kept = architecture.embedding_parameters * (1 if architecture.tied else 2)
@@ -196,7 +196,7 @@ def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: flo
 
 
 def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:
-    """Return what comes on top of weights and cache at the peak, for an engine without a pool.
+    """Return the memory on top of weights and cache at the peak, for an engine without a pool.
 
     The peak is either the prompt's, when the cache is short and a feed-forward block's activations
     (and, quantized, the matrix that is dequantized for them) are large, or that of the last token,

@@ -18,7 +18,7 @@ _QUALITY = "perplexity"
 
 @dataclass(frozen=True)
 class Point:
-    """One engine and mode of a model."""
+    """The measured values of one engine and mode of a model."""
 
     model: str
     backend: str
@@ -60,7 +60,7 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
     """Return the trade-offs of every model of which two cells have a quality.
 
     Args:
-        records: of equal measurements the newest counts; each machine has trade-offs of its own.
+        records: the newest of equal measurements counts; each machine has separate trade-offs.
     """
     ordered = sorted(records, key=lambda record: record["run"]["started_at"])
     machines = _Machines()
@@ -70,10 +70,12 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
         by_model.setdefault((record["model"]["name"], number), []).append(record)
     names = machines.names()
     all_models = [
-        _trade_off(f"{model} on {names[number]}" if len(names) > 1 else model, of_machine)
-        for (model, number), of_machine in by_model.items()
+        _trade_off(f"{name} on {names[number]}" if len(names) > 1 else name, of_machine)
+        for (name, number), of_machine in by_model.items()
     ]
-    return [one for one in all_models if sum(_QUALITY in point.values for point in one.points) > 1]
+    return [
+        model for model in all_models if sum(_QUALITY in point.values for point in model.points) > 1
+    ]
 
 
 def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
@@ -86,20 +88,25 @@ def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
             tests.setdefault(test, set()).add(_cell(record))
     # Python's max keeps the first of equals: the order of the run.
     chosen = max(tests, key=lambda test: len(tests[test]), default="")
-    points = [_point(model, found, chosen) for found in cells.values()]
+    points = [_point(model, by_test, chosen) for by_test in cells.values()]
     return TradeOff(model, chosen, tuple(points))
 
 
-def _point(model: str, found: Mapping[str, Record], chosen: str) -> Point:
-    speed = found.get(chosen)
-    quality = next((r for r in reversed(list(found.values())) if _QUALITY in r["metrics"]), None)
-    some = speed or quality or next(iter(found.values()))
+def _point(model: str, by_test: Mapping[str, Record], chosen: str) -> Point:
+    """Return the point of one cell from its records by test.
+
+    Args:
+        chosen: the test that the speed comes from.
+    """
+    speed = by_test.get(chosen)
+    quality = next((r for r in reversed(list(by_test.values())) if _QUALITY in r["metrics"]), None)
+    any_record = speed or quality or next(iter(by_test.values()))
     values: dict[str, float] = {}
     for column in tradeoff_columns():
         record = next((r for r in (speed, quality) if r and column.key in r["metrics"]), None)
         if record is not None:
             values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
-    return Point(model, _backend(some), str(some["quantization"]["mode"]), values)
+    return Point(model, _backend(any_record), str(any_record["quantization"]["mode"]), values)
 
 
 def _reserved(record: Record, pool: str) -> float:
@@ -112,7 +119,7 @@ def _reserved(record: Record, pool: str) -> float:
 
 
 class _Machines:
-    """The machines that some records come from: speeds of two are no trade-off."""
+    """The machines that records come from: speeds of two machines are not a trade-off."""
 
     def __init__(self) -> None:
         self._environments: list[Mapping[str, Any]] = []
@@ -126,7 +133,7 @@ class _Machines:
         return len(self._environments) - 1
 
     def names(self) -> list[str]:
-        """Return a name for each; machines of one name differ by what else their hardware says."""
+        """Return a name for each; machines with the same name get the rest of their hardware added."""
         short = [machine(environment) for environment in self._environments]
         return [
             name if short.count(name) == 1 else f"{name} ({self._peculiarities(number, short)})"
@@ -158,7 +165,7 @@ def _backend(record: Record) -> str:
 
 
 def _test(record: Record) -> str:
-    """The test's id without its cell."""
+    """Return the test's id without its cell."""
     nodeid, cell = str(record["nodeid"]), str(record.get("cell", ""))
     return nodeid.replace(cell, "", 1).replace("[-", "[").replace("[]", "") if cell else nodeid
 
@@ -190,7 +197,7 @@ def _parts(point: Point, base: Point) -> list[str]:
     if (agreement := point.values.get("top1_agreement")) is not None:
         parts.append(f"{agreement:.0%}".replace("%", " %") + " of next tokens the same")
     if energy := _ratio(point, base, "energy_per_output_token"):
-        parts.append(f"{energy:.2g}x energy a token")
+        parts.append(f"{energy:.2g}x energy per token")
     return parts
 
 

@@ -1,4 +1,4 @@
-"""The engines, by the names that options and ids use. Nothing here imports an engine."""
+"""The engines, by their names in options and ids. Nothing here imports an engine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class _Entry(NamedTuple):
-    """Where a backend's class is, and what its fixture gives."""
+    """The location of a backend's class, and the description of its fixture."""
 
     module: str
     attribute: str
     fixture: str
+    """First words of the fixture's description."""
 
 
 # By name. The order is the order of default cells: the reference engine first.
@@ -49,7 +50,7 @@ _BUILT_IN = {
     ),
 }
 BUILT_IN = tuple(_BUILT_IN)
-# What an engine of another package needs; loaded on first use.
+# The names that an engine in another package needs; loaded on first use.
 _PUBLIC = {
     "Architecture": "..core.architecture",
     "Backend": ".base",
@@ -64,17 +65,17 @@ _PUBLIC = {
     "Setup": "..core.engine",
 }
 GROUP = "pytest_llmperf.backends"
-"""Entry points of other packages: a backend's name, and its class."""
+"""Group of the entry points in other packages: a backend's name and its class."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def names() -> tuple[str, ...]:
-    """Return every backend of this environment, in the order of default cells."""
+    """Return the names of all backends in this environment, in the order of default cells."""
     return (*BUILT_IN, *others())
 
 
 def others() -> tuple[str, ...]:
-    """Return the backends of other packages."""
+    """Return the names of the backends in other packages."""
     return tuple(name for name in _registered() if name not in _BUILT_IN)
 
 
@@ -84,14 +85,14 @@ def fixture_name(backend: str) -> str:
 
 
 def fixture_doc(backend: str) -> str:
-    """Return one line on a backend's own fixture, for ``pytest --fixtures``."""
-    known = _BUILT_IN.get(backend)
-    what = known.fixture if known else f"A model loaded by {backend}"
-    return f"{what}, whatever other backends the run has."
+    """Return one line that describes a backend's own fixture, for ``pytest --fixtures``."""
+    built_in = _BUILT_IN.get(backend)
+    fixture = built_in.fixture if built_in else f"A model loaded by {backend}"
+    return f"{fixture}, whatever other backends the run has."
 
 
 def family(name: str) -> str:
-    """Return the engine of a backend name: ``vllm@nightly`` is vLLM in another environment."""
+    """Return the engine in a backend's name: ``vllm@nightly`` is vLLM in another environment."""
     return name.partition("@")[0]
 
 
@@ -114,18 +115,18 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def distributions() -> tuple[str, ...]:
-    """Return every distribution whose presence or version a backend asks about."""
-    found: dict[str, None] = {}
+    """Return all distributions whose presence or version a backend needs to know."""
+    wanted: dict[str, None] = {}
     for name in names():
         with suppress(BackendError):
             engine = backend_class(name)
-            found |= dict.fromkeys((*engine.distributions, *engine.companions))
-    return tuple(found)
+            wanted |= dict.fromkeys((*engine.distributions, *engine.companions))
+    return tuple(wanted)
 
 
 @cache
 def _registered() -> dict[str, importlib.metadata.EntryPoint]:
-    """Look up the entry points of other packages: once, and only where a test may use a model."""
+    """Return the entry points of other packages; look them up once, and only if a test may need them."""
     return {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
 
 
@@ -134,18 +135,20 @@ def _loaded(entry_point: importlib.metadata.EntryPoint) -> type[Backend]:
 
     where = f"backend {entry_point.name!r} ({entry_point.value})"
     if not _NAME.fullmatch(entry_point.name):
-        raise BackendError(f"{where}: a name takes lower-case letters, digits and single '-'")
+        raise BackendError(
+            f"{where}: a backend name consists of lower-case letters, digits and single '-'"
+        )
     try:
-        found = entry_point.load()
+        engine = entry_point.load()
     except Exception as error:
         raise BackendError(
             f"{where} cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Backend)):
+    if not (isinstance(engine, type) and issubclass(engine, Backend)):
         raise BackendError(f"{where} is not a subclass of {__name__}.Backend")
-    if found.name != entry_point.name:
-        raise BackendError(f"{where} calls itself {found.name!r}")
-    return found
+    if engine.name != entry_point.name:
+        raise BackendError(f"{where} has another name in its class: {engine.name!r}")
+    return engine
 
 
 def __getattr__(name: str) -> Any:

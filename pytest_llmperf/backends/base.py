@@ -1,7 +1,7 @@
 """The interface of every engine.
 
-A backend file may be imported where its engine is not installed: whatever imports the engine stands
-inside a method that only the worker process calls.
+A backend module can be imported without its engine: only methods that run in the worker process import
+the engine.
 """
 
 from __future__ import annotations
@@ -37,38 +37,39 @@ _OTHER_NUMBERS = re.compile("quant|type|load_in|lora|adapter|rope|override")
 
 
 class Backend(ABC):
-    """One engine. Made in the worker process, used by one thread, closed before the process ends."""
+    """One engine. It is created in the worker process, used by one thread, and closed at the end."""
 
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]] = ()
-    """Installed distributions that provide the engine: any one of them is enough."""
+    """Distributions that provide the engine: any one of them is enough."""
     companions: ClassVar[tuple[str, ...]] = ()
-    """Further distributions whose versions explain a number."""
+    """Further distributions whose versions help to explain a number."""
     install_hint: ClassVar[str] = ""
+    """The command that installs the engine, for messages."""
     by_default: ClassVar[bool] = True
-    """Whether a run that names no backend uses this one when it is installed."""
+    """Whether a run that names no backend uses this one if it is installed."""
     modes: ClassVar[tuple[str, ...]] = ("none",)
-    """Quantization modes, as ids and options name them: what ``all`` means for this engine."""
+    """Quantization modes, by their names in ids and options: the meaning of ``all`` for this engine."""
     further_modes: ClassVar[tuple[str, ...]] = ()
-    """Modes that are measured where they are named, and are not part of ``all``."""
+    """Modes that are measured only if they are named; they are not part of ``all``."""
     tells_architecture: ClassVar[bool] = False
-    """Whether ``load`` reports what utilization needs: then ceilings are measured before it."""
+    """Whether ``load`` reports the sizes that utilization needs; ceilings are then measured first."""
     peak_by_driver: ClassVar[bool] = False
-    """Whether its peak on a GPU is the driver's count, which includes the CUDA context."""
+    """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
     contract: ClassVar[Contract] = Contract()
-    """What ``tests/engines`` expects of it."""
+    """The expectations of ``tests/engines``."""
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
-        """Return the mode that stands in the id: the one asked for, unless the model's file decides."""
+        """Return the mode for the test id: the requested one, unless the model's file decides it."""
         return quantization
 
     @classmethod
     def refusal(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        """Return why this engine cannot run a mode, as known before anything loads; None when it can.
+        """Return the reason why this engine cannot run a mode, known before a load, or None.
 
         Args:
-            quantization: a mode, not necessarily one of this engine.
+            quantization: a mode, not necessarily one of this engine's modes.
             packages: versions by distribution name (lower case) in the engine's environment.
         """
         if cls.distributions and not any(name in packages for name in cls.distributions):
@@ -77,50 +78,56 @@ class Backend(ABC):
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
-        """Return how many devices share the model, for test ids (``tp2``); empty for one.
+        """Return the number of devices that share the model, for test ids (``tp2``); empty for one.
 
         Args:
-            args: the engine's own keyword arguments.
+            args: keyword arguments for the engine itself.
         """
         return ""
 
     @classmethod
     def changes_weights(cls, args: Mapping[str, Any]) -> bool:
-        """Return whether the engine's own arguments may change what the model computes.
+        """Return whether arguments for the engine itself may change what the model computes.
 
         Such an engine never becomes the unquantized reference that others are compared with. The
-        default judges by the arguments' names, so that an argument of quantization which nobody
-        here knows is among them.
+        default decides by the names of the arguments, so that it also includes arguments of
+        quantization that this package does not know.
+
+        Args:
+            args: keyword arguments for the engine itself.
         """
         return any(_OTHER_NUMBERS.search(name) for name in args)
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        """Return why an installed engine cannot run a mode; None when it can."""
+        """Return the reason why the engine, once installed, cannot run a mode, or None."""
         if quantization in (*cls.modes, *cls.further_modes):
             return None
-        own = (
+        known = (
             ""
             if cls.modes == ("none",)
             else f"; it has {', '.join((*cls.modes, *cls.further_modes))}"
         )
-        return Refusal(f"{cls.name} has no quantization mode {quantization}{own}", by_nature=True)
+        return Refusal(f"{cls.name} has no quantization mode {quantization}{known}", by_nature=True)
 
     @classmethod
     def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
-        """Return why this engine cannot load a model in a mode, as far as its files or name show."""
+        """Return the reason why this engine cannot load a model in a mode, or None.
+
+        Only the model's files and name are known here.
+        """
         return None
 
     @classmethod
     def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
-        """Return what ``load`` gets, or None where ``prepare`` has to make something first.
+        """Return the spec for ``load``, or None if ``prepare`` has to run first.
 
-        Runs in pytest's process, so it only looks.
+        It runs in pytest's process, so it only looks at files.
 
         Args:
-            spec: what was asked for.
-            cache: folder for what engines convert, ``--llm-cache-dir``.
-            packages: versions by distribution name in the engine's environment.
+            spec: the requested load.
+            cache: folder for converted models, ``--llm-cache-dir``.
+            packages: versions by distribution name (lower case) in the engine's environment.
         """
         if not spec.model.endswith(".gguf"):
             return spec
@@ -129,15 +136,15 @@ class Backend(ABC):
 
     @classmethod
     def prepare(cls, spec: EngineSpec, cache: Path, report: Progress) -> EngineSpec:
-        """Download and convert; return what ``load`` gets.
+        """Download and convert a model; return the spec for ``load``.
 
-        Runs in a process of its own, so that its memory is in no number. The default takes a GGUF
-        file to a folder that transformers reads: dequantized, bfloat16.
+        It runs in a separate process, so that its memory is not part of any number. The default
+        converts a GGUF file to a folder that transformers can read: dequantized to bfloat16.
 
         Args:
-            spec: what was asked for.
-            cache: folder for what engines convert.
-            report: called with a phase when it begins: ``download``, ``dequantize``, ``convert``.
+            spec: the requested load.
+            cache: folder for converted models.
+            report: called at the start of each phase: ``download``, ``dequantize``, ``convert``.
         """
         spec = downloaded_gguf(spec, report)
         folder = cached_folder(Path(spec.model), cache)
@@ -146,7 +153,7 @@ class Backend(ABC):
 
     @classmethod
     def version(cls, packages: Mapping[str, str]) -> str:
-        """Return the version of the installed engine; of the plugin itself where there is no engine."""
+        """Return the version of the installed engine, or of this plugin if it is the engine."""
         if not cls.distributions:
             return __version__
         for name in cls.distributions:
@@ -156,26 +163,26 @@ class Backend(ABC):
 
     @abstractmethod
     def load(self, spec: EngineSpec) -> EngineInfo:
-        """Load the model; return when the engine is ready for its first request."""
+        """Load the model; return its info once the engine is ready for its first request."""
 
     @abstractmethod
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
-        """Submit all requests together and return their traces, in order.
+        """Submit all requests together; return their traces in the same order.
 
-        Every request gets exactly ``output_len`` tokens, end-of-sequence ignored, greedy. The clock
-        (``time.perf_counter``) is read when the batch is handed over, and after each token id has
-        reached the host.
+        Decoding is greedy, and every request gets exactly ``output_len`` tokens: the end of sequence is
+        ignored. The clock (``time.perf_counter``) is read when the batch is handed to the engine, and
+        after each token id has reached the host.
         """
 
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Return the token ids of each greedy continuation, for text instead of times."""
+        """Return the token ids of each greedy continuation; no times are needed."""
         return [list(trace.token_ids) for trace in self.generate(requests)]
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
-        """Return the distribution of the next token after each token of a text but its last.
+        """Return the distribution of the next token after each token of a text except the last.
 
-        Computed as the engine computes a prompt: as a whole, by the weights and kernels that are
-        measured, normalized over the whole vocabulary.
+        The text is computed as the engine computes a prompt: as a whole, with the weights and kernels
+        that are measured. The distributions are normalized over the whole vocabulary.
 
         Returns:
             Natural logarithms, (len(ids) - 1, vocabulary); row i is the distribution after
@@ -187,7 +194,7 @@ class Backend(ABC):
         raise NotSupported(f"{self.name} reports no log-probabilities of a prompt")
 
     def score(self, ids: Sequence[int]) -> list[float]:
-        """Return the log-likelihood of each token after the first, given those before it.
+        """Return the log-likelihood of each token after the first, given all tokens before it.
 
         Raises:
             NotSupported: the engine does not report it.
@@ -197,41 +204,42 @@ class Backend(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a prompt, special tokens as the model's own tokenizer adds them."""
+        """Return the token ids of a prompt, including the special tokens that the tokenizer adds."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
 
     _device_memory: DeviceMemory | None = None
-    """Made by ``load``, before anything is on a GPU, where the engine's allocator reports nothing."""
+    """Memory by the driver's count, for an engine whose allocator reports nothing; ``load`` creates it
+    before anything is on a GPU."""
 
     def reset_peak_memory(self) -> None:
         """Start a new window for ``peak_memory``."""
-        # What such an engine has taken on a GPU it keeps.
+        # An engine that is counted by the driver never frees its memory on a GPU.
         if self._device_memory is None:
             memory.reset_peak()
 
     def peak_memory(self) -> float:
-        """Return MiB at the peak since the window started: the resident set, or a GPU's memory."""
+        """Return the peak since the window started in MiB: of the resident set, or of GPU memory."""
         return self._device_memory.mib() if self._device_memory else memory.peak_mib()
 
     def joules(self) -> float | None:
-        """Return the energy used so far, where the engine itself knows it; None: counters are read."""
+        """Return the energy used so far if the engine itself reports it; if None, counters are read."""
         return None
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
-        """Give back whatever outlives the process otherwise (child processes)."""
+        """Release everything that would outlive the process, such as child processes."""
 
 
 _PARALLEL = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
 
 
 def parallel_degree(args: Mapping[str, Any]) -> str:
-    """Return ``tp2-pp2`` for the two arguments of vLLM and TensorRT-LLM; empty for one GPU."""
+    """Return ``tp2-pp2`` for the parallel arguments of vLLM and TensorRT-LLM; empty for one GPU."""
     return "-".join(f"{k}{args[name]}" for k, name in _PARALLEL.items() if args.get(name, 1) != 1)
 
 
 def parallel_devices(args: Mapping[str, Any]) -> int:
-    """Return how many GPUs these arguments share a model over."""
+    """Return the number of GPUs that share a model with these arguments."""
     return math.prod(int(args.get(name, 1)) for name in _PARALLEL.values())

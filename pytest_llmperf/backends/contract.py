@@ -1,4 +1,4 @@
-"""What ``tests/engines`` expects of an engine on the embedded model."""
+"""The expectations of ``tests/engines`` for an engine on the embedded model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Contract:
-    """Expectations that differ from engine to engine; each engine's class has its own."""
+    """The expectations that differ between engines; each engine's class has one."""
 
     foreign_mode: str = "nf4"
-    """A quantization mode that the engine cannot run by its nature."""
+    """A quantization mode that no installation of the engine can run."""
     weights_mib: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Bounds of ``model_memory`` by quantization mode."""
     products: Mapping[str, tuple[str | None, float]] = field(default_factory=dict)
-    """By mode: type of the matrix products as ``EngineInfo.arithmetic``, and bytes of a weight in the
-    embedding table."""
+    """By quantization mode: the type of the matrix products, as in ``EngineInfo.arithmetic``, and the
+    bytes per weight in the embedding table."""
     cache_value_bytes: float = 2
     """Bytes of one number in the key-value cache on a CPU."""
 
@@ -28,7 +28,7 @@ BITSANDBYTES_MIB = {
     "nf4": (110.0, 113.0),
     "nf4-dq": (106.0, 109.0),
 }
-"""What bitsandbytes saves is the weights of linear layers: embeddings stay in bfloat16."""
+"""bitsandbytes quantizes only the weights of linear layers: embeddings stay in bfloat16."""
 BITSANDBYTES_PRODUCTS: dict[str, tuple[str | None, float]] = {
     "none": ("bfloat16", 2),
     "int8": (None, 2),

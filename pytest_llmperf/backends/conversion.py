@@ -1,4 +1,4 @@
-"""The cache of converted models: folders that appear whole or not at all."""
+"""The cache of converted models: a folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SAMPLE = 4 * MIB
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write into, which becomes ``folder`` at the end; an error leaves nothing.
+    """Yield a temporary folder, which is renamed to ``folder`` at the end; an error removes it.
 
-    Where another process is first, its folder stays: it is as good.
+    If another process is first, its folder stays, because it has the same content.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -36,10 +36,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path, version: int) -> str:
-    """Return a digest of a large file: of its size and its first and last bytes.
+    """Return a digest of a large file, made from its size and its first and last bytes.
 
     Args:
-        version: of the conversion; another one gives another digest.
+        path: the file.
+        version: version of the conversion; another version has another digest.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(f"{version}/{size}".encode())
@@ -51,27 +52,27 @@ def file_digest(path: Path, version: int) -> str:
 
 
 def folder_digest(folder: Path, version: int) -> str:
-    """Return the same for a checkpoint: every file of the folder by its name and content."""
+    """Return a digest of a checkpoint, made from the name and digest of each file in the folder."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(f"{path.name}/{file_digest(path, version)}\n".encode())
     return digest.hexdigest()[:12]
 
 
-# Part of the folder's name: raise it when the conversion itself changes.
+# Part of the folder's name: increase it if the conversion changes.
 _VERSION = 1
 
 
 def cached_folder(gguf: Path, cache: Path) -> Path:
-    """Return the folder of a file's dequantized form, whether or not it is there yet.
+    """Return the folder of a file's dequantized form, whether or not it exists yet.
 
-    Named after the file's size and its first and last bytes: a file that moves keeps its folder.
+    Its name depends on the file's size and its first and last bytes: a file that moves keeps its folder.
     """
     return cache / "models" / f"{gguf.stem}-bf16-{file_digest(gguf, _VERSION)}"
 
 
 def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
-    """Write the model and its tokenizer as bfloat16 safetensors; the folder appears whole."""
+    """Write the model and its tokenizer as bfloat16 safetensors; the folder appears complete."""
     if folder.is_dir():
         return
     report("dequantize", 0, 0)
@@ -88,7 +89,7 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
 
 
 def _dequantize() -> dict[str, object]:
-    """Return the option that makes newer transformers unpack GGUF weights."""
+    """Return the option that makes newer versions of transformers dequantize GGUF weights."""
     try:
         from transformers import GgufConfig
     except ImportError:

@@ -1,4 +1,4 @@
-"""CTranslate2: a static batch on its own converted model, quantized when it is converted."""
+"""CTranslate2: a static batch on a converted model, which is quantized during the conversion."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
     from ..core.models import Model
 
-# Part of the converted folder's name: raise it when the conversion itself changes.
+# Part of the converted folder's name: increase it if the conversion changes.
 _VERSION = 2
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
 _BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
-# Its converter reads the layout that these had before transformers carried them itself.
+# The converter reads the layout that these models had before transformers included them.
 _NOT_CONVERTED = {"phi": "Phi", "phi3": "Phi-3"}
-# Keyword arguments of each call to generate; all others are the Generator's.
+# Keyword arguments of each call to generate; all others belong to the Generator.
 _OF_GENERATE = ("max_batch_size", "batch_type")
 
 
 class CTranslate2Backend(Backend):
-    """One static batch a round; ``max_batch_size`` splits it into batches one after another."""
+    """One static batch per round; ``max_batch_size`` splits it into successive batches."""
 
     name = "ctranslate2"
     distributions = ("ctranslate2",)
@@ -53,8 +53,8 @@ class CTranslate2Backend(Backend):
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
     tells_architecture = True
-    # It computes in float32 on a CPU, so it holds twice as much as a bfloat16 checkpoint; a row of
-    # integers has a float32 factor.
+    # On a CPU it computes in float32, so it needs twice the memory of a bfloat16 checkpoint. Each row
+    # of integers has a float32 factor.
     contract = Contract(
         weights_mib={"none": (513, 514), "int8": (129, 131)},
         products={"none": ("float32", 4), "int8": (None, 1 + 4 / 576)},
@@ -75,15 +75,15 @@ class CTranslate2Backend(Backend):
     def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
         family = _NOT_CONVERTED.get(model.model_type or "")
         if family:
-            reason = f"CTranslate2's converter does not know {family} as transformers 5 has it"
+            reason = f"CTranslate2 cannot convert {family} in the layout of transformers 5"
         elif setup.random_weights:
             reason = (
                 "CTranslate2 loads only converted checkpoints: --llm-load-format=dummy has none"
             )
         elif setup.on_cpu and quantization.endswith(("_bfloat16", "_float16")):
-            reason = f"CTranslate2 computes in {quantization} on a GPU only"
+            reason = f"CTranslate2 computes in {quantization} only on a GPU"
         elif setup.on_cpu and setup.dtype in ("bfloat16", "float16"):
-            reason = f"CTranslate2 computes in {setup.dtype} on a GPU only"
+            reason = f"CTranslate2 computes in {setup.dtype} only on a GPU"
         else:
             return None
         return Refusal(reason, by_nature=True)
@@ -91,7 +91,7 @@ class CTranslate2Backend(Backend):
     @classmethod
     def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         version = packages.get("ctranslate2", "")
-        # Only the engine knows the type that a mode comes to on a device; ``prepare`` notes it.
+        # Only the engine knows the compute type of a mode on a device; ``prepare`` stores it in a file.
         try:
             compute_type = _noted_type(spec, cache, version).read_text("utf-8")
         except OSError:
@@ -108,7 +108,7 @@ class CTranslate2Backend(Backend):
 
         version = ctranslate2.__version__
         compute_type = _compute_type(spec, _device(spec)[0])
-        note = _noted_type(spec, cache, version)
+        type_file = _noted_type(spec, cache, version)
         if spec.model.endswith(".gguf"):
             spec = super().prepare(spec, cache, report)
         elif not spec.local:
@@ -120,10 +120,10 @@ class CTranslate2Backend(Backend):
             report("convert", 0, 0)
             with new_folder(folder) as part:
                 _convert(source, compute_type, part)
-        # Without the note, the next load looks here again.
+        # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(compute_type, "utf-8")
+            type_file.parent.mkdir(parents=True, exist_ok=True)
+            type_file.write_text(compute_type, "utf-8")
         return replace(spec, model=str(folder))
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -150,7 +150,7 @@ class CTranslate2Backend(Backend):
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
         if f"-ct2-{compute_type}-" not in folder.name:
             raise RuntimeError(f"{folder.name} was not converted to {compute_type}: remove it")
-        # What runs, not what was asked for: an unknown type falls back in silence.
+        # The type that runs, not the requested type: an unknown type falls back without a message.
         actual = self._generator.compute_type
         return EngineInfo(
             device=f"cuda:{index}" if device == "cuda" else "cpu",
@@ -161,7 +161,7 @@ class CTranslate2Backend(Backend):
             revision=spec.revision,
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
             settings={"compute_type": actual, "threads": threads, **self._of_generate},
-            # A batch is one worker's; 0 leaves the number to the engine.
+            # One worker computes a batch; 0 leaves the number of threads to the engine.
             threads=threads or None if device == "cpu" else None,
             **_described(notes, actual, compute_type),
         )
@@ -175,7 +175,7 @@ class CTranslate2Backend(Backend):
             i: int = step.batch_id
             times[i].append(now)
             tokens[i].append(step.token_id)
-            # True ends only this request: the batch goes on for its longest.
+            # True ends only this request: the batch continues until its longest request ends.
             return len(tokens[i]) >= requests[i].output_len
 
         longest = max(request.output_len for request in requests)
@@ -184,10 +184,10 @@ class CTranslate2Backend(Backend):
             [[self._tokens[i] for i in request.prompt_ids] for request in requests],
             max_length=longest,
             min_length=longest,
-            end_token=[],  # No token ends a text.
+            end_token=[],  # No token ends a sequence.
             beam_size=1,
             sampling_topk=1,
-            # Forwards the prompt as a whole; otherwise it is generated token by token.
+            # This computes the prompt as a whole; otherwise it is computed token by token.
             include_prompt_in_result=False,
             callback=receive,
             **self._of_generate,
@@ -208,7 +208,7 @@ class CTranslate2Backend(Backend):
             answer = answer.to_device(ctranslate2.Device.cpu)
         if answer.dtype != ctranslate2.DataType.float32:
             answer = answer.to(ctranslate2.DataType.float32)
-        # A copy: the array would be a view of memory that goes with the answer.
+        # A copy, because the array would be a view of memory that is freed with the answer.
         return numpy.array(answer, dtype=numpy.float32)[0, :-1]
 
     def encode(self, text: str) -> list[int]:
@@ -224,17 +224,17 @@ class CTranslate2Backend(Backend):
 
 
 def _converted_folder(source: Path, cache: Path, compute_type: str, version: str) -> Path:
-    """Return the folder of a converted checkpoint, whether or not it is there yet."""
+    """Return the folder of a converted checkpoint, whether or not it exists yet."""
     name = f"{source.name}-ct2-{compute_type}-{version}"
     return cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
 
 
 def _noted_type(spec: EngineSpec, cache: Path, version: str) -> Path:
-    """Return the file with the compute type that a mode came to on a machine like this one."""
+    """Return the file that stores the compute type of a mode on machines like this one."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("CT2_")}
-    asked = [version, spec.quantization, spec.dtype, spec.device]
+    request = [version, spec.quantization, spec.dtype, spec.device]
     machine = [cpu_name(), cpu_features(), accelerator_names(), visible_gpus(), settings]
-    name = hashlib.sha256(json.dumps([asked, machine], sort_keys=True).encode()).hexdigest()[:16]
+    name = hashlib.sha256(json.dumps([request, machine], sort_keys=True).encode()).hexdigest()[:16]
     return cache / "compute-types" / f"ctranslate2-{name}.txt"
 
 
@@ -248,7 +248,7 @@ def _device(spec: EngineSpec) -> tuple[str, int]:
 
 
 def _compute_type(spec: EngineSpec, device: str) -> str:
-    """Return the engine's name for a mode and a compute type; ``auto`` is bfloat16 where possible."""
+    """Return the engine's compute type for a mode and a dtype; ``auto`` is bfloat16 if possible."""
     import ctranslate2
 
     supported: Collection[str] = ctranslate2.get_supported_compute_types(device)
@@ -270,8 +270,9 @@ def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, 
     """Return the fields of ``EngineInfo`` for utilization.
 
     Args:
+        notes: what the conversion stored about the model.
         actual: the type that the engine computes in.
-        stored: the type of the file, whose size is that of the weights unless they differ.
+        stored: the type in the file. Unless the types differ, the file is as large as the weights.
     """
     if not notes.get("architecture") or actual != stored:
         return {}
@@ -279,7 +280,7 @@ def _described(notes: Mapping[str, Any], actual: str, stored: str) -> dict[str, 
     weights, _, floats = actual.rpartition("_")
     value_bytes = _BYTES.get(floats, 4)
     per_weight = _BYTES[weights or actual]
-    # A row of integers has a float32 factor.
+    # Each row of integers has a float32 factor.
     factors = 4 * shape.vocabulary if actual.startswith("int") else 0
     return {
         "architecture": shape,
@@ -305,7 +306,7 @@ def _convert(source: Path, compute_type: str, folder: Path) -> None:
     TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
     tokenizer = AutoTokenizer.from_pretrained(str(source))
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    # What the engine's own configuration does not keep; with defaults that the file may leave out.
+    # The engine's configuration does not store these. AutoConfig adds defaults that the file omits.
     shape = Architecture.counted(AutoConfig.from_pretrained(str(source)).to_dict())
     notes = {
         "parameters": _parameter_count(source),
@@ -315,14 +316,14 @@ def _convert(source: Path, compute_type: str, folder: Path) -> None:
 
 
 def _parameter_count(source: Path) -> int | None:
-    """Return the parameters of a checkpoint by the headers of its files; None for another format."""
+    """Return the number of parameters from a checkpoint's headers, or None for another format."""
     from safetensors import safe_open
 
     files = sorted(source.glob("*.safetensors"))
     total = 0
     for path in files:
         with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - it is not a mapping
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length

@@ -1,4 +1,4 @@
-"""Engines that run a GGUF file as it is: the type of its weights is the quantization mode."""
+"""Engines that run a GGUF file directly: the type of its weights is the quantization mode."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from ..core.models import Model
 
 CACHE_BYTES = {0: 4, 1: 2, 30: 2}
-"""Bytes of a number in the key-value pool by ggml type: F32, F16, BF16."""
+"""Bytes per number in the key-value pool, by ggml type: F32, F16, BF16."""
 _FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 class GgufBackend(Backend):
-    """The common part of llama.cpp's bindings: modes, refusals, and where the file comes from."""
+    """The common part of llama.cpp's bindings: modes, refusals, and the source of the file."""
 
     further_modes = (*FILE_TYPES.values(), OTHER)
     peak_by_driver = True
     tells_architecture = True
-    # The file's own: its embedding table is Q8_0, 34 bytes for 32 weights.
+    # The embedding table of the embedded model's file is Q8_0: 34 bytes for 32 weights.
     contract = Contract(weights_mib={"q4_1": (92, 93)}, products={"q4_1": (None, 34 / 32)})
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
-        # Nothing is quantized on the way: the weights are what they are in the file.
-        own = model.gguf_type
-        return own if own and quantization == "none" else quantization
+        # The engine quantizes nothing: the weights keep the type that they have in the file.
+        weights_type = model.gguf_type
+        return weights_type if weights_type and quantization == "none" else quantization
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -51,17 +51,19 @@ class GgufBackend(Backend):
 
     @classmethod
     def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
-        own = model.gguf_type
-        if own is None:
+        weights_type = model.gguf_type
+        if weights_type is None:
             reason = f"llama.cpp reads GGUF files, and {model.name} is not one"
         elif setup.random_weights:
             reason = (
                 "llama.cpp takes its weights from the GGUF file: --llm-load-format=dummy has none"
             )
         elif setup.dtype != "auto":
-            reason = f"llama.cpp chooses its compute types: it has no --llm-dtype={setup.dtype}"
-        elif quantization != own:
-            reason = f"the weights of {model.recorded_source} are {own}, not {quantization}"
+            reason = f"llama.cpp chooses its compute types: leave out --llm-dtype={setup.dtype}"
+        elif quantization != weights_type:
+            reason = (
+                f"the weights of {model.recorded_source} are {weights_type}, not {quantization}"
+            )
         else:
             return None
         return Refusal(reason, by_nature=True)
@@ -75,10 +77,14 @@ class GgufBackend(Backend):
         return downloaded_gguf(spec, report)
 
     def _use_gpu(self, spec: EngineSpec, available: bool) -> bool:
-        """Return whether layers go to a GPU; if so, its memory counts from now on.
+        """Return whether layers go to a GPU; if so, start to count its memory.
+
+        Args:
+            spec: the requested load.
+            available: whether this build can use a GPU.
 
         Raises:
-            ValueError: a GPU was asked for, and this build has none (``available``).
+            ValueError: a GPU is requested, but not available.
         """
         if spec.device.startswith("cuda") and not available:
             raise ValueError(
@@ -97,20 +103,27 @@ def device_name(spec: EngineSpec, on_gpu: bool) -> str:
 
 
 def cpu_threads(count: int, on_gpu: bool) -> int | None:
-    """Return the value for ``EngineInfo.threads``; llama.cpp itself chooses below 1."""
+    """Return the value for ``EngineInfo.threads``; below 1, llama.cpp chooses the number itself."""
     return None if on_gpu or count <= 0 else count
 
 
 def memory_mib(weights: float, pool: float) -> dict[str, float]:
-    """Return ``EngineInfo.memory`` from bytes; a pool of 0 is unknown."""
+    """Return ``EngineInfo.memory`` from bytes; a pool of 0 bytes is unknown."""
     memory = {"model_memory": weights / MIB}
     return memory | {"kv_cache_memory": pool / MIB} if pool else memory
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Return fields of ``EngineInfo`` from the file's header; types as in ``pool_bytes``."""
+    """Return the fields of ``EngineInfo`` for utilization, from the file's header.
+
+    Args:
+        path: the GGUF file.
+        on_gpu: whether layers are on a GPU.
+        key_type: ggml type of the keys in the pool.
+        value_type: ggml type of the values in the pool.
+    """
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
-    # It spreads the layers over all GPUs that it finds.
+    # llama.cpp distributes the layers over all GPUs that it sees.
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
         return {}
     return {
@@ -123,22 +136,24 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:
-    """Return bytes of a key-value pool; 0 where its type or the model's shape is not known here.
+    """Return the bytes of a key-value pool; 0 if its type or the model's shape is unknown here.
 
     Args:
-        tokens: of all sequences together.
-        key_type: ggml type of the keys; ``value_type``: of the values.
+        path: the GGUF file.
+        tokens: tokens of all sequences together.
+        key_type: ggml type of the keys.
+        value_type: ggml type of the values.
     """
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
     return tokens * architecture.kv_bytes_per_token(value_bytes) if architecture else 0.0
 
 
 def _architecture(path: Path) -> Architecture | None:
-    found = header(path)
-    return Architecture.from_gguf(found.values, found.shapes)
+    file_header = header(path)
+    return Architecture.from_gguf(file_header.values, file_header.shapes)
 
 
 def _value_bytes(key_type: int, value_type: int) -> float:
-    """Return bytes of a number in the pool, the mean of keys and values; 0 where not known."""
+    """Return the mean bytes per number in the pool, over keys and values; 0 if unknown."""
     key, value = CACHE_BYTES.get(key_type), CACHE_BYTES.get(value_type)
     return (key + value) / 2 if key and value else 0.0

@@ -1,4 +1,4 @@
-"""Files of a model hub: GGUF files and tokenizers."""
+"""Files from a model hub: GGUF files and tokenizers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.progress import Progress
 
 
 def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
-    """Return the spec with a GGUF file of the hub as a file of this machine."""
+    """Return the spec with a GGUF file on this machine; download it if it is on the hub."""
     if spec.local:
         return spec
     report("download", 0, 0)
@@ -24,13 +24,13 @@ def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
 
 
 def _commit_of(path: str) -> str | None:
-    """Return the commit of a file in the hub's own cache: .../snapshots/COMMIT/FILE."""
+    """Return the commit of a file in the hub library's cache: .../snapshots/COMMIT/FILE."""
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 class HubTokenizer:
-    """``encode`` and ``decode`` of engines whose tokenizer is a transformers one."""
+    """``encode`` and ``decode`` for engines with a tokenizer of transformers."""
 
     _tokenizer: Any
     """None with random weights."""

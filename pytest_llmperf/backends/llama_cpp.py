@@ -1,4 +1,4 @@
-"""llama.cpp by its server's own scheduler, in process (xllamacpp): GGUF files as they are."""
+"""llama.cpp with its server's scheduler, in process (xllamacpp): it runs GGUF files directly."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..core.trace import RequestTrace
 from ..core.workload import Request
 from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
-# A proxy that the environment names is not for this machine's own loopback.
+# A proxy from the environment must not be used for this machine's loopback address.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SLOTS = 8
 _POOL_TOKENS = 16384
-_GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, an integrated one.
-_CONTROL = 3  # Of tokenizer.ggml.token_type: tokens that are not text.
+_GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a dedicated GPU, an integrated GPU.
+_CONTROL = 3  # In tokenizer.ggml.token_type: tokens that are not text.
 
 
 class LlamaCppBackend(GgufBackend):
-    """A fixed number of slots, each with its share of the context, filled by continuous batching."""
+    """Continuous batching over a fixed number of slots, each with a share of the context."""
 
     name = "llama-cpp"
     distributions = ("xllamacpp",)
@@ -80,24 +80,24 @@ class LlamaCppBackend(GgufBackend):
                 problems.append(_problem(chunk))
             return False  # True would stop the server.
 
-        # One call with all prompts, so that the server takes them up together.
+        # One call with all prompts, so that the server starts them together.
         call = self._body(requests) | {"stream": True, "timings_per_token": True}
         submitted = time.perf_counter()
         self._server.handle_completions(call, receive)
         if problems:
             raise RuntimeError(problems[0])
         return [
-            _trace(submitted, request, found)
-            for request, found in zip(requests, answers, strict=True)
+            _trace(submitted, request, chunks)
+            for request, chunks in zip(requests, answers, strict=True)
         ]
 
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
-        # The stream leaves out the ids of tokens that end in the middle of a character.
+        # The stream omits the ids of tokens that end in the middle of a character.
         self._check_fits(requests)
         answer = self._ask("/completion", self._body(requests) | {"return_tokens": True})
         parts = answer if isinstance(answer, list) else [answer]
-        found = {part["index"]: part["tokens"] for part in parts}
-        return [list(found[i][: request.output_len]) for i, request in enumerate(requests)]
+        tokens = {part["index"]: part["tokens"] for part in parts}
+        return [list(tokens[i][: request.output_len]) for i, request in enumerate(requests)]
 
     def encode(self, text: str) -> list[int]:
         call = {"content": text, "add_special": True, "parse_special": True}
@@ -113,16 +113,16 @@ class LlamaCppBackend(GgufBackend):
         del self._server
 
     def _check_fits(self, requests: Sequence[Request]) -> None:
-        """Raise ValueError for what the server would queue, or cut short."""
+        """Raise ValueError for requests that the server would queue or truncate."""
         if len(requests) > self._slots:
             raise ValueError(
-                f"a batch of {len(requests)} needs as many slots, and this server has {self._slots}: "
+                f"a batch of {len(requests)} needs as many slots, but this server has {self._slots}: "
                 f"--llm-backend-arg=llama-cpp.n_parallel={len(requests)}"
             )
         longest = max(len(request.prompt_ids) + request.output_len for request in requests)
         if longest > self._slot_tokens:
             raise ValueError(
-                f"a request of {longest} tokens does not fit the {self._slot_tokens} of a slot: "
+                f"a request of {longest} tokens does not fit in a slot of {self._slot_tokens}: "
                 f"--llm-backend-arg=llama-cpp.n_ctx={longest * self._slots} (for {self._slots} slots)"
             )
 
@@ -130,7 +130,7 @@ class LlamaCppBackend(GgufBackend):
     def _body(requests: Sequence[Request]) -> dict[str, Any]:
         return {
             "prompt": [list(request.prompt_ids) for request in requests],
-            # One number for all: a request that wants less is cut to what it asked for.
+            # One number for all requests: a shorter request is truncated to its own length.
             "n_predict": max(request.output_len for request in requests),
             "temperature": 0,
             "ignore_eos": True,
@@ -138,7 +138,7 @@ class LlamaCppBackend(GgufBackend):
         }
 
     def _ask(self, route: str, body: Any = None) -> Any:
-        """Ask the server's own routes, for what is not measured."""
+        """Call a route of the server, for work that is not measured; return its JSON answer."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self._server.listening_address + route, data, {"Content-Type": "application/json"}
@@ -151,7 +151,7 @@ class LlamaCppBackend(GgufBackend):
 
 
 class _Answer:
-    """One chunk of the stream: when it came, and what the server counts until then."""
+    """One chunk of the stream: its time of arrival, and the server's counts until then."""
 
     def __init__(self, now: float, timings: Mapping[str, Any]) -> None:
         self.now = now
@@ -162,7 +162,10 @@ class _Answer:
 
 
 def _trace(submitted: float, request: Request, answers: Sequence[_Answer]) -> RequestTrace:
-    """Return the trace of a request; a chunk may hold several tokens: text comes in whole characters."""
+    """Return the trace of a request.
+
+    A chunk may contain several tokens, because the server sends whole characters.
+    """
     times: list[float] = []
     counts: list[int] = []
 
@@ -174,7 +177,7 @@ def _trace(submitted: float, request: Request, answers: Sequence[_Answer]) -> Re
 
     for answer in answers:
         if not times and answer.tokens > 1:
-            # The first token was held back; the server's clock says for how long.
+            # The first token was held back; the server's clock shows for how long.
             add(answer.now - answer.since_first, 1)
         add(answer.now, answer.tokens - sum(counts))
     last = answers[-1] if answers else None
@@ -191,9 +194,9 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
     parameters.model.path = spec.model
     parameters.n_parallel = _SLOTS
     parameters.n_ctx = _POOL_TOKENS
-    # A share of the context for each slot: one that all share slows decoding with every slot.
+    # A share of the context for each slot: with one shared context, each slot slows down decoding.
     parameters.kv_unified = False
-    # Whatever was computed before has to be computed again.
+    # No result of an earlier computation may be reused.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
     parameters.n_ctx_checkpoints = 0
@@ -213,7 +216,7 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
 
 
 def _set(parameters: Any, key: str, value: Any) -> None:
-    """Set one of llama.cpp's own parameters, by the name that xllamacpp gives it."""
+    """Set one of llama.cpp's parameters, by its name in xllamacpp."""
     *path, last = key.split(".")
     holder = parameters
     for part in path:

@@ -1,4 +1,4 @@
-"""llama.cpp by its C API (llama-cpp-python): a static batch in a decoding loop of our own."""
+"""llama.cpp through its C API (llama-cpp-python): a static batch in this module's decoding loop."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _POOL_TOKENS = 16384
 
 @dataclass(frozen=True)
 class _Entry:
-    """One token on its way through the model."""
+    """One input token of a forward pass."""
 
     sequence: int
     position: int
     token: int
     wanted: bool
-    """Whether the next token's logits are computed."""
+    """Whether to compute the logits of the next token."""
 
 
 class LlamaCppPythonBackend(GgufBackend):
-    """All sequences of a batch take each step together, as many as the longest needs."""
+    """All sequences of a batch take each step together, until the longest one ends."""
 
     name = "llama-cpp-python"
     distributions = ("llama-cpp-python",)
@@ -52,10 +52,10 @@ class LlamaCppPythonBackend(GgufBackend):
         path = Path(spec.model)
         self._model = api.llama_model_load_from_file(str(path).encode(), weights)
         if not self._model:
-            raise RuntimeError(f"llama.cpp cannot load {path.name}; its reason is in the log")
+            raise RuntimeError(f"llama.cpp cannot load {path.name}; the log has the reason")
         self._context = api.llama_init_from_model(self._model, context)
         if not self._context:
-            raise RuntimeError("llama.cpp cannot make a context; its reason is in the log")
+            raise RuntimeError("llama.cpp cannot create a context; the log has the reason")
         self._vocabulary = api.llama_model_get_vocab(self._model)
         self._size: int = api.llama_vocab_n_tokens(self._vocabulary)
         self._sequences: int = context.n_seq_max
@@ -105,7 +105,7 @@ class LlamaCppPythonBackend(GgufBackend):
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
         if len(requests) > self._sequences:
             raise ValueError(
-                f"a batch of {len(requests)} needs as many sequences, and this context has "
+                f"a batch of {len(requests)} needs as many sequences, but this context has "
                 f"{self._sequences}: --llm-backend-arg={self.name}.n_seq_max={len(requests)}"
             )
         api = self._api
@@ -121,9 +121,9 @@ class LlamaCppPythonBackend(GgufBackend):
         while entries:
             following = []
             for start in range(0, len(entries), self._capacity):
-                found = dict(self._step(entries[start : start + self._capacity]))
+                next_tokens = dict(self._step(entries[start : start + self._capacity]))
                 now = time.perf_counter()
-                for i, token in found.items():
+                for i, token in next_tokens.items():
                     times[i].append(now)
                     tokens[i].append(token)
                     request = requests[i]
@@ -150,14 +150,14 @@ class LlamaCppPythonBackend(GgufBackend):
         return rows
 
     def _step(self, entries: Sequence[_Entry]) -> Iterator[tuple[int, int]]:
-        """Forward some tokens; yield the sequence and the likeliest next token, where it is wanted."""
+        """Compute a forward pass; yield the sequence and likeliest next token of each wanted entry."""
         for _, sequence, logits in self._logits(entries):
             yield sequence, int(logits.argmax())
 
     def _logits(
         self, entries: Sequence[_Entry]
     ) -> Iterator[tuple[int, int, NDArray[numpy.float32]]]:
-        """Forward some tokens; yield index, sequence and logits (a view) of those that want them."""
+        """Compute a forward pass; yield index, sequence and logits (a view) of each wanted entry."""
         import numpy
 
         batch = self._batch
@@ -171,7 +171,7 @@ class LlamaCppPythonBackend(GgufBackend):
         status = self._api.llama_decode(self._context, batch)
         if status:
             raise RuntimeError(
-                f"llama_decode gave {status}"
+                f"llama_decode returned {status}"
                 + (": the context is full (n_ctx, n_seq_max)" if status == 1 else "")
             )
         for i, entry in enumerate(entries):
@@ -181,7 +181,7 @@ class LlamaCppPythonBackend(GgufBackend):
 
     def encode(self, text: str) -> list[int]:
         data = text.encode()
-        # A token is at least a byte, and a model may add a few.
+        # A token is at least one byte, and the tokenizer may add a few special tokens.
         tokens = (self._api.llama_token * (len(data) + 8))()
         count = self._api.llama_tokenize(
             self._vocabulary, data, len(data), tokens, len(tokens), True, True
@@ -207,7 +207,7 @@ class LlamaCppPythonBackend(GgufBackend):
 
 
 def _set(key: str, value: Any, *holders: Any) -> None:
-    """Set one of llama.cpp's own parameters: of the context, or of the model."""
+    """Set one of llama.cpp's parameters, in the first structure that has it."""
     for holder in holders:
         if key in dict(holder._fields_):
             try:

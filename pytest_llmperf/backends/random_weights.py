@@ -1,4 +1,4 @@
-"""An architecture with random weights: speed and memory without a download."""
+"""An architecture with random weights, to measure speed and memory without a download."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ _POOL = 1 << 20
 
 
 def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
-    """Return a transformers model made from its configuration only, its weights seeded and finite.
+    """Return a transformers model made only from its configuration, with seeded, finite weights.
 
     Args:
         model: folder with config.json, or hub id.
+        revision: revision on the hub.
         dtype: a torch dtype.
-        device: where it is built, ``cpu`` or ``cuda:0``.
+        device: the device to build it on, ``cpu`` or ``cuda:0``.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -29,12 +30,12 @@ def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
 
 
 def save(model: str, revision: str | None, dtype: Any, folder: Path) -> None:
-    """Write such a model as a checkpoint, for loaders that read nothing else."""
+    """Write such a model as a checkpoint, for loaders that only read checkpoints."""
     build(model, revision, dtype, "cpu").save_pretrained(folder)
 
 
 def _fill(model: Any) -> None:
-    """Fill the weights from one small pool: drawing 7 billion normals would take minutes."""
+    """Fill the weights from one small pool, because drawing 7 billion numbers would take minutes."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

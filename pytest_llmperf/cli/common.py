@@ -1,6 +1,6 @@
-"""What the subcommands of ``pytest-llmperf`` share. In each, ``add`` declares it and ``run`` does it.
+"""Shared parts of the subcommands of ``pytest-llmperf``. In each, ``add`` declares it, ``run`` runs it.
 
-What a command needs is imported when it runs: ``recover`` works without the extra ``gate``.
+A command imports its libraries when it runs, so that ``recover`` works without the extra ``gate``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Subcommands = Any
 
 
 def complain(command: str, message: str) -> int:
-    """Say what is wrong in one line; return the exit code for it."""
+    """Print an error in one line; return its exit code."""
     print(f"pytest-llmperf {command}: {message}", file=sys.stderr)
     return USAGE_ERROR
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a parser of this package for argparse, which hides what a ValueError says."""
+    """Return a parser of this package for argparse, which hides the text of a ValueError."""
 
     def parsed(text: str) -> T:
         try:
@@ -60,13 +60,13 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what counts."""
+    """Add the options for the gate's limits."""
     share = argument(ratio)
     parser.add_argument(
         "--min-effect",
         type=share,
         metavar="SHARE",
-        help="a smaller change is no regression (default: what the tests say, else 3%%)",
+        help="a smaller change is not a regression (default: the tests' settings, else 3%%)",
     )
     parser.add_argument(
         "--must-see",

@@ -1,4 +1,4 @@
-"""``pytest-llmperf compare A B``: stored runs judged against stored runs."""
+"""``pytest-llmperf compare A B``: judge stored runs against stored runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .common import (
     complain,
 )
 
-_WHAT = "file, folder, glob, run number, commit or run id"
+_RUNS = "file, folder, glob, run number, commit or run id"
 
 
 def add(commands: Subcommands) -> None:
@@ -25,8 +25,8 @@ def add(commands: Subcommands) -> None:
         description="Judges the runs of CANDIDATE against those of BASELINE. Exit code: 0 no "
         "regression, 1 regression, 2 undecided (--strict), 3 broken input.",
     )
-    parser.add_argument("baseline", metavar="BASELINE", help=_WHAT)
-    parser.add_argument("candidate", metavar="CANDIDATE", help=_WHAT)
+    parser.add_argument("baseline", metavar="BASELINE", help=_RUNS)
+    parser.add_argument("candidate", metavar="CANDIDATE", help=_RUNS)
     add_storage(parser)
     add_accepted(parser)
     add_limits(parser)

@@ -1,4 +1,4 @@
-"""``pytest-llmperf fit RUN...``: which modes fit a GPU, from stored runs."""
+"""``pytest-llmperf fit RUN...``: show from stored runs which modes fit a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add(commands: Subcommands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "fit",
-        help="which modes of a model fit a GPU of a size",
+        help="show which modes of a model fit a GPU of a size",
         description="Reads stored runs and compares what each mode needs with a GPU's memory. Exit "
         "code: 0 done, 3 broken input or nothing measured.",
     )

@@ -1,4 +1,4 @@
-"""``pytest-llmperf history``: every entry over many stored runs."""
+"""``pytest-llmperf history``: show every entry over many stored runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def add(commands: Subcommands) -> None:
     )
     add_storage(parser)
     parser.add_argument("--branch", help="runs of this branch only")
-    parser.add_argument("--test", default="", help="tests whose id holds this text")
+    parser.add_argument("--test", default="", help="tests whose id contains this text")
     parser.add_argument("--metric", default="", help="one metric")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value")
     add_accepted(parser)
     parser.add_argument(
         "--otava",
         metavar="PYTHON",
-        help="find steps with apache-otava, by the interpreter of its own environment",
+        help="find steps with apache-otava; the interpreter of the environment that has it",
     )
     parser.set_defaults(run=run)
 

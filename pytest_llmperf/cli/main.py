@@ -13,14 +13,14 @@ from .common import USAGE_ERROR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code (0 done, 3 usage or broken input; see each command)."""
+    """Run the command; return the exit code (0 done, 3 usage or broken input; see each command)."""
     parser = argparse.ArgumentParser(prog="pytest-llmperf", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (ab, compare, fit, history, recover, tradeoff):
         command.add(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # argparse cannot keep what follows "--" apart from its own positionals.
+    # argparse would take the arguments after "--" for positionals of the command.
     split = given.index("--") if "--" in given else len(given)
     try:
         options = parser.parse_args(given[:split])
@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except OSError as error:
-        # A folder that cannot be written, a program that is not there: not the 1 of a regression.
+        # A folder that cannot be written, a missing program: not 1, which means a regression.
         print(f"pytest-llmperf {options.command}: {error}", file=sys.stderr)
         return USAGE_ERROR
     except Exception:
-        # A mistake of ours; Python's own exit code for it means a regression here.
+        # A bug. Python would exit with 1, which means a regression here.
         traceback.print_exc()
         return USAGE_ERROR
     return code

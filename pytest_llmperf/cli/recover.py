@@ -1,4 +1,4 @@
-"""``pytest-llmperf recover``: turn what interrupted runs have measured into stored runs."""
+"""``pytest-llmperf recover``: store the measurements of interrupted runs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Declare the command."""
-    parser = commands.add_parser(
-        "recover", help="turn what interrupted runs have measured into stored runs"
-    )
+    parser = commands.add_parser("recover", help="store the measurements of interrupted runs")
     add_storage(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Store every interrupted run of a storage folder, and say what was done with each."""
+    """Store every interrupted run of a storage folder, and report each."""
     from ..store import journal
 
     storage: Path = options.storage

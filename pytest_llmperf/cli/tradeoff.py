@@ -1,4 +1,4 @@
-"""``pytest-llmperf tradeoff RUN...``: what each quantization mode gives and takes, with a plot."""
+"""``pytest-llmperf tradeoff RUN...``: compare the quantization modes of a model, with a plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add(commands: Subcommands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "tradeoff",
-        help="speed, memory and quality of the modes of a model",
+        help="compare speed, memory and quality of the modes of a model",
         description="Reads stored runs and puts the quantization modes of each model side by side. "
         "Exit code: 0 done, 3 broken input or nothing to compare.",
     )
@@ -42,20 +42,20 @@ def run(options: argparse.Namespace) -> int:
         records = [r for path in files for r in stored.read_file(path).records]
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
-    found = trade_offs(records)
-    if not found:
+    by_model = trade_offs(records)
+    if not by_model:
         return complain(
             "tradeoff",
             "no model has two modes with a perplexity: run benchmarks/test_quality.py with "
             "--llm-quant=all and a speed test, with --benchmark-autosave",
         )
-    print("\n".join(lines(found, "github" if options.markdown else "simple")))
+    print("\n".join(lines(by_model, "github" if options.markdown else "simple")))
     if options.plot:
-        if len(found) > 1:
-            names = ", ".join(one.model for one in found)
+        if len(by_model) > 1:
+            names = ", ".join(trade_off.model for trade_off in by_model)
             return complain("tradeoff", f"--plot draws one model, and these runs have {names}")
         try:
-            plot(found[0], options.plot)
+            plot(by_model[0], options.plot)
         except ImportError:
             return complain("tradeoff", MISSING_EXTRA)
         except ValueError as error:

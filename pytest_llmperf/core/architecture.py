@@ -1,4 +1,4 @@
-"""Shape of a decoder-only transformer, which decides its key-value cache and matrix products."""
+"""The shape of a decoder-only transformer: it sets the key-value cache and the matrix products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes that decide what a decode step reads and what a prompt computes."""
+    """The sizes that set what a decode step reads and what a prompt computes."""
 
     layers: int
     hidden: int
@@ -17,32 +17,32 @@ class Architecture:
     heads: int
     """Query heads of a layer."""
     kv_heads: int
-    """Key-value heads of a layer: fewer than ``heads`` with grouped queries."""
+    """Key-value heads of a layer: fewer than ``heads`` with grouped-query attention."""
     head_dim: int
     vocabulary: int
     """Rows of the embedding table."""
     tied: bool
     """Whether the output layer is the embedding table."""
     window: int | None = None
-    """Tokens that attention looks back at most, in every layer; None where it sees all."""
+    """Maximum number of tokens that attention looks back, in every layer; None if it sees all."""
     experts: int = 1
-    """Feed-forward blocks per layer; above 1 a token uses only a few of them."""
+    """Feed-forward blocks per layer; above 1, each token uses only a few of them."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture | None:
-        """Return the shape in a transformers configuration; None where it describes something else."""
+        """Return the shape in a transformers configuration, or None if it describes something else."""
         text = config.get("text_config")
         config = text if isinstance(text, Mapping) else config
 
         def first(*names: str) -> int | None:
-            found = next((config[name] for name in names if config.get(name) is not None), None)
-            return found if isinstance(found, int) else None
+            value = next((config[name] for name in names if config.get(name) is not None), None)
+            return value if isinstance(value, int) else None
 
         layers, hidden = first("num_hidden_layers", "n_layer"), first("hidden_size", "n_embd")
         heads, vocabulary = first("num_attention_heads", "n_head"), first("vocab_size")
         if not layers or not hidden or not heads or not vocabulary:
             return None
-        # Falcon's older models and StarCoder: one head whatever else the configuration names.
+        # Falcon's older models and StarCoder have one head, whatever else the configuration names.
         multi_query = config.get("multi_query") and not config.get("new_decoder_architecture")
         # Some models have a window that they do not use, or use only in some layers.
         everywhere = config.get("use_sliding_window", True) and not config.get("layer_types")
@@ -62,9 +62,10 @@ class Architecture:
     def counted(cls, config: Mapping[str, Any]) -> Architecture | None:
         """Return the shape in a transformers configuration if its decode step can be counted, or None.
 
-        It cannot for models with towers for images or sound, whose weights no token reads, and with
-        layers that keep something else than keys and values. Where only some layers have a window,
-        every layer is given it: too little is counted of a context beyond it, never too much.
+        A model cannot be counted if it has towers for images or sound (text tokens do not read their
+        weights), or layers that store something other than keys and values. If only some layers have
+        a window, it is applied to every layer: a context beyond it is counted too small, never too
+        large.
         """
         towers = ("vision_config", "audio_config")
         text = config.get("text_config")
@@ -74,33 +75,33 @@ class Architecture:
             return None
         if kinds - {"full_attention", "sliding_attention"}:
             return None
-        found = cls.from_config(config)
+        architecture = cls.from_config(config)
         window = inner.get("sliding_window")
-        if found and "sliding_attention" in kinds and isinstance(window, int):
-            found = replace(found, window=window)
-        return found
+        if architecture and "sliding_attention" in kinds and isinstance(window, int):
+            architecture = replace(architecture, window=window)
+        return architecture
 
     @classmethod
     def from_gguf(
         cls, values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
     ) -> Architecture | None:
-        """Return the shape in a GGUF file's header; None where it describes something else.
+        """Return the shape in a GGUF file's header, or None if it describes something else.
 
         Args:
             values: the header's keys and values.
-            shapes: lengths of each tensor by name, the innermost first.
+            shapes: dimensions of each tensor by name, the innermost first.
         """
         family = values.get("general.architecture")
 
         def value(key: str) -> int | None:
-            found = values.get(f"{family}.{key}")
-            # Some families have a list, one per layer, where these have a number.
-            return found if isinstance(found, int) else None
+            number = values.get(f"{family}.{key}")
+            # Some families have a list here, with one number per layer.
+            return number if isinstance(number, int) else None
 
         layers, hidden = value("block_count"), value("embedding_length")
         heads, table = value("attention.head_count"), shapes.get("token_embd.weight")
         per_layer = isinstance(values.get(f"{family}.attention.head_count_kv"), list)
-        # Latent attention, and layers that keep a state instead of keys and values.
+        # Latent attention, and layers that store a state instead of keys and values.
         others = ("attention.kv_lora_rank", "ssm.state_size", "full_attention_interval")
         if not layers or not hidden or not heads or not table or per_layer:
             return None
@@ -119,10 +120,10 @@ class Architecture:
         )
 
     def kv_bytes_per_token(self, value_bytes: float = 2) -> float:
-        """Return the bytes of one token in the key-value cache: a key and a value per layer and head.
+        """Return the bytes of one token in the cache: one key and one value per layer and head.
 
         Args:
-            value_bytes: bytes of one number of the cache (2 for bfloat16).
+            value_bytes: bytes of one number in the cache (2 for bfloat16).
         """
         return 2 * self.layers * self.kv_heads * self.head_dim * value_bytes
 
@@ -132,4 +133,5 @@ class Architecture:
         return self.vocabulary * self.hidden
 
     def to_wire(self) -> dict[str, Any]:
+        """Return the fields as builtin types."""
         return asdict(self)

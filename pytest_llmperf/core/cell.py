@@ -15,7 +15,7 @@ class Cell:
     backend: str
     quantization: str
     degree: str = ""
-    """How many devices share the model (``tp2``); empty for one."""
+    """Number of devices that share the model (``tp2``); empty for one device."""
 
     @property
     def id(self) -> str:

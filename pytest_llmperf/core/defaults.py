@@ -1,4 +1,4 @@
-"""Defaults that several rooms share. Importing this costs a pytest run nothing."""
+"""Defaults that several subpackages share. This module imports nothing, so it adds no start-up time."""
 
 from __future__ import annotations
 
@@ -6,3 +6,5 @@ DEFAULT_ROUNDS = 5
 DEFAULT_WARMUP = 2
 EMBEDDED = "smollm2-135m"
 """The model that is measured when no model is named."""
+AB = "PYTEST_LLMPERF_AB"
+"""Environment variable of the runs that ``pytest-llmperf ab`` starts: it judges them, not they."""

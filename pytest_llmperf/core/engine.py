@@ -1,4 +1,4 @@
-"""Data about an engine: what is asked of it, what it reports, and why it refuses."""
+"""Data about an engine: its load request, its report, and its reason for a refusal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .architecture import Architecture
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything a backend needs to load one cell: plain values, which travel to the worker."""
+    """Everything that a backend needs to load one cell: plain values, which are sent to the worker."""
 
     backend: str
     quantization: str
@@ -19,75 +19,79 @@ class EngineSpec:
     """Folder with config.json (and weights, unless they are random), a GGUF file, or either of them
     on the hub: ``organisation/name``, ``organisation/name/FILE.gguf``."""
     local: bool = True
-    """Whether ``model`` is on this machine: then no hub is asked for anything."""
+    """Whether ``model`` is on this machine; if so, no hub is contacted."""
     revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
     load_format: str = "auto"
     threads: int | None = None
-    """Engine threads; None leaves the engine's own choice (a GPU)."""
+    """Engine threads; None leaves the choice to the engine (as on a GPU)."""
     args: Mapping[str, Any] = field(default_factory=dict)
-    """The engine's own keyword arguments (``--llm-backend-arg``)."""
+    """Keyword arguments for the engine itself (``--llm-backend-arg``)."""
 
     @property
     def random_weights(self) -> bool:
+        """Return whether the weights are random (``--llm-load-format=dummy``)."""
         return self.load_format == "dummy"
 
     @property
     def compute_dtype(self) -> str:
-        """The type of activations, and of weights where they are not quantized."""
+        """Type of the activations, and of the weights unless they are quantized."""
         return "bfloat16" if self.dtype == "auto" else self.dtype
 
     def to_wire(self) -> dict[str, Any]:
+        """Return the fields as builtin types."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What is loaded, as the engine reports it."""
+    """The loaded model, as the engine reports it."""
 
     device: str
     """For instance ``cpu`` or ``cuda:0``."""
     dtype: str
     vocabulary: int
-    """Token ids that a prompt may hold."""
+    """Number of token ids that a prompt may contain."""
     has_tokenizer: bool
     parameters: int | None = None
     revision: str | None = None
-    """The revision that was resolved, where a hub was asked."""
+    """The resolved revision, if a hub was contacted."""
     memory: Mapping[str, float] = field(default_factory=dict)
-    """MiB by metric key: ``model_memory``, and ``kv_cache_memory`` where a pool is reserved."""
+    """MiB by metric key: ``model_memory``, and ``kv_cache_memory`` if a pool is reserved."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Engine settings that this backend chose, worth knowing when reading a number."""
+    """Engine settings that this backend chose and that help to interpret a number."""
     threads: int | None = None
-    """Threads that compute on a CPU; None on a GPU, or where the engine does not report them."""
+    """Threads that compute on a CPU; None on a GPU, or if the engine does not report them."""
     architecture: Architecture | None = None
-    """Sizes of the model, where the engine reports them."""
+    """Sizes of the model, if the engine reports them."""
     embedding_bytes: float | None = None
-    """Bytes of the input embedding table as it is in memory, where the engine reports them."""
+    """Bytes of the input embedding table in memory, if the engine reports them."""
     cache_value_bytes: float = 2
     """Bytes of one number in the key-value cache."""
     arithmetic: str | None = None
-    """Floating-point type of matrix products, as torch names it; None for integers or unknown."""
+    """Floating-point type of matrix products, by its name in torch; None for integers or if unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
 
     def to_wire(self) -> dict[str, Any]:
+        """Return the fields as builtin types."""
         return asdict(self)
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> EngineInfo:
+        """Return the object that ``to_wire`` took apart."""
         shape = data["architecture"]
         return cls(**{**data, "architecture": Architecture(**shape) if shape else None})
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The settings of a run that an engine may refuse before it loads a model."""
+    """The load settings of a run, for ``Backend.refusal_of_model``."""
 
     random_weights: bool
     dtype: str
-    """The compute type that was asked for; ``auto`` where none was."""
+    """The requested compute type; ``auto`` if none was requested."""
     on_cpu: bool
 
 
@@ -97,19 +101,19 @@ class Refusal:
 
     reason: str
     by_nature: bool
-    """True: no installation helps, so asking for it is a mistake. False: something is not installed."""
+    """True: no installation can help, so the request is a mistake. False: a package is missing."""
 
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """An engine that is ready, as the worker reports it."""
+    """A loaded engine, as the worker reports it."""
 
     info: EngineInfo
     load_time: float
-    """Seconds from asking for the engine to ready, its imports included."""
+    """Seconds from the request until the engine is ready, imports included."""
     version: str
     versions: Mapping[str, str]
     environment: Mapping[str, Any]
     pid: int
     number: int
-    """Engines that this run has loaded so far, this one included."""
+    """Number of engines that this run has loaded so far, this one included."""

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 
 class EngineError(Exception):
-    """The engine cannot do what was asked; it is still there. One line for the terminal."""
+    """The engine cannot do what was requested, but it is still running. One line for the terminal."""
 
 
 class EngineDied(EngineError):
-    """The engine's process is gone."""
+    """The engine's process has ended."""
 
 
 class EngineTimeout(EngineDied):
-    """The engine gave no sign of life for too long and was ended."""
+    """The engine did not respond in time and was killed."""
 
 
 class InvalidMeasurement(EngineError):
-    """The engine answered, but not with what was asked for, so its times mean nothing."""
+    """The engine's answer differs from the request, so its times are meaningless."""
 
 
 class NotSupported(Exception):
-    """The engine cannot report what it was asked for; one line with the reason."""
+    """The engine cannot report the requested value; one line with the reason."""
 
 
 class BackendError(ValueError):
-    """A backend that is not there, or whose package is broken; one line for the terminal."""
+    """The backend does not exist, or its package is broken; one line for the terminal."""

@@ -1,4 +1,4 @@
-"""Write files so that a reader sees the old content or the new, never a part."""
+"""Write files so that a reader sees either the old content or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file in one step: to a temporary file beside it, which then takes its name.
+    """Write a text file in one step: write a temporary file beside it and rename that.
 
     An existing file keeps its permissions.
 
     Raises:
-        OSError: the file cannot be written; what was there before is untouched, and nothing is left
-            beside it.
+        OSError: the file cannot be written; the old file is unchanged, and the temporary file is
+            removed.
     """
-    target = path.resolve()  # A symbolic link stays one.
+    target = path.resolve()  # A symbolic link stays a symbolic link.
     part = target.with_name(f".{target.name[:40]}-{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("x", encoding="utf-8") as file:

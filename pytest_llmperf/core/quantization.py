@@ -1,4 +1,4 @@
-"""The quantization modes, by the names that ids and options use."""
+"""The quantization modes, by their names in ids and options."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the weights of linear layers are stored; ``--llm-dtype`` chooses the compute type."""
+    """The storage of the weights of linear layers; ``--llm-dtype`` chooses the compute type."""
 
     mode: str
     bits: int
-    """Bits per weight, constants left out; 16 stands for the unquantized compute type."""
+    """Bits per weight, without the quantization constants; 16 stands for the compute type."""
     four_bit_type: str | None = None
     """``fp4`` or ``nf4`` (QLoRA, Dettmers et al. 2023)."""
     double_quant: bool = False
-    """Whether the quantization constants are quantized too."""
+    """Whether the quantization constants are themselves quantized."""
     constant_bytes: float = 0.0
     """Bytes of quantization constants per weight."""
     row_bytes: float = 0.0
@@ -23,12 +23,12 @@ class Quantization:
 
     @property
     def bytes_per_weight(self) -> float:
-        """Bytes of a weight in memory, with its share of the constants but those of whole rows."""
+        """Bytes per weight in memory, including its share of the constants except those per row."""
         return self.bits / 8 + self.constant_bytes
 
 
-# bitsandbytes: a row of int8 has a 4-byte scale, and so has a block of 64 4-bit weights. Quantized
-# twice, that is a byte, and a block of 256 scales has 4 bytes.
+# bitsandbytes: each row of int8 weights has a 4-byte scale, and so has each block of 64 4-bit weights.
+# With double quantization that scale is one byte, and each block of 256 scales has another 4 bytes.
 _BLOCK = 4 / 64
 _DOUBLE = 1 / 64 + 4 / (64 * 256)
 MODES = {

@@ -1,8 +1,8 @@
-"""The text that quality is measured on. It ships with the package.
+"""The text for measuring quality. It is shipped with the package.
 
-Eight passages of about 240 tokens out of the middle of four books in the public domain, two of each:
-On the Origin of Species (1859), Moby-Dick (1851), Walden (1854), The Time Machine (1895). Line ends and
-quotation marks are made plain ASCII; nothing else is changed.
+The text consists of eight passages of about 240 tokens, two from the middle of each of four books in
+the public domain: On the Origin of Species (1859), Moby-Dick (1851), Walden (1854), The Time Machine
+(1895). Line ends and quotation marks are converted to plain ASCII; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _FILE = Path(__file__).parent / "texts" / "prose.txt"
 
 @dataclass(frozen=True)
 class Text:
-    """A text in documents, each scored by itself."""
+    """A text, split into documents that are scored separately."""
 
     name: str
     documents: tuple[str, ...]
     sha256: str
-    """Of the file. Perplexities of different texts cannot be compared."""
+    """Hash of the file. Perplexities of different texts are not comparable."""
 
 
 def shipped() -> Text:
-    """Return the text of this package."""
+    """Return the text that this package ships."""
     data = _FILE.read_bytes()
     documents = tuple(part.strip() for part in data.decode("ascii").split("\n\n"))
     return Text(_FILE.stem, documents, hashlib.sha256(data).hexdigest())

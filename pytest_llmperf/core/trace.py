@@ -1,4 +1,4 @@
-"""Traces: timestamps of token ids, read in the process that received them."""
+"""Traces: timestamps of token ids, taken in the process that received them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 class RequestTrace:
     """One request: when it was submitted and when each of its output tokens arrived.
 
-    All times are readings of one monotonic clock in seconds: only differences have a meaning.
+    All times are readings of one monotonic clock in seconds: only their differences are meaningful.
     """
 
     submitted: float
     """Clock reading when the request was handed to the engine."""
     times: tuple[float, ...]
-    """Clock reading of every arrival, in order."""
+    """Clock reading of each arrival, in order."""
     counts: tuple[int, ...]
-    """Output tokens in each arrival: all ones where token boundaries are known."""
+    """Output tokens in each arrival: all ones if token boundaries are known."""
     input_tokens: int
-    """Prompt tokens, counted by the engine's own ids."""
+    """Prompt tokens, as the engine counts them."""
     token_ids: tuple[int, ...] = ()
-    """Output token ids, where the engine gives them."""
+    """Output token ids, if the engine reports them."""
     cached_tokens: int = 0
     """Prompt tokens that the engine took from a prefix cache instead of computing them."""
 
@@ -31,24 +31,27 @@ class RequestTrace:
     def token_by_token(
         cls, submitted: float, input_tokens: int, times: Sequence[float], token_ids: Sequence[int]
     ) -> RequestTrace:
-        """Return the trace of an engine that gives each token a stamp of its own, and its id."""
+        """Return the trace of a request whose engine reports a timestamp and an id for each token."""
         return cls(submitted, tuple(times), (1,) * len(times), input_tokens, tuple(token_ids))
 
     @property
     def output_tokens(self) -> int:
+        """Number of output tokens."""
         return sum(self.counts)
 
     @property
     def first(self) -> float:
+        """Clock reading of the first arrival."""
         return self.times[0]
 
     @property
     def last(self) -> float:
+        """Clock reading of the last arrival."""
         return self.times[-1]
 
     @property
     def has_token_boundaries(self) -> bool:
-        """Every arrival was exactly one token."""
+        """Return whether every arrival was exactly one token."""
         return all(count == 1 for count in self.counts)
 
 
@@ -64,11 +67,13 @@ class RoundTrace:
         return max(r.last for r in self.requests) - min(r.submitted for r in self.requests)
 
     def to_wire(self) -> list[dict[str, Any]]:
-        """Return builtin types only, for the way from the worker process."""
+        """Return the requests as builtin types, which the worker process can send."""
         return [asdict(request) for request in self.requests]
 
     @classmethod
     def from_wire(cls, requests: list[dict[str, Any]]) -> RoundTrace:
+        """Return the object that ``to_wire`` took apart."""
+
         def frozen(request: dict[str, Any]) -> dict[str, Any]:
             return {k: tuple(v) if isinstance(v, list) else v for k, v in request.items()}
 

@@ -1,6 +1,6 @@
-"""Values that a person writes: words, numbers, shares, sizes.
+"""Parsers of values that a user types: words, numbers, shares, sizes.
 
-Every parser raises ValueError with one line that says what is wrong and what would be right.
+Every parser raises ValueError with one line that says what is wrong and what is expected.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 
 @dataclass(frozen=True)
 class Request:
-    """One request: prompt token ids and the exact number of tokens to generate."""
+    """One request: the token ids of the prompt, and the exact number of tokens to generate."""
 
     prompt_ids: tuple[int, ...]
     output_len: int
@@ -24,8 +24,9 @@ class Request:
 class Workload:
     """A fixed amount of work, the same in every round.
 
-    Exactly one of ``prompt`` (a text, tokenized by the model) and ``input_len`` (that many random
-    token ids, different in every request, so that no cache can help) is set.
+    Exactly one of ``prompt`` and ``input_len`` is set. ``prompt`` is a text, which the model's
+    tokenizer encodes. ``input_len`` is a number of random token ids, which differ in every request so
+    that no cache can help.
     """
 
     output_len: int
@@ -36,8 +37,8 @@ class Workload:
     warmup: int = DEFAULT_WARMUP
     seed: int = 0
     salt: str = ""
-    """Name of the measurement. Random prompts of two salts have nothing in common; those of one salt
-    are the same in every run, so that two sides of a comparison answer the same prompts."""
+    """Name of the measurement. Random prompts of two salts have nothing in common; random prompts of
+    one salt are the same in every run, so that both sides of a comparison answer the same prompts."""
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.input_len is None):
@@ -51,10 +52,10 @@ class Workload:
 
     @property
     def hash(self) -> str:
-        """Digest of the work itself, the same on every machine and in every run.
+        """Digest of the work, the same on every machine and in every run.
 
-        Rounds and warm-up only repeat the work. Random prompts of another salt are other tokens of
-        the same number: the same work.
+        Rounds and warm-up are left out because they only repeat the work. The salt is left out because
+        random prompts of another salt have the same number of tokens, so the work is the same.
         """
         fields = {k: v for k, v in asdict(self).items() if k not in ("rounds", "warmup", "salt")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
@@ -65,8 +66,8 @@ class Workload:
         """Return the requests of one round.
 
         Args:
-            round_index: from 0; warm-up rounds have negative indices.
-            encode: the engine's own tokenizer, from text to token ids.
+            round_index: index of the round from 0; warm-up rounds have negative indices.
+            encode: the engine's tokenizer, from text to token ids.
             vocabulary: number of token ids that random prompts may use.
         """
         if self.prompt is not None:
@@ -79,6 +80,7 @@ class Workload:
         ]
 
     def to_wire(self) -> dict[str, Any]:
+        """Return the fields as builtin types."""
         return asdict(self)
 
 
@@ -91,9 +93,9 @@ def _random_ids(
     workload: Workload, round_index: int, request_index: int, vocabulary: int
 ) -> tuple[int, ...]:
     assert workload.input_len is not None
-    # The first ids of a vocabulary are usually control tokens: leave them out where there is room.
+    # The first ids of a vocabulary are usually control tokens: skip them if there are enough others.
     low = min(256, vocabulary // 2)
-    # The length is in the name: otherwise a long prompt would begin with a short one of its salt.
+    # The name includes the length: otherwise a long prompt would begin with a short one of its salt.
     name = (workload.salt, workload.seed, workload.input_len, round_index, request_index)
     source = random.Random(repr(name))
     return tuple(source.randrange(low, vocabulary) for _ in range(workload.input_len))

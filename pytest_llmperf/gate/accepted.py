@@ -1,7 +1,7 @@
 """Accepted changes: a small committed file that moves the level a history is judged against.
 
-A slowdown that was wanted is accepted once, with a reason. From then on the entry's history begins at
-the run that brought it: older runs are another level, and averaging over both would hide the next one.
+A wanted slowdown is accepted once, with a reason. From then on the entry's history begins at the run
+that introduced it: older runs are at another level, and averaging over both would hide the next one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class AcceptedError(Exception):
 
 @dataclass(frozen=True)
 class Accepted:
-    """One entry's new level."""
+    """The new level of an entry."""
 
     nodeid: str
     metric: str
     since: str
-    """Start of the run that brought it, UTC, ISO 8601."""
+    """Start of the run that introduced it, UTC, ISO 8601."""
     commit: str
     reason: str
 
 
 def read(path: Path) -> tuple[Accepted, ...]:
-    """Return the accepted changes of a project; none where there is no file.
+    """Return the accepted changes of a project; empty if there is no file.
 
     Raises:
         AcceptedError: the file is not what this module writes.
@@ -56,14 +56,14 @@ def read(path: Path) -> tuple[Accepted, ...]:
 
 
 def add(path: Path, changes: Sequence[Accepted]) -> None:
-    """Add changes to the file; one of an entry that is there already replaces the older one."""
-    again = {(change.nodeid, change.metric) for change in changes}
-    kept = [change for change in read(path) if (change.nodeid, change.metric) not in again]
+    """Add changes to the file; a change of an entry replaces an older one of the same entry."""
+    replaced = {(change.nodeid, change.metric) for change in changes}
+    kept = [change for change in read(path) if (change.nodeid, change.metric) not in replaced]
     ordered = sorted([*kept, *changes], key=lambda change: (change.nodeid, change.metric))
     data = {"schema": SCHEMA, "accepted": [asdict(change) for change in ordered]}
     write_whole(path, json.dumps(data, indent=2) + "\n")
 
 
 def anchors(accepted: Sequence[Accepted]) -> dict[tuple[str, str], str]:
-    """Return since when an entry's history counts, by (nodeid, metric)."""
+    """Return the start of each entry's history, by (nodeid, metric)."""
     return {(change.nodeid, change.metric): change.since for change in accepted}

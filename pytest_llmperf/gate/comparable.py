@@ -12,11 +12,11 @@ SIZES = ("input_tokens", "output_tokens", "batch_size")
 
 
 def differences(a: TestRecord, b: TestRecord, same_engine: bool = True) -> list[str]:
-    """Return what makes two tests incomparable, one phrase each; empty when nothing does.
+    """Return a phrase for each difference that makes two tests incomparable.
 
     Args:
-        same_engine: require the same model, engine arguments and quantization, too; without it only the
-            same requests, for a comparison that may be about the rest.
+        same_engine: also require the same model, engine arguments and quantization; without it only
+            the same requests, for a comparison of different engines or models.
     """
     phrases = changes(_sizes(a), _sizes(b))
     if not phrases and _unlike(a.workload, b.workload, "requests"):
@@ -31,7 +31,7 @@ def differences(a: TestRecord, b: TestRecord, same_engine: bool = True) -> list[
 
 
 def may_differ(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is worth knowing and does not forbid a comparison: versions and drivers."""
+    """Return the parts that a report notes and that do not forbid a comparison: versions, drivers."""
     parts = {key: environment.get(key) for key in ("os", "python", "governor")}
     for card in environment.get("accelerators") or []:
         parts |= {"driver": card.get("driver"), "CUDA": card.get("cuda")}
@@ -39,7 +39,7 @@ def may_differ(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def noted_differences(a: TestRecord, b: TestRecord) -> list[str]:
-    """Return phrases for what differs without making the numbers incomparable."""
+    """Return a phrase for each difference that does not make the numbers incomparable."""
     environments = changes(may_differ(a.environment), may_differ(b.environment), known_only=True)
     if _unlike(a.environment, b.environment, "host"):
         environments.append("another host")  # Reports are published: no names.
@@ -51,5 +51,5 @@ def _sizes(test: TestRecord) -> dict[str, Any]:
 
 
 def _unlike(a: Mapping[str, Any], b: Mapping[str, Any], key: str) -> bool:
-    """Return whether both say something under the key, and not the same."""
+    """Return whether both have a value under the key, and not the same one."""
     return key in a and key in b and a[key] != b[key]

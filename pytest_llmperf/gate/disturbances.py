@@ -1,4 +1,4 @@
-"""Read from a record what else went on while its test was measured."""
+"""Read from a record the activity that may have disturbed its measurement."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from ..store.stored import TestRecord
 
 STEAL_SHARE = 0.02
-"""Of the cores' time, taken by the hypervisor for other guests."""
+"""Share of the cores' time that the hypervisor may take for other guests."""
 CANARY_SHIFT = 0.03
+"""Relative change of the reference work's time from which it is reported."""
 OTHERS_SHARE = 0.25
-"""Of one core, used by processes that are not the engine's or pytest's."""
+"""Share of one core that processes other than the engine's and pytest's may use."""
 _HARMFUL_THROTTLING = (
     "hw_slowdown",
     "hw_thermal_slowdown",
@@ -22,18 +23,18 @@ _HARMFUL_THROTTLING = (
 
 
 def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
-    """Return why a pair says nothing: its GPU was forced to slow down on either side."""
+    """Return why a pair is not valid, or None: the GPU was forced to slow down on either side."""
     return problem(a) or problem(b)
 
 
 def problem(test: TestRecord) -> str | None:
-    """Return why a measurement says nothing: its GPU was forced to slow down."""
+    """Return why a measurement is not valid, or None: its GPU was forced to slow down."""
     reasons = [r for r in _conditions(test).get("throttling") or () if r in _HARMFUL_THROTTLING]
     return f"the GPU was throttled ({reasons[0].replace('_', ' ')})" if reasons else None
 
 
 def disturbances(test: TestRecord) -> list[str]:
-    """Return phrases for what makes numbers noisy, without forbidding them."""
+    """Return a phrase for each condition that makes numbers noisy, but not invalid."""
     state = _conditions(test)
     phrases = []
     if (state.get("swapped_mib") or 0) > 1:
@@ -50,9 +51,9 @@ def disturbances(test: TestRecord) -> list[str]:
 
 
 def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]) -> list[str]:
-    """Return phrases for a reference work that took another time on the candidate's side.
+    """Return a phrase for each reference work whose time differs on the candidate's side.
 
-    Then the machine has changed, not only the engine.
+    Such a difference means that the machine has changed, not only the engine.
     """
     phrases = []
     sides = [_canaries(baseline), _canaries(candidate)]
@@ -61,12 +62,12 @@ def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]
         shift = after / before - 1 if before > 0 else 0.0
         if abs(shift) > CANARY_SHIFT:
             work = "arithmetic" if key[1] == "compute_s" else "memory"
-            phrases.append(f"the machine's own {work} took {shift:+.0%} of time (canary)")
+            phrases.append(f"the machine itself changed: {work} time {shift:+.0%} (canary)")
     return sorted(set(phrases))
 
 
 def _canaries(tests: Iterable[TestRecord]) -> dict[tuple[Any, str], list[float]]:
-    """Return seconds by engine, whose process does the work on the device that it uses."""
+    """Return seconds by (engine, work): each engine's process does the work on its device."""
     canaries: dict[tuple[Any, str], list[float]] = {}
     for test in tests:
         for key, seconds in (test.environment.get("canary") or {}).items():

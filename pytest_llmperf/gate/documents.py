@@ -13,7 +13,7 @@ from scipy import stats
 from .verdict import INTERVAL, Verdict
 
 TOLERANCE = 0.005
-"""Relative growth of perplexity that is accepted."""
+"""Accepted relative growth of perplexity."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class QualityEffect:
 
 
 def typical(observations: Sequence[Sequence[float]]) -> list[float]:
-    """Return each document's median over processes; empty if they did not score as many documents."""
+    """Return each document's median over processes; empty if their numbers of documents differ."""
     if len({len(documents) for documents in observations}) != 1:
         return []
     return [statistics.median(values) for values in zip(*observations, strict=True)]
@@ -48,7 +48,10 @@ def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEff
 
 
 def judge(effect: QualityEffect) -> Verdict:
-    """Return a regression if it is worse for certain and by more than the tolerance; better likewise."""
+    """Return the verdict on an effect.
+
+    A regression is certainly worse and by more than the tolerance; an improvement likewise better.
+    """
     allowed = math.log1p(TOLERANCE)
     if effect.low > 0 and effect.estimate > allowed:
         return Verdict.REGRESSION

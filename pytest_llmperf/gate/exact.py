@@ -10,18 +10,18 @@ from .matching import median
 from .verdict import Verdict
 
 TOLERANCE = 0.01
-"""Share of the value; the metric's absolute tolerance counts where it is larger."""
+"""Share of the value; a larger absolute tolerance of the metric takes precedence."""
 
 
 def tolerance(metric: str, observations: Sequence[Observation]) -> float:
-    """Return by how much a value may change, in its unit."""
+    """Return the change that is allowed, in the metric's unit."""
     definition = METRICS.get(metric)
     absolute = definition.tolerance if definition else None
     return max(TOLERANCE * abs(median(observations)), absolute or 0.0)
 
 
 def varies(metric: str, observations: Sequence[Observation]) -> bool:
-    """Return whether the baseline itself moves by more than the tolerance: then it is not exact."""
+    """Return whether the values differ by more than the tolerance: then the metric is not exact."""
     values = [o.value for o in observations]
     return max(values) - min(values) > tolerance(metric, observations)
 
@@ -29,7 +29,7 @@ def varies(metric: str, observations: Sequence[Observation]) -> bool:
 def judge(
     metric: str, baseline: Sequence[Observation], candidate: Sequence[Observation]
 ) -> Verdict:
-    """Compare medians."""
+    """Return the verdict on the change of the median."""
     change = median(candidate) - median(baseline)
     if baseline[0].better == "higher":
         change = -change

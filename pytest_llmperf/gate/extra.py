@@ -1,4 +1,4 @@
-"""The extra ``gate``: what judging needs besides the standard library."""
+"""The extra ``gate``: the libraries that judging needs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import importlib.util
 
 
 def lacking(*further: str) -> str:
-    """Return what judging needs, as the end of a message, if it is not installed; else nothing.
+    """Return the end of a message that names the missing libraries; empty if all are installed.
 
     Args:
-        further: packages that the caller needs besides those of every judgement.
+        further: packages that the caller needs besides those for every judgement.
     """
     packages = ("numpy", "scipy", *further)
     if all(importlib.util.find_spec(name) is not None for name in packages):

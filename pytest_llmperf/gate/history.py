@@ -19,21 +19,21 @@ from .verdict import EntryVerdict, Judgement, Verdict
 
 WINDOW = 20
 LEAST_JOBS = 3
-"""Quality needs one: its noise is that between documents, which every run has."""
+"""Jobs that an entry needs. Quality needs one: its noise is between documents, which every run has."""
 
 Jobs = tuple[tuple[Observation, ...], ...]
-"""By job, its processes; oldest first."""
+"""Observations by job and process, oldest job first."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One metric of one test: what the new job and the past ones observed of it."""
+    """An entry with the observations of the new job and of past jobs."""
 
     key: Key
     candidate: tuple[Observation, ...]
     jobs: Jobs
     first_jobs: Jobs = ()
-    """The first jobs of its level, if the newest are others: a slow creep shows against these."""
+    """The first jobs of its level, if the newest are different: a slow creep shows against these."""
 
     @property
     def observed(self) -> Observed:
@@ -57,27 +57,27 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Matched:
-    """One test of the new job, and the runs that can be compared with it."""
+    """A test of the new job, and the runs that can be compared with it."""
 
     test: TestRecord
-    """Its newest record."""
+    """The test's newest record."""
     past: tuple[StoredRun, ...]
     new: tuple[TestRecord, ...]
     reasons: tuple[str, ...]
-    """Why other runs, past or new, are left out; one for each."""
+    """Reasons for leaving out other runs, past or new; one per run."""
 
     @property
     def problem(self) -> str:
-        """Return why nothing can be compared; empty if something can."""
+        """Return why nothing can be compared; empty if it can."""
         return "" if self.past and self.new else "; ".join(dict.fromkeys(self.reasons))
 
     def entry(self, metric: str, since: str) -> _Entry:
-        """Return an entry with its newest jobs, and as many runs of each as the new job has.
+        """Return an entry with its newest jobs, and with as many runs of each as the new job has.
 
-        Means of as many runs each are alike; a mean of more would be steadier.
+        Means over equally many runs have the same noise; a mean over more runs has less.
 
         Args:
-            since: start of the run that brought the accepted level; earlier ones are left out.
+            since: start of the run that introduced the accepted level; earlier runs are left out.
         """
         key = (self.test.nodeid, metric)
         candidate = tuple(test.metrics[metric] for test in self.new if metric in test.metrics)
@@ -103,9 +103,9 @@ def judge(
     """Judge the runs of one new job against past ones.
 
     Args:
-        baseline: stored runs; those of the candidate's own job are left out.
+        baseline: stored runs; those of the candidate's job are left out.
         candidate: the new job's runs, one or several restarts.
-        anchors: since when an entry's past counts (see ``accepted``).
+        anchors: start of each entry's history (see ``accepted``).
         problems: files that could not be read, for the report.
     """
     past = _past(baseline, candidate)
@@ -143,7 +143,7 @@ def _match(test: TestRecord, past: Sequence[StoredRun], candidate: Sequence[Stor
 
 
 def _comparable(runs: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun], list[str]]:
-    """Return the runs that measured the same on the same hardware, and why others did not."""
+    """Return the runs that can be compared with a test, and the reasons against the others."""
     comparable, reasons = [], []
     for run in runs:
         other = run.tests.get(test.nodeid)
@@ -160,21 +160,21 @@ def _comparable(runs: Sequence[StoredRun], test: TestRecord) -> tuple[list[Store
 def _entries(
     matched: Sequence[_Matched], known: Mapping[str, TestRecord], anchors: Mapping[Key, str]
 ) -> tuple[list[_Entry], list[EntryVerdict]]:
-    """Return what can be judged, and verdicts on what cannot be compared."""
+    """Return the entries to judge, and verdicts on those that cannot be compared."""
     entries: list[_Entry] = []
     incomparable: list[tuple[Key, str]] = []
     repeats = Repeats()
-    for one in matched:
-        nodeid, metrics = one.test.nodeid, one.test.metrics
+    for matched_test in matched:
+        nodeid, metrics = matched_test.test.nodeid, matched_test.test.metrics
         lost = [metric for metric in known[nodeid].metrics if metric not in metrics]
         incomparable += [((nodeid, metric), "the new run no longer has it") for metric in lost]
         for metric in metrics:
-            if repeats.is_copy(metric, one.test.cell):
+            if repeats.is_copy(metric, matched_test.test.cell):
                 continue
-            if one.problem:
-                incomparable.append(((nodeid, metric), one.problem))
+            if matched_test.problem:
+                incomparable.append(((nodeid, metric), matched_test.problem))
             else:
-                entries.append(one.entry(metric, anchors.get((nodeid, metric), "")))
+                entries.append(matched_test.entry(metric, anchors.get((nodeid, metric), "")))
     return entries, [
         EntryVerdict(*key, Verdict.NOT_COMPARABLE, reason=reason) for key, reason in incomparable
     ]
@@ -203,7 +203,7 @@ def _verdicts(
 class _TimingSuite:
     """Entries with noise, which are judged together.
 
-    One family of tests: an entry may be worse than of late, or than its level was at first.
+    Both tests of an entry, against its newest jobs and against its first ones, are one family.
     """
 
     def __init__(self, entries: Sequence[_Entry]) -> None:
@@ -216,7 +216,7 @@ class _TimingSuite:
         self._better = rule.significant({k: e.p_better for k, e in self._recent.items()})
 
     def has(self, entry: _Entry) -> bool:
-        """Return whether an effect is known."""
+        """Return whether the entry's effect is known."""
         return entry.key in self._recent
 
     def verdict(self, entry: _Entry, limits: Limits) -> EntryVerdict:
@@ -249,7 +249,7 @@ class _TimingSuite:
 
 
 def _without_noise(entry: _Entry) -> EntryVerdict:
-    """Return the verdict against the newest jobs; quality creeps, so the first ones count as well."""
+    """Return the verdict against the newest jobs; quality is also judged against the first ones."""
     recent = entry.observed.judge()
     if not (entry.observed.is_quality and entry.first_jobs) or recent.verdict is Verdict.REGRESSION:
         return recent

@@ -1,7 +1,7 @@
-"""The gate's settings: what counts as a regression, for all entries or for some.
+"""The gate's limits: the size of a regression, for all entries or for some.
 
-A test's marker and the ini file are known when it runs, so its record carries what they say; the
-command line of a comparison goes before them.
+A test's marker and the ini file are known when it runs, so its record holds their limits; the command
+line of a comparison takes precedence.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 MIN_EFFECT = 0.03
 CONCURRENT_TTFT_MIN_EFFECT = 0.05
-"""Requests that arrive together wait for each other, and the order is the scheduler's."""
+"""Requests that arrive together wait for each other, and the scheduler chooses the order."""
 MUST_SEE = {"pairs": 0.05, "history": 0.10}
 FIRST_PAIRS = 3
-"""Pairs of all tests."""
+"""Pairs of processes that run all tests."""
 MORE_PAIRS = 5
-"""Further pairs, of the tests that look worse after the first ones."""
+"""Further pairs, which run only the tests that look worse after the first ones."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class LimitSettings:
 
         Args:
             mode: ``pairs`` or ``history``.
-            test: its record says how many requests come together, and what its marker and the ini
-                file give: a number for every metric, or a mapping by metric.
+            test: its record has the batch size, and the limits of its marker and the ini file: a
+                number for every metric, or a mapping by metric.
         """
         concurrent = metric == "ttft" and (test.workload.get("batch_size") or 1) > 1
         default = CONCURRENT_TTFT_MIN_EFFECT if concurrent else MIN_EFFECT
         min_effect = _first(self.min_effect, _of_test(test.limits, "min_effect", metric), default)
         must_see = _first(self.must_see, _of_test(test.limits, "must_see", metric), MUST_SEE[mode])
-        # What is no regression cannot be one that has to be seen.
+        # A change that is too small for a regression does not have to be seen.
         return Limits(min_effect, max(must_see, min_effect))
 
 

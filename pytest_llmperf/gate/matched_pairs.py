@@ -1,4 +1,4 @@
-"""Interleaved pairs of processes, test by test: what can be compared, and why the rest cannot."""
+"""Interleaved pairs of processes, test by test, with reasons for what cannot be compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairOfRecords:
-    """One test as the two processes of a pair recorded it."""
+    """The records of a test from the two processes of a pair."""
 
     number: int
     baseline: TestRecord
@@ -30,13 +30,13 @@ class PairOfRecords:
 
     @property
     def problem(self) -> str | None:
-        """Return why the pair says nothing."""
+        """Return why the pair is not valid, or None."""
         return pair_problem(self.baseline, self.candidate)
 
 
 @dataclass(frozen=True)
 class PairOfObservations:
-    """One metric of one test in a pair."""
+    """The observations of a metric of a test in a pair."""
 
     number: int
     baseline: Observation
@@ -44,23 +44,23 @@ class PairOfObservations:
 
     @property
     def log_ratio(self) -> float | None:
-        """Return the effect, + is worse; None if a value is not positive."""
+        """Return the effect as a logarithm, + is worse; None if a value is not positive."""
         before, after = badness(self.baseline), badness(self.candidate)
         return None if before is None or after is None else after - before
 
 
 @dataclass(frozen=True)
 class MatchedPairs:
-    """One test as the pairs of processes measured it on both sides."""
+    """A test with the records of all pairs that measured it on both sides."""
 
     test: MatchedTest
     baseline: TestRecord
-    """Its newest record on this side."""
+    """The test's newest record on this side."""
     candidate: TestRecord
     records: tuple[PairOfRecords, ...]
-    """Of the pairs that have the test on both sides."""
+    """Records of the pairs that have the test on both sides."""
     pairs: int
-    """How many pairs there are in all."""
+    """Number of pairs in all."""
 
     @property
     def lost(self) -> list[str]:
@@ -74,7 +74,7 @@ class MatchedPairs:
 
     @property
     def kept(self) -> list[PairOfRecords]:
-        """Return the pairs that say something."""
+        """Return the valid pairs."""
         return [pair for pair in self.records if not pair.problem]
 
     @property
@@ -92,7 +92,7 @@ class MatchedPairs:
         return "; ".join(dict.fromkeys(reasons))
 
     def observations(self, metric: str) -> tuple[PairOfObservations, ...]:
-        """Return what the pairs that say something have of a metric on both sides."""
+        """Return the observations of a metric from the valid pairs that have it on both sides."""
         return tuple(
             PairOfObservations(
                 pair.number, pair.baseline.metrics[metric], pair.candidate.metrics[metric]
@@ -108,7 +108,7 @@ def tests_of(pairs: Sequence[Pair]) -> tuple[dict[str, TestRecord], dict[str, Te
 
 
 def matched_pairs(pairs: Sequence[Pair]) -> list[MatchedPairs]:
-    """Return every test that both sides have, as the pairs measured it."""
+    """Return every test that both sides have, with the records of its pairs."""
     base, head = tests_of(pairs)
     return [
         MatchedPairs(

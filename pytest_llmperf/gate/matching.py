@@ -1,4 +1,4 @@
-"""From the tests of stored runs to the entries that are judged: one metric of one test on both sides."""
+"""Match the tests of two sides, and their entries: an entry is one metric of one test."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ..metrics.definitions import keys_per
 from ..store.stored import Observation, StoredRun, TestRecord
 
 PER_ENGINE = keys_per("process")
-"""Metrics that every test of an engine repeats: one of them is an entry, the others its copies."""
+"""Metrics that every test of an engine repeats: the first is an entry, the others are copies of it."""
 Key = tuple[str, str]
 """An entry: (candidate's test id, metric)."""
 
 
 @dataclass(frozen=True)
 class MatchedTest:
-    """One test as both sides know it."""
+    """A test with its id on both sides."""
 
     baseline_id: str
     candidate_id: str
 
 
 class Repeats:
-    """Which metrics of an engine were seen in a test before."""
+    """The metrics of engines that an earlier test already had."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str]] = set()
 
     def is_copy(self, metric: str, cell: str) -> bool:
-        """Return whether another test of the cell had the same value; remember this one."""
+        """Return whether an earlier test of the cell had the metric; remember this one."""
         if metric not in PER_ENGINE:
             return False
         known = (metric, cell) in self._seen
@@ -44,9 +44,9 @@ def match(
 ) -> list[MatchedTest]:
     """Pair up the tests of two sides: by id, and where only the cell differs, without it.
 
-    A comparison of two quantizations or two engines has other cells on its sides, so other ids. Tests
-    that are left over on both sides pair up when their ids are alike and unique without the mode, else
-    without the engine, the model, or the whole cell.
+    A comparison of two quantizations or two engines has different cells on its sides, so different ids.
+    Tests that are left over on both sides pair up if their ids are equal and unique without the mode,
+    else without the engine, the model, or the whole cell.
     """
     matched = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
     for but in (("quantization",), ("engine",), ("model",), ("quantization", "engine", "model")):
@@ -59,7 +59,7 @@ def match(
 
 
 def _unique(tests: Iterable[TestRecord], but: Sequence[str]) -> dict[str, str]:
-    """Return the ids of tests by what remains of them without parts of their cell."""
+    """Return the ids of tests by their ids without parts of the cell; only unique ones."""
     by_rest: dict[str, list[str]] = {}
     for test in tests:
         parts = (
@@ -72,7 +72,7 @@ def _unique(tests: Iterable[TestRecord], but: Sequence[str]) -> dict[str, str]:
 
 
 def all_tests(runs: Iterable[StoredRun]) -> dict[str, TestRecord]:
-    """Return every test of some runs, the last record of each."""
+    """Return the last record of every test in the runs, by id."""
     return {nodeid: test for run in runs for nodeid, test in run.tests.items()}
 
 

@@ -1,4 +1,4 @@
-"""What both sides observed of one entry, and its verdict where no noise is tested."""
+"""The observations of an entry on both sides, and its verdict if no noise is tested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .verdict import EntryVerdict, Verdict
 
 @dataclass(frozen=True)
 class Observed:
-    """One metric of one test: an observation for each process, oldest first."""
+    """An entry with one observation per process on either side, oldest first."""
 
     key: Key
     baseline: tuple[Observation, ...]

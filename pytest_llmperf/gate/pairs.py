@@ -1,4 +1,4 @@
-"""Judge interleaved pairs of processes: the comparison of record."""
+"""Judge interleaved pairs of processes, as ``pytest-llmperf ab`` measures them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUSPECT_EFFECT = 0.015
 
 @dataclass(frozen=True)
 class _Entry:
-    """What both sides measured of one metric, pair by pair."""
+    """An entry with the observations of both sides, pair by pair."""
 
     key: Key
     test: TestRecord
@@ -41,7 +41,7 @@ class _Entry:
 
     @property
     def is_timing(self) -> bool:
-        """Return whether it has noise to test. Memory that varies in the baseline itself has."""
+        """Return whether the metric has noise to test, as memory has if it varies in the baseline."""
         kind = self.pairs[0].baseline.kind
         if kind != "exact":
             return kind != QUALITY
@@ -55,7 +55,7 @@ class _Entry:
 
     @property
     def first_log_ratios(self) -> list[float]:
-        """Return those of the pairs that all tests had."""
+        """Return the log-ratios of the pairs that all tests had."""
         return _known(pair.log_ratio for pair in self._first)
 
     @property
@@ -66,7 +66,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Suite:
-    """What all entries together say."""
+    """The effects of all entries, and the significant ones among them."""
 
     effects: dict[Key, rule.Effect]
     worse: set[Key]
@@ -83,7 +83,7 @@ def suspects(pairs: Sequence[Pair], settings: LimitSettings) -> set[Key]:
     keys = set()
     for entry in entries:
         effect = effects.get(entry.key)
-        # Half of what would be a regression, where that is set below the usual.
+        # Half of the smallest regression, if that is set below the default.
         limits = settings.of(entry.key[1], "pairs", entry.test)
         least = min(SUSPECT_EFFECT, limits.min_effect / 2)
         if effect and effect.p_worse < SUSPECT_P and effect.estimate >= least:
@@ -103,21 +103,23 @@ def judge(
     """Judge every entry that both sides measured.
 
     Args:
-        first: pairs up to this number were of all tests; later ones of those with suspect entries.
-        in_two_stages: then entries that were not suspect after the first pairs cannot regress by later
-            ones (their p is 1), which is what keeps the error rate.
-        failures: what could not be measured, for the report.
+        first: pairs up to this number ran all tests; later ones only tests with suspect entries.
+        in_two_stages: entries that were not suspect after the first pairs cannot regress by later
+            ones (their p is 1), which keeps the error rate.
+        failures: measurements that failed, for the report.
     """
     entries, incomparable = _entries(pairs, first)
     effects = _effects(entries)
-    in_race = (
+    eligible = (
         suspects([p for p in pairs if p.number <= first], settings)
         if in_two_stages
         else set(effects)
     )
     suite = _Suite(
         effects,
-        worse=rule.significant({k: e.p_worse if k in in_race else 1.0 for k, e in effects.items()}),
+        worse=rule.significant(
+            {k: e.p_worse if k in eligible else 1.0 for k, e in effects.items()}
+        ),
         better=rule.significant({k: e.p_better for k, e in effects.items()}),
     )
     verdicts = [
@@ -140,7 +142,7 @@ def judge(
 
 
 def _entries(pairs: Sequence[Pair], first: int | None) -> tuple[list[_Entry], list[EntryVerdict]]:
-    """Return what can be judged, and verdicts on what cannot be compared.
+    """Return the entries to judge, and verdicts on those that cannot be compared.
 
     Args:
         first: number of the last pair that all tests had; None: all of them.
@@ -204,7 +206,7 @@ def _judge_timing(entry: _Entry, suite: _Suite, settings: LimitSettings) -> Entr
 def _notes(
     pairs: Sequence[Pair], matched: Sequence[MatchedTest], names: tuple[str, str]
 ) -> list[str]:
-    """Return the conditions of either side, and the versions that differ between them."""
+    """Return notes on the conditions of either side and on versions that differ between them."""
     runs = [
         (name, run)
         for pair in pairs

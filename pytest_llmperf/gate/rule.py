@@ -2,7 +2,7 @@
 
 An entry is one metric of one test. An effect is the logarithm of candidate over baseline, turned so that
 plus is worse. The unit of observation is a process (a CI job in a history), never a round: rounds of
-one process share its luck. The variance of an entry is shrunk towards the typical one of its metric
+one process share its deviation. The variance of an entry is shrunk towards the typical one of its metric
 (Smyth 2004, the moderated t of limma), false alarms are controlled over all entries (Benjamini and
 Hochberg 1995), and an effect has to be both significant and large enough to matter.
 """
@@ -21,9 +21,9 @@ K = TypeVar("K", bound=Hashable)
 
 ERROR_RATE = 0.05
 PRIOR_DF = 3.0
-"""Degrees of freedom that the typical variance of a metric is worth."""
+"""Degrees of freedom that the typical variance of a metric counts as."""
 PAIRED_FLOOR = 0.0015
-"""Least standard error of a paired estimate: what no number of pairs can undercut."""
+"""Least standard error of a paired estimate, whatever the number of pairs."""
 HISTORY_FLOOR = 0.0025
 POWER = 0.8
 
@@ -67,13 +67,14 @@ def paired(
     first: Mapping[K, Sequence[float]],
     places: Mapping[K, Place],
 ) -> dict[K, Effect]:
-    """Effects of interleaved pairs.
+    """Return the effects of interleaved pairs.
 
     Args:
         differences: per entry, the log-ratio of each pair, in order; entries with fewer than two pairs
             get no effect.
-        first: those of the pairs that all tests had; the typical variance comes from these only, so
-            that entries that were measured again because they looked bad do not shape it.
+        first: per entry, the log-ratios of the pairs that all tests had; the typical variance comes
+            from these only, so that entries that were measured again because they looked bad do not
+            influence it.
         places: test and metric of each entry.
     """
     usable = {entry: values for entry, values in differences.items() if len(values) > 1}
@@ -93,7 +94,7 @@ def against_history(
     baseline: Mapping[K, Sequence[float]],
     places: Mapping[K, Place],
 ) -> dict[K, Effect]:
-    """Effects of one new job against jobs of the past.
+    """Return the effects of one new job against jobs of the past.
 
     Args:
         candidate: per entry, the new job's mean log value.
@@ -116,7 +117,7 @@ def against_history(
 def significant(p_values: Mapping[K, float]) -> set[K]:
     """Return the entries that Benjamini and Hochberg's procedure keeps.
 
-    Entries that are out of the race for another reason belong in it all the same, with p = 1.
+    Entries that cannot be significant for another reason belong in it all the same, with p = 1.
     """
     if not p_values:
         return set()
@@ -125,12 +126,12 @@ def significant(p_values: Mapping[K, float]) -> set[K]:
 
 
 def detectable(effect: Effect, entries: int, min_effect: float) -> float:
-    """Return the smallest regression (0.05 is 5 %) that such a run finds in 80 of 100 cases."""
+    """Return the smallest regression (0.05 is 5 %) that such a run detects in 80 of 100 cases."""
     return math.expm1(_detectable(effect.error, effect.df, entries, min_effect))
 
 
 def pairs_needed(effect: Effect, entries: int, min_effect: float, must_see: float) -> int | None:
-    """Return with how many pairs a regression of ``must_see`` is found in 80 of 100 cases.
+    """Return the number of pairs that detects a regression of ``must_see`` in 80 of 100 cases.
 
     None above 200.
     """
@@ -157,12 +158,12 @@ def _quantile(level: float, df: float) -> float:
 def _typical(
     samples: Mapping[K, Sequence[float]], places: Mapping[K, Place]
 ) -> dict[Hashable, tuple[float, float]]:
-    """Return by metric the typical variance over its tests, and the degrees of freedom that it is worth.
+    """Return by metric the typical variance over its tests, and the degrees of freedom it counts as.
 
-    One metric's noise says nothing of another's: on a GPU the time per token varies by half a per cent
-    between processes, the time to the first token by ten. The median of a chi-square is not its mean,
-    hence the divisor. A metric of one test has nobody to borrow from, so the worth is bounded by the
-    other tests.
+    The noise of one metric says nothing about another's: on a GPU the time per token varies by 0.5 %
+    between processes, the time to first token by 10 %. The median of a chi-square is not its mean, hence
+    the divisor. A metric with one test has no other test to borrow from, so the other tests bound the
+    degrees of freedom.
     """
     typical: dict[Hashable, tuple[float, float]] = {}
     for metric in {places[entry].metric for entry in samples}:

@@ -1,4 +1,4 @@
-"""An entry over many stored runs: its values, its level, its noise, its steps."""
+"""The series of an entry over many stored runs: values, level, noise, steps."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .matching import Key, all_tests
 WINDOW = 50
 MAX_P = 1e-4
 MIN_STEP = 0.02
-"""Of E-divisive change points: at p < 0.001 a sixth of flat series of 60 points show one."""
+"""Limits for E-divisive change points: at p < 0.001 a sixth of flat series of 60 points show one."""
 
 # Runs in the other environment: apache-otava pins numpy and scipy, so it is never installed with us.
 _OTAVA = """
 import json, sys
 from otava.analysis import compute_change_points
 job = json.load(sys.stdin)
-found = [
+steps = [
     [(int(c.index), float(c.stats.forward_rel_change())) for c in compute_change_points(
         values, window_len=job["window"], max_pvalue=job["max_p"], min_magnitude=job["min_step"])[0]]
     for values in job["series"]
 ]
-json.dump(found, sys.stdout)
+json.dump(steps, sys.stdout)
 """
 
 
 class ChangePointError(Exception):
-    """The other environment cannot find change points; one line."""
+    """The other environment cannot compute change points; one line."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of an entry."""
+    """A run of an entry, with its observation."""
 
     run: StoredRun
     observation: Observation
@@ -53,7 +53,7 @@ class Series:
     key: Key
     points: tuple[Point, ...]
     since: str = ""
-    """Start of the run that brought the accepted level; empty: the first."""
+    """Start of the run that introduced the accepted level; empty: the first run."""
 
     @property
     def values(self) -> list[float]:
@@ -79,7 +79,7 @@ class Series:
 
     @property
     def variation(self) -> float | None:
-        """Return the standard deviation of their logarithms: the coefficient of variation."""
+        """Return the standard deviation of the logarithms of those runs, a coefficient of variation."""
         values = [math.log(v) for v in self._at_level if v > 0]
         return statistics.stdev(values) if len(values) > 1 else None
 
@@ -94,11 +94,11 @@ class Series:
 def collect(
     runs: Sequence[StoredRun], anchors: Mapping[Key, str], wanted: str = "", metric: str = ""
 ) -> list[Series]:
-    """Return a series for every entry, without runs of other work or hardware than its newest one.
+    """Return a series for every entry, without runs whose work or hardware differs from the newest.
 
     Args:
         runs: stored runs, in any order.
-        anchors: since when an entry's level counts (see ``accepted``).
+        anchors: start of each entry's level (see ``accepted``).
         wanted: part of a test id; other tests are left out.
         metric: one metric; empty for all.
     """
@@ -116,7 +116,7 @@ def collect(
 
 
 def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int, float]]]:
-    """Return where each series steps: index of the first run at the new level, relative change.
+    """Return the steps of each series: index of the first run at the new level, relative change.
 
     Args:
         python: interpreter of an environment that has apache-otava.
@@ -128,7 +128,7 @@ def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int,
         "window": WINDOW,
         "max_p": MAX_P,
         "min_step": MIN_STEP,
-        "series": [one.values for one in series],
+        "series": [entry.values for entry in series],
     }
     try:
         done = subprocess.run(
@@ -143,7 +143,7 @@ def change_points(series: Sequence[Series], python: str) -> list[list[tuple[int,
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ChangePointError(f"{python} cannot find change points: {last}")
-    return [[(int(i), float(change)) for i, change in one] for one in json.loads(done.stdout)]
+    return [[(int(i), float(change)) for i, change in steps] for steps in json.loads(done.stdout)]
 
 
 def write_csv(series: Sequence[Series], path: Path) -> None:
@@ -151,9 +151,10 @@ def write_csv(series: Sequence[Series], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["time", "commit", "branch", "run", "test", "metric", "unit", "value"])
-        for one in series:
-            nodeid, metric = one.key
-            for point in one.points:
+        for entry in series:
+            nodeid, metric = entry.key
+            for point in entry.points:
                 run = point.run
-                who = [run.started_at, run.commit, run.branch, run.run_id]
-                writer.writerow([*who, nodeid, metric, one.unit, repr(point.observation.value)])
+                identity = [run.started_at, run.commit, run.branch, run.run_id]
+                value = repr(point.observation.value)
+                writer.writerow([*identity, nodeid, metric, entry.unit, value])

@@ -1,4 +1,4 @@
-"""From an estimated effect to a verdict, for metrics with noise."""
+"""Judge metrics with noise by their estimated effects."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _UPPER = (1 + INTERVAL) / 2
 
 @dataclass(frozen=True)
 class Judged:
-    """An entry with its effect and what the whole suite says of it."""
+    """An entry with its effect, and its significance among all entries."""
 
     key: Key
     effect: rule.Effect
     baseline: float
     candidate: float
-    """Medians in the metric's unit."""
+    """Medians of both sides, in the metric's unit."""
     unit: str
     is_worse: bool
     is_better: bool
-    """Significantly so among all entries."""
+    """Significantly worse or better among all entries."""
     entries: int
     """Number of entries that are judged together."""
     limits: Limits
     observation: str
-    """What more of would help: ``pairs`` or ``runs``."""
+    """The unit of observation, of which more would help: ``pairs`` or ``runs``."""
 
 
 def verdict(judged: Judged) -> EntryVerdict:

@@ -1,4 +1,4 @@
-"""Verdicts: what the gate says of each entry, and of a whole comparison.
+"""The gate's verdicts on entries, and on a whole comparison.
 
 An entry is one metric of one test.
 """
@@ -11,14 +11,14 @@ from enum import Enum
 from typing import Any
 
 SCHEMA = 2
-"""Of the verdict's JSON. 2: ``entries`` (each one metric of one test) was ``cells`` in 1."""
+"""Version of the verdict's JSON. In 1, ``entries`` was called ``cells``."""
 INTERVAL = 0.90
-"""Level of every interval that a verdict has: its ends are one-sided bounds of 95 %."""
+"""Level of every interval of a verdict: its ends are one-sided bounds of 95 %."""
 PASSED, REGRESSED, UNDECIDED, BROKEN = 0, 1, 2, 3
 
 
 class Verdict(Enum):
-    """The five answers, in the order in which they are tried."""
+    """The five verdicts, in the order in which they are tried."""
 
     NOT_COMPARABLE = "not comparable"
     REGRESSION = "regression"
@@ -38,7 +38,7 @@ _WORST_FIRST = (
 
 @dataclass(frozen=True)
 class EntryVerdict:
-    """One metric of one test. Ratios are candidate over baseline - 1, turned so that plus is worse."""
+    """The verdict on an entry. Ratios are candidate over baseline - 1, turned so that plus is worse."""
 
     nodeid: str
     metric: str
@@ -52,7 +52,7 @@ class EntryVerdict:
     """Lower end of the effect's 90 % interval."""
     high: float | None = None
     detectable: float | None = None
-    """Smallest regression that this comparison finds in 80 of 100 cases."""
+    """Smallest regression that this comparison detects in 80 of 100 cases."""
     n: int = 0
     """Pairs, or baseline jobs."""
     reason: str = ""
@@ -63,7 +63,7 @@ class EntryVerdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A comparison: its entries, and what else has to be said."""
+    """The verdicts of a comparison, with its failures and notes."""
 
     mode: str
     """``pairs`` or ``history``."""
@@ -75,11 +75,11 @@ class Judgement:
     gone: tuple[str, ...] = ()
     """Tests that the candidate does not have."""
     failures: tuple[str, ...] = ()
-    """What could not be measured: side, pair, test, and why."""
+    """Measurements that failed: side, pair, test and reason."""
     broken: tuple[str, ...] = ()
-    """Tests that the baseline measures and the candidate cannot."""
+    """Tests that the baseline can run and the candidate cannot."""
     notes: tuple[str, ...] = ()
-    """Conditions worth knowing: throttling, neighbours, other versions."""
+    """Conditions of the measurement: throttling, other processes, different versions."""
     settings: dict[str, Any] = field(default_factory=dict)
 
     def of(self, verdict: Verdict) -> list[EntryVerdict]:
@@ -129,7 +129,7 @@ def _counted(n: int, verdict: Verdict) -> str:
 
 
 def worst_first(entries: Sequence[EntryVerdict]) -> list[EntryVerdict]:
-    """Return regressions, what is undecided, improvements, then passes; each by size of effect."""
+    """Return regressions, undecided entries, improvements, then passes; each by size of effect."""
     return sorted(
         entries,
         key=lambda e: (_WORST_FIRST.index(e.verdict), -abs(e.effect or 0.0), e.nodeid),

@@ -1,7 +1,7 @@
-"""A small fixed reference work beside a measurement: when it slows down, the machine did.
+"""A small fixed reference work, run beside a measurement: if it slows down, the machine slowed down.
 
-It says nothing about the engine. It runs outside the window of peak memory and gives back what it
-took: mapped pages and device memory, neither of which the engine's allocator sees afterwards.
+It measures the machine, not the engine. It runs outside the window of peak memory and frees everything
+that it allocates: mapped pages and device memory, so the engine's allocator sees neither afterwards.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from ..core.units import MIB
 
 _HASHED, _COPIED = 16 * MIB, 64 * MIB
 _CPU_REPEATS = 5
-# Few at a time: 40 products a repeat drive an H100 into its power limit, which then lies in the times
-# and in what the driver says of the GPU right after; with 4 the times agree within 1 %.
+# A small number of products: 40 products per repeat push an H100 to its power limit, which affects the
+# times and the state that the driver reports right after; with 4 the times agree within 1 %.
 _SIDE, _PRODUCTS = 4096, 4
 _DEVICE_COPIED, _COPIES = 256 * MIB, 10
 _DEVICE_REPEATS, _DEVICE_UNTIMED = 10, 3
 _DEVICE_NEED = 2 * 1024 * MIB
-"""Free memory that must be there: a few times what is taken, so that nobody else runs short."""
+"""Free memory required: a few times the amount used, so that no other process runs short."""
 
 
 def run(device: str) -> dict[str, float]:
-    """Return seconds: ``compute_s`` of one piece of arithmetic, ``copy_s`` of one copy of memory.
+    """Return seconds: ``compute_s`` of one computation, ``copy_s`` of one copy of memory.
 
-    On a GPU that torch computes on in this process: a 4096 x 4096 bfloat16 matrix product, and a
+    On a GPU that torch uses in this process: a 4096 x 4096 bfloat16 matrix product, and a
     device-to-device copy of 256 MiB. Elsewhere: SHA-256 of 16 MiB, and a copy of 64 MiB. Empty for
-    the simulated engine, which no machine slows down, and for a GPU that has no room.
+    the simulated engine, which no machine slows down, and for a GPU without enough free memory.
 
     Args:
-        device: the engine's, as ``EngineInfo.device``.
+        device: the engine's device, as in ``EngineInfo.device``.
     """
     if device == "simulated":
         return {}
     torch = sys.modules.get("torch")
-    # A driver of engine processes has no context of its own; one made here would stay.
+    # A process that only controls engine processes has no CUDA context; one created here would stay.
     if device.startswith("cuda") and torch is not None and torch.cuda.is_initialized():
         return _on_gpu(torch, device)
     return _on_cpu()
 
 
 def joined(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, list[float]]:
-    """Return ``[before, after]`` by key; empty unless both ran."""
+    """Return ``[before, after]`` by key; empty unless both runs have results."""
     return {key: [before[key], after[key]] for key in before if key in after}
 
 
 def _on_cpu() -> dict[str, float]:
-    # Mapped, not allocated: freeing a large block changes how malloc serves the engine afterwards.
+    # Mapped, not allocated: freeing a large block changes malloc's behavior for the engine afterwards.
     with _mapped(_HASHED) as text:
         compute = _median_of(lambda: hashlib.sha256(text).digest(), 1, _CPU_REPEATS)
     with _mapped(_COPIED) as source, _mapped(_COPIED) as target:
 
         def copy() -> None:
-            with memoryview(source) as whole:
-                target[:] = whole
+            with memoryview(source) as view:
+                target[:] = view
 
         return {"compute_s": compute, "copy_s": _median_of(copy, 1, _CPU_REPEATS)}
 
 
 def _mapped(size: int) -> mmap.mmap:
-    """Yield anonymous memory whose pages are all there."""
+    """Return anonymous memory with all of its pages present."""
     memory = mmap.mmap(-1, size)
     block = bytes(range(256)) * 256
     for _ in range(size // len(block)):
@@ -75,13 +75,13 @@ def _mapped(size: int) -> mmap.mmap:
 
 def _on_gpu(torch: Any, device: str) -> dict[str, float]:
     where = torch.device(device)
-    # What the engine holds in reserve must not decide whether there is room.
+    # Memory that torch has reserved but does not use counts as free here.
     torch.cuda.empty_cache()
     try:
         if torch.cuda.mem_get_info(where)[0] < _DEVICE_NEED:
             return {}
         return _timed_on_gpu(torch, where)
-    except RuntimeError:  # Out of memory is one of these, and so is a type that the GPU lacks.
+    except RuntimeError:  # Out of memory, or a type that the GPU lacks.
         return {}
     finally:
         torch.cuda.empty_cache()
@@ -89,7 +89,7 @@ def _on_gpu(torch: Any, device: str) -> dict[str, float]:
 
 def _timed_on_gpu(torch: Any, where: Any) -> dict[str, float]:
     with torch.inference_mode():
-        # Random numbers, because zeros draw less power; from a generator that nobody else uses.
+        # Random numbers, because zeros draw less power; from a generator that is used only here.
         matrix = torch.randn(
             (_SIDE, _SIDE),
             generator=torch.Generator(where).manual_seed(0),

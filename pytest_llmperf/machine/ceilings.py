@@ -1,8 +1,8 @@
-"""The best that a device can do: how fast it reads memory, and multiplies matrices.
+"""A device's ceilings: its highest rates of reading memory and of multiplying matrices.
 
-Runs in a process of its own, before an engine loads, with torch where that is installed and numpy
-otherwise. A ceiling is the best of many: several kernels, each repeated, the fastest of all. A busy
-neighbour makes one repeat slow, not all.
+The measurement runs in a separate process before an engine loads. It uses torch if that is installed
+and numpy otherwise. A ceiling is the fastest of many runs: several kernels, each repeated. A busy
+neighbor slows down some of the repeats, not all of them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ..core.units import MIB
 from ..metrics.roofline import Ceilings
 
 _SMALLEST, _LARGEST = 32 * MIB, 512 * MIB
-"""Buffers: below the first, weights sit in a core's own cache; the last is beyond most shared ones."""
+"""Sizes of buffers: smaller ones fit in a private cache; the largest exceeds most shared caches."""
 _ON_GPU = 1024 * MIB
-"""The largest buffer there: what starting a kernel takes is nothing beside it."""
+"""Size of the largest buffer on a GPU: the launch time of a kernel is negligible at this size."""
 _CACHE_SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
 _SHARE = 4
-"""A buffer takes at most one part in so many of the free memory."""
+"""A buffer takes at most 1/4 of the free memory."""
 _WIDTH = 4096
 _SIDES = (512, 1024, 2048, 4096, 8192)
 _SECONDS, _REPEATS = 0.05, 3
-"""A kernel repeats for so long, and so often at least."""
+"""Minimum seconds and minimum number of repeats of a kernel."""
 _IN_A_ROW = 10
-"""Runs between two looks at the clock on a GPU, which starts one while it does the one before."""
+"""Runs between two clock readings on a GPU, which launches a run while the previous one computes."""
 _SLOW = 0.1
-"""Seconds that a larger product may take: it has eight times the work."""
+"""Maximum seconds for the next larger product, which has eight times the work."""
 _TYPES = ("bfloat16", "float16", "float32")
 _SIMULATED = Ceilings(
     read=((1, 100e9),), matmul=dict.fromkeys(_TYPES, 1e12), threads=None, method="programmed"
@@ -41,23 +41,24 @@ _SIMULATED = Ceilings(
 """The simulated device: 100 GB/s, 1 TFLOP/s."""
 
 Kernel = tuple[Callable[[], object], float]
-"""What runs, and the bytes or operations of one run."""
+"""A function to run, and the bytes or operations of one run."""
 
 
 @dataclass(frozen=True)
 class _Timer:
-    """How a device is timed; the default is one that computes when it is called."""
+    """Times kernels on a device; the default is for a device that computes synchronously."""
 
     wait: Callable[[], object] = lambda: None
-    """Returns when the device has done what it was given."""
+    """Returns when the device has finished its work."""
     in_a_row: int = 1
+    """Runs between two clock readings."""
 
     def best(self, kernels: Sequence[Kernel]) -> float:
         """Return bytes or operations per second of the fastest run of the fastest kernel."""
         return max(amount / self._fastest(run) for run, amount in kernels)
 
     def _fastest(self, run: Callable[[], object]) -> float:
-        """Return seconds of the fastest of some runs, after one that is not counted."""
+        """Return the seconds of the fastest run, after one run that is not counted."""
         run()
         self.wait()
         times: list[float] = []
@@ -72,11 +73,11 @@ class _Timer:
 
 
 def measure(device: str, threads: int | None) -> Ceilings | None:
-    """Return the ceilings of a device; None where nothing can measure them.
+    """Return the ceilings of a device, or None if no library can measure them.
 
     Args:
-        device: as ``EngineInfo.device``.
-        threads: of the engine, on a CPU; None leaves the library's own choice.
+        device: the device, as in ``EngineInfo.device``.
+        threads: the engine's threads on a CPU; None leaves the choice to the library.
     """
     if device == "simulated":
         return _SIMULATED
@@ -92,10 +93,10 @@ def measure(device: str, threads: int | None) -> Ceilings | None:
 
 
 def buffer_sizes(free: int, cache: int) -> list[int]:
-    """Return the bytes of each buffer to read, smallest first: doubling until one fills the cache.
+    """Return the bytes of each buffer to read, smallest first, doubling until one fills the cache.
 
     Args:
-        free: bytes of memory that nobody uses.
+        free: bytes of free memory.
         cache: bytes of the last-level cache.
     """
     sizes: list[int] = []
@@ -127,13 +128,13 @@ def _with_torch(device: str, threads: int | None) -> Ceilings | None:
         read = []
         for size in sizes:
             kernels = _reads(source[: size // 4], vector, size, torch.dot)
-            # Half is read and half is written, which is as much traffic.
+            # Half is read and half is written, so the traffic is the same.
             kernels.append((partial(target[: size // 8].copy_, source[: size // 8]), size))
             read.append((size, timer.best(kernels)))
         del source, target, kernels
         matmul = {}
         for name in _TYPES:
-            # A type that the device lacks, or no room for it.
+            # The device may lack this type, or the memory for it.
             with suppress(RuntimeError):
                 matmul[name] = _best_product(_torch_product(torch, name, where), timer)
     return Ceilings(
@@ -148,7 +149,7 @@ def _torch_product(torch: Any, name: str, where: Any) -> Callable[[int], list[Ke
     dtype = getattr(torch, name)
 
     def products(side: int) -> list[Kernel]:
-        # Random numbers, as weights are: a GPU multiplies zeros with less power, so faster.
+        # Random numbers, like weights: a GPU needs less power to multiply zeros, so it would be faster.
         a = torch.randn((side, side), device=where).to(dtype)
         b = torch.randn((side, side), device=where).to(dtype)
         return [(lambda: a @ b, 2.0 * side**3), (lambda: a @ b.T, 2.0 * side**3)]
@@ -174,13 +175,13 @@ def _with_numpy(threads: int | None) -> Ceilings | None:
         a, b = (random.standard_normal((side, side), dtype=numpy.float32) for _ in range(2))
         return [(lambda: a @ b, 2.0 * side**3)]
 
-    # It has no 16-bit product worth the name.
+    # numpy has no fast 16-bit product.
     matmul = {"float32": _best_product(products, _Timer())}
     return Ceilings(tuple(read), matmul, threads, f"numpy {numpy.__version__}")
 
 
 def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
-    """Return kernels that read a buffer of float32 once, for both libraries."""
+    """Return kernels that read a float32 buffer once, for torch and numpy."""
     half = len(whole) // 2
     rows = whole.reshape(-1, _WIDTH)
     return [
@@ -191,7 +192,7 @@ def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
 
 
 def _best_product(products: Callable[[int], list[Kernel]], timer: _Timer) -> float:
-    """Return FLOP/s of the best square product; larger ones while they do not take too long."""
+    """Return the FLOP/s of the best square product; larger products run while they stay quick."""
     best = 0.0
     for side in _SIDES:
         kernels = products(side)
@@ -202,7 +203,7 @@ def _best_product(products: Callable[[int], list[Kernel]], timer: _Timer) -> flo
 
 
 def _free_memory() -> int:
-    """Return the bytes that a process can have; the machine's where the kernel does not say."""
+    """Return the bytes available to a process; all memory if the kernel does not report them."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -211,10 +212,10 @@ def _free_memory() -> int:
 
 
 def _last_cache() -> int:
-    """Return the bytes of the largest cache of a core; 0 where the kernel does not say."""
-    found = [0]
+    """Return the bytes of the largest cache of a core; 0 if the kernel does not report it."""
+    sizes = [0]
     for file in _CACHE_SIZES.glob("index*/size"):
         with suppress(OSError, ValueError):
             number, unit = (text := file.read_text().strip())[:-1], text[-1:]
-            found.append(int(number) * {"K": 2**10, "M": 2**20}[unit])
-    return max(found)
+            sizes.append(int(number) * {"K": 2**10, "M": 2**20}[unit])
+    return max(sizes)

@@ -1,4 +1,4 @@
-"""The CPU quota of a container, as the kernel's control groups have it. Linux only."""
+"""The CPU quota of a container, from the kernel's control groups. Linux only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the cores' worth of CPU time that this process may use; None where nothing limits it.
+    """Return the CPU time that this process may use, in cores, or None if nothing limits it.
 
-    The least quota on the way from this process's group up to the root counts, in both versions of
-    control groups: ``docker --cpus=2`` is 2.0, however many cores the machine has.
+    The smallest quota on the path from this process's group up to the root applies, in both versions
+    of control groups: ``docker --cpus=2`` is 2.0, however many cores the machine has.
 
     Args:
-        root: where ``proc`` and ``sys`` are.
+        root: folder that contains ``proc`` and ``sys``.
     """
     quotas = [quota for group in _groups(root) if (quota := _quota(group)) is not None]
     return min(quotas, default=None)
@@ -27,9 +27,9 @@ class _Mount:
 
     folder: Path
     top: PurePosixPath
-    """The group that the folder shows: in a container often its own."""
+    """The group that the folder shows: in a container often the container's group."""
     controllers: frozenset[str]
-    """Of version 1; empty in version 2, where one hierarchy has them all."""
+    """Controllers of a version 1 hierarchy; empty for version 2, whose one hierarchy has all of them."""
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -59,7 +59,7 @@ def _mounts(root: Path) -> Iterator[_Mount]:
 
 
 def _relative(path: PurePosixPath, top: PurePosixPath) -> PurePosixPath:
-    """Return where a group lies below a mount; the mount itself where the group is outside of it."""
+    """Return a group's path below a mount, or the mount itself if the group is outside of it."""
     if path.is_relative_to(top):
         return path.relative_to(top)
     return PurePosixPath()

@@ -1,4 +1,4 @@
-"""The name of the CPU. It has to tell one CPU from another: their numbers are not comparable."""
+"""The name of the CPU. It must distinguish CPUs, because their numbers are not comparable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-# x86 and LoongArch, MIPS, POWER, RISC-V: the line of /proc/cpuinfo that names the processor.
+# The line of /proc/cpuinfo that names the processor: x86 and LoongArch, MIPS, POWER, RISC-V.
 _NAMES = ("model name", "cpu model", "cpu", "uarch")
-# ARM's own lines are numbers: who made the core, and which one it is.
+# On ARM these lines are numbers: the implementer of the core, and its part number.
 _MAKERS = {
     0x41: "Arm",
     0x42: "Broadcom",
@@ -70,7 +70,7 @@ _CORES = {
 
 @cache
 def cpu_name() -> str:
-    """Return the name of this machine's CPU, as far as the system knows it."""
+    """Return the name of this machine's CPU, as far as the system reports it."""
     text = ""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text()
@@ -78,19 +78,22 @@ def cpu_name() -> str:
 
 
 def cpu_features() -> str:
-    """Return the instruction sets of this machine's CPU, as the kernel lists them; empty elsewhere."""
+    """Return the instruction sets of this machine's CPU, as the kernel lists them.
+
+    The text is empty if the kernel does not list them.
+    """
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text()
-        found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
-        return found[1] if found else ""
+        match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+        return match[1] if match else ""
     return ""
 
 
 def name_in(cpuinfo: str) -> str | None:
-    """Return the CPU's name in the text of ``/proc/cpuinfo``; None where it holds none.
+    """Return the CPU's name in the text of ``/proc/cpuinfo``, or None if the text has no name.
 
-    An ARM core that is not in the table keeps its numbers, ``Arm part 0xd99``, so that two of them
-    are not taken for the same. Cores of different kinds are named in the order of the file.
+    An ARM core that is not in the table is named by its number, ``Arm part 0xd99``, so that two such
+    cores are not taken for the same. Cores of different kinds are named in the order of the file.
     """
     parts = dict.fromkeys(
         (int(maker, 16), int(part, 16))
@@ -103,9 +106,9 @@ def name_in(cpuinfo: str) -> str | None:
     if parts:
         return " + ".join(dict.fromkeys(_core_name(*part) for part in parts))
     for key in _NAMES:
-        found = re.search(rf"^{key}[ \t]*:[ \t]*(\S.*)$", cpuinfo, re.MULTILINE | re.IGNORECASE)
-        if found:
-            return found[1].strip()
+        match = re.search(rf"^{key}[ \t]*:[ \t]*(\S.*)$", cpuinfo, re.MULTILINE | re.IGNORECASE)
+        if match:
+            return match[1].strip()
     return None
 
 
@@ -116,7 +119,7 @@ def _core_name(maker: int, part: int) -> str:
 
 
 def _mac_name() -> str | None:
-    """Return what macOS calls the chip (``Apple M2 Pro``); Python only knows ``arm``."""
+    """Return the chip's name in macOS (``Apple M2 Pro``); Python only reports ``arm``."""
     if sys.platform != "darwin":
         return None
     with suppress(OSError, subprocess.SubprocessError):

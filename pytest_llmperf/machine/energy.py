@@ -1,4 +1,4 @@
-"""Sources of joules: NVML's counter or power, RAPL's packages, an engine that knows its own."""
+"""Sources of energy: NVML's counter or sampled power, RAPL's packages, an engine's own counter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import ClassVar
 from .nvml import Board
 
 POWERCAP = Path("/sys/class/powercap")
-# More than any package can draw: a counter that could have wrapped twice at this power says nothing.
+# More than any package can draw: a counter that could wrap twice at this power is not usable.
 _MOST_WATTS = 1000.0
 _SAMPLE_EVERY = 0.1
 
@@ -23,36 +23,44 @@ Clock = Callable[[], float]
 
 
 class NoEnergy(Exception):
-    """Why the energy is not known: one line for the record."""
+    """The energy is unknown; one line with the reason, for the record."""
 
 
 class Source(ABC):
-    """Something that reports joules between two moments. Used once."""
+    """A source that reports the joules between two moments. Each object is used once."""
 
     name: str
     refresh: ClassVar[float]
-    """Seconds that a reading may be old."""
+    """Maximum age of a reading, in seconds."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin the window. Raises NoEnergy."""
+        """Begin the window.
 
-    def mark(self) -> None:  # noqa: B027 - most counters need no reading on the way
-        """Note a moment between two rounds."""
+        Raises:
+            NoEnergy: the energy is unknown.
+        """
+
+    def mark(self) -> None:  # noqa: B027 - most counters need no reading in between
+        """Take a reading between two rounds."""
 
     @abstractmethod
     def stop(self) -> float:
-        """End the window: joules since ``start``. Raises NoEnergy."""
+        """End the window; return the joules since ``start``.
+
+        Raises:
+            NoEnergy: the energy is unknown.
+        """
 
     def close(self) -> None:  # noqa: B027 - most leave nothing running
-        """End what ``start`` has started, whatever has happened since. Never raises."""
+        """End everything that ``start`` started, whatever happened since. Never raises."""
 
 
 class GpuCounter(Source):
-    """NVML's counter of energy since the driver was loaded, summed over GPUs."""
+    """NVML's counter of the energy since the driver was loaded, summed over GPUs."""
 
     name = "NVML counter"
-    refresh = 0.1  # 20 to 100 ms, by the GPU.
+    refresh = 0.1  # 20 to 100 ms, depending on the GPU.
 
     def __init__(self, boards: Sequence[Board]) -> None:
         self._boards = boards
@@ -68,7 +76,7 @@ class GpuCounter(Source):
 
 
 class GpuPower(Source):
-    """Power that NVML reports ten times a second, as trapezoids: for GPUs without a counter."""
+    """NVML's power for GPUs without a counter, sampled ten times per second and summed as trapezoids."""
 
     name = "sampled power"
     refresh = 0.1
@@ -79,7 +87,7 @@ class GpuPower(Source):
         self._samples: list[tuple[float, float]] = []
         self._failed: NoEnergy | None = None
         self._end = threading.Event()
-        # A daemon, so that an engine that hangs does not keep the process.
+        # A daemon thread, so that it does not keep the process of a hanging engine alive.
         self._thread = threading.Thread(target=self._run, name="llmperf-power", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +123,7 @@ class GpuPower(Source):
 
 
 class Nothing(Source):
-    """No source, and why."""
+    """A missing source, with the reason."""
 
     name = "nothing"
     refresh = 0.0
@@ -132,7 +140,7 @@ class Nothing(Source):
 
 @dataclass
 class _Package:
-    """One RAPL domain: a processor package. Its counter wraps."""
+    """One RAPL domain: a processor package. Its counter wraps around."""
 
     folder: Path
     range_uj: int
@@ -144,15 +152,19 @@ class _Package:
 
 
 class Packages(Source):
-    """RAPL's counters of every processor package, the memory controller and all cores included."""
+    """RAPL's counters of all processor packages, including the memory controller and all cores."""
 
     name = "RAPL"
     refresh = 0.001
 
     def __init__(self, powercap: Path = POWERCAP, clock: Clock = time.monotonic) -> None:
-        """Raises NoEnergy where there is no package, or one of them cannot be read."""
+        """Find the packages and read each of them once.
+
+        Raises:
+            NoEnergy: there is no package, or one of them cannot be read.
+        """
         self._clock = clock
-        # Neither their parts (intel-rapl:0:0), which a package includes, nor psys, which includes them.
+        # Not the parts of a package (intel-rapl:0:0), and not psys, which includes the packages.
         folders = [
             folder
             for folder in sorted(powercap.glob("intel-rapl:*"))
@@ -191,12 +203,12 @@ class Packages(Source):
 
 
 class EngineCounter(Source):
-    """What the engine itself says (``Backend.joules``)."""
+    """The energy that the engine itself reports (``Backend.joules``)."""
 
     refresh = 0.0
 
     def __init__(self, name: str, joules: Callable[[], float | None]) -> None:
-        """``joules`` returns what the engine ``name`` has used so far."""
+        """Keep the engine's name, and the function that returns the joules it has used so far."""
         self.name = name
         self._joules = joules
 
@@ -208,10 +220,10 @@ class EngineCounter(Source):
 
 
 def gpu_source(boards: Sequence[Board], clock: Clock = time.monotonic) -> Source:
-    """Return the counter of these GPUs where all have one, their sampled power otherwise.
+    """Return the counter of these GPUs if all of them have one, otherwise their sampled power.
 
     Raises:
-        NoEnergy: a GPU has neither.
+        NoEnergy: a GPU reports neither.
     """
     if all(board.joules() is not None for board in boards):
         return GpuCounter(boards)
@@ -230,9 +242,9 @@ def _sum(values: Iterable[float | None]) -> float:
 
 
 def _moved(joules: float) -> float:
-    """Return a counter's joules; raise for one that stands still, as some machines show."""
+    """Return a counter's joules; raise NoEnergy if it did not move, as on some machines."""
     if joules <= 0:
-        raise NoEnergy("the counter stood still")
+        raise NoEnergy("the energy counter did not change")
     return joules
 
 

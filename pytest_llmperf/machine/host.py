@@ -1,4 +1,4 @@
-"""The machine behind a number: hardware, driver, system. Standard library only."""
+"""The machine that a number was measured on: hardware, driver, system. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cpu_name import cpu_name
 
 
 def describe_host() -> dict[str, Any]:
-    """Return the machine's description, without starting a driver or a framework."""
+    """Return a description of the machine, without starting a driver or a framework."""
     governor = _governor()
     return {
         "host": platform.node(),
@@ -30,14 +30,14 @@ def describe_host() -> dict[str, Any]:
 
 
 def describe_device() -> dict[str, Any]:
-    """Return the same with the accelerators, as the process that uses them sees them."""
+    """Return the description of the machine with the accelerators that this process sees."""
     return {**describe_host(), "accelerators": _accelerators()}
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use: what its affinity and its CPU quota leave of them.
+    """Return the number of cores that this process may use, by its affinity and its CPU quota.
 
-    A quota counts in whole cores: a thread for the rest of one would wait for most of its time.
+    A quota is rounded down to whole cores: a thread for a fraction of a core would mostly wait.
     """
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
@@ -46,7 +46,7 @@ def usable_cores() -> int:
 
 
 def has_accelerator() -> bool:
-    """Return whether a GPU's driver is there, by the file system: no driver starts."""
+    """Return whether a GPU driver is installed, by its files: no driver starts."""
     return any(
         Path(p).exists() for p in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/kfd")
     )
@@ -58,7 +58,7 @@ def runs_on_cpu(device: str) -> bool:
 
 
 def accelerator_names() -> list[str]:
-    """Return the names of NVIDIA GPUs from the driver's files; empty where there are none."""
+    """Return the names of the NVIDIA GPUs from the driver's files; empty if there are none."""
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in file.read_text().splitlines():
@@ -68,17 +68,17 @@ def accelerator_names() -> list[str]:
 
 
 def visible_gpus() -> int:
-    """Return how many GPUs an engine will see, without starting a driver."""
+    """Return the number of GPUs that an engine will see, without starting a driver."""
     visible = _named_gpus(os.environ)
     return len(accelerator_names()) if visible is None else len(visible)
 
 
 def only_visible(device: str, environ: Mapping[str, str]) -> str:
-    """Return the CUDA_VISIBLE_DEVICES that leaves one GPU to an engine which has no other choice.
+    """Return a CUDA_VISIBLE_DEVICES with one GPU, for an engine that has no option to choose it.
 
     Args:
-        device: ``cuda:N``, the N-th of the GPUs that are visible now, as torch and CUDA count them.
-        environ: the environment, whose own CUDA_VISIBLE_DEVICES may hold indices, UUIDs or MIG names.
+        device: ``cuda:N``, the N-th of the currently visible GPUs, as torch and CUDA count them.
+        environ: the environment; its CUDA_VISIBLE_DEVICES may contain indices, UUIDs or MIG names.
 
     Raises:
         ValueError: fewer GPUs are visible.
@@ -97,7 +97,7 @@ def only_visible(device: str, environ: Mapping[str, str]) -> str:
 
 
 def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
-    """Return the entries of CUDA_VISIBLE_DEVICES; None where it is not set and all are visible."""
+    """Return the entries of CUDA_VISIBLE_DEVICES, or None if it is not set and all are visible."""
     setting = environ.get("CUDA_VISIBLE_DEVICES")
     if setting is None:
         return None
@@ -107,7 +107,7 @@ def _named_gpus(environ: Mapping[str, str]) -> list[str] | None:
 
 
 def _governor() -> str | None:
-    """Return how the kernel chooses the cores' clocks; a virtual machine rarely knows."""
+    """Return the kernel's policy for the clocks of the cores; None on most virtual machines."""
     try:
         return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
     except OSError:
@@ -122,14 +122,14 @@ def _total_memory_mib() -> int:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    # Only a framework that is loaded anyway is asked.
+    # Only ask a framework that is already loaded.
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
-    found = []
+    accelerators = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append(
+        accelerators.append(
             {
                 "name": properties.name,
                 "memory_mib": properties.total_memory // MIB,
@@ -137,11 +137,11 @@ def _accelerators() -> list[dict[str, Any]]:
                 "driver": nvidia_driver(),
             }
         )
-    return found
+    return accelerators
 
 
 def nvidia_driver() -> str:
-    """Return the driver's version from its own file; ``unknown`` where there is none."""
+    """Return the version of the driver from its version file; ``unknown`` without such a file."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

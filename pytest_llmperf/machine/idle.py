@@ -1,4 +1,4 @@
-"""Power that the machine draws before an engine loads."""
+"""The power that the machine draws before an engine loads."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from .energy import POWERCAP, Clock, NoEnergy, Packages, Source, gpu_source
-from .nvml import Gpus
+from .gpus import Gpus
 
 IDLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class IdlePower:
-    """Power before an engine loads, in W; empty or None where the machine does not report it."""
+    """Power before an engine loads, in W; empty or None if the machine does not report it."""
 
     gpus: Mapping[str, float] = field(default_factory=dict)
-    """By UUID."""
+    """Power of each GPU by its UUID."""
     packages: float | None = None
+    """Power of all processor packages together."""
 
     def added(self, energy: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``environment.energy`` with ``idle_w`` of what it counts, and without names of GPUs."""
-        found = dict(energy)
-        uuids = found.pop("gpus", None)
-        idle = self.packages if found.get("source") == Packages.name else None
+        """Return ``environment.energy`` with the ``idle_w`` of its source.
+
+        The UUIDs in ``gpus`` are replaced by their number.
+        """
+        extended = dict(energy)
+        uuids = extended.pop("gpus", None)
+        idle = self.packages if extended.get("source") == Packages.name else None
         if uuids:
-            found["gpus"] = len(uuids)
-            known = [self.gpus.get(uuid) for uuid in uuids]
-            idle = None if None in known else sum(watts for watts in known if watts is not None)
-        return found if idle is None else {**found, "idle_w": idle}
+            extended["gpus"] = len(uuids)
+            powers = [self.gpus.get(uuid) for uuid in uuids]
+            idle = None if None in powers else sum(watts for watts in powers if watts is not None)
+        return extended if idle is None else {**extended, "idle_w": idle}
 
 
 def idle_power(
@@ -41,7 +45,7 @@ def idle_power(
     clock: Clock = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> IdlePower:
-    """Return the mean power over a second, or nothing at once where no counter reports it."""
+    """Return the mean power over one second; return at once, without values, if no source reports it."""
     sources: dict[str, Source] = {}
     with suppress(LookupError, NoEnergy):
         sources |= {board.uuid or "": gpu_source([board], clock) for board in gpus.boards()}

@@ -1,18 +1,15 @@
-"""NVIDIA GPUs as the driver's management library (NVML) describes them. CUDA is not started for it.
+"""NVIDIA's management library (NVML), and the GPUs that it describes. It does not start CUDA.
 
-The package ``nvidia-ml-py`` is optional: without it or without a driver there are no answers and no
-errors, and one question that fails leaves only its own answer out.
+The package ``nvidia-ml-py`` is optional. Without the package or the driver there are no answers and no
+errors, and a question that fails leaves out only its own answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from ..core.units import MIB
-from .proc import process
 
 _SM_CLOCK = 1
 _GPU_TEMPERATURE = 0
@@ -30,187 +27,128 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class GpuState:
-    """The engine's GPUs at one moment; None where the driver does not say."""
-
-    throttling: frozenset[str] | None
-    """Why clocks are lower than they could be, over all of the engine's GPUs."""
-    others: frozenset[int] | None
-    """Processes that compute on them and are not the engine's."""
-    sm_clock_mhz: int | None
-    """Of the first GPU."""
-    temperature_c: int | None
-    """Of the first GPU."""
-
-
-class Gpus:
-    """The GPUs that one run may use. The driver is asked at the first question, not before."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """``environ`` is the run's environment, whose CUDA_VISIBLE_DEVICES narrows the GPUs."""
-        self._environ = environ
-
-    @cached_property
-    def described(self) -> list[dict[str, Any]] | None:
-        """A mapping for each GPU with what does not change in a run; None where nobody can say."""
-        nvml, cards = self._opened
-        if nvml is None or cards is None:
-            return None
-        return [_describe(nvml, card) for card in cards]
-
-    def state(self, device: str, worker: int) -> GpuState | None:
-        """Return the GPUs of an engine now; None where it computes on none, or nobody can say.
-
-        Args:
-            device: the engine's, as ``EngineInfo.device``.
-            worker: pid of the process that the engine runs in.
-        """
-        nvml, cards = self._opened if device.startswith("cuda") else (None, None)
-        if nvml is None or not cards:
-            return None
-        pids = [nvml.processes(card) for card in cards]
-        own = {pid for found in pids for pid in found if _belongs(pid, worker)}
-        used = [card for card, found in zip(cards, pids, strict=True) if found & own]
-        used = used or _named_by(device, cards)
-        reasons = [nvml.reasons(card) for card in used]
-        return GpuState(
-            throttling=_union(reasons),
-            # In a container the driver may list no process, or those of the host by the host's
-            # numbers. Unless the engine itself is found, the others cannot be told from it.
-            others=frozenset().union(*(found - own for found in pids if found & own))
-            if own
-            else None,
-            sm_clock_mhz=nvml.ask("nvmlDeviceGetClockInfo", used[0].board, _SM_CLOCK),
-            temperature_c=nvml.temperature(used[0]),
-        )
-
-    def boards(self, worker: int | None = None, count: int = 1) -> list[Board]:
-        """Return the whole GPUs that an engine computes on, for the energy that they take.
-
-        Args:
-            worker: pid of the process that the engine runs in; None: every visible GPU.
-            count: how many GPUs share the model. It decides where the driver lists no process of the
-                engine, as in many containers, and then only when that many are visible.
-
-        Raises:
-            LookupError: with one line, where that cannot be known or a GPU is shared by slices.
-        """
-        nvml, cards = self._opened
-        if nvml is None:
-            raise LookupError("NVML cannot be asked: pip install 'pytest-llmperf[gpu]'")
-        if not cards:
-            raise LookupError("which GPUs the engine sees is not known")
-        if worker is not None:
-            listed = [c for c in cards if any(_belongs(p, worker) for p in nvml.processes(c))]
-            if not listed and len(cards) != count:
-                raise LookupError(
-                    f"which of {len(cards)} visible GPUs the engine uses is not known: the driver lists "
-                    "no process of it (CUDA_VISIBLE_DEVICES can leave the others out)"
-                )
-            cards = listed or cards
-        if any(card.device is not card.board or _has_slices(nvml, card) for card in cards):
-            raise LookupError(
-                "a MIG slice has no counter of its own, and the board's is everybody's"
-            )
-        return [Board(nvml, card.board) for card in cards]
-
-    def used_mib(self) -> float | None:
-        """Return MiB in use on all of them, whoever uses it; None where nobody can say."""
-        nvml, cards = self._opened
-        if nvml is None or not cards:
-            return None
-        answers = [nvml.ask("nvmlDeviceGetMemoryInfo", card.device) for card in cards]
-        return None if None in answers else sum(answer.used for answer in answers) / MIB
-
-    @cached_property
-    def _opened(self) -> tuple[_Nvml | None, list[_Card] | None]:
-        nvml = _open()
-        return nvml, None if nvml is None else _visible(nvml, self._environ)
-
-
-def conditions(before: GpuState | None, after: GpuState | None) -> dict[str, Any]:
-    """Return the GPUs' part of a record's conditions, such as ``throttling`` and ``sm_clock_mhz``."""
-    if before is None or after is None:
-        return {}
-    found: dict[str, Any] = {}
-    throttling = _union([before.throttling, after.throttling])
-    if throttling is not None:
-        found["throttling"] = sorted(throttling)
-    others = _union([before.others, after.others])
-    if others is not None:
-        found["other_gpu_processes"] = len(others)
-    for key in ("sm_clock_mhz", "temperature_c"):
-        pair = [getattr(before, key), getattr(after, key)]
-        if pair != [None, None]:
-            found[key] = pair
-    return found
-
-
-@dataclass(frozen=True)
-class _Card:
-    """Handles of what CUDA calls a device."""
+class Card:
+    """Handles of one CUDA device."""
 
     device: Any
     """A whole GPU, or a MIG slice of one."""
     board: Any
-    """The whole GPU: clocks, power and temperature are its own."""
+    """The whole GPU, which has the clocks, the power and the temperature."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """A whole GPU's energy and power; None where the driver or the GPU does not say."""
+    """The energy and power of a whole GPU; None if the driver or the GPU does not report one."""
 
-    _nvml: _Nvml
+    _nvml: Nvml
     _handle: Any
 
     @property
     def uuid(self) -> str | None:
+        """The GPU's UUID."""
         return _text(self._nvml.ask("nvmlDeviceGetUUID", self._handle))
 
     def joules(self) -> float | None:
-        """Used since the driver was loaded (Volta and later)."""
+        """Return the energy used since the driver was loaded (Volta and later)."""
         millijoules = self._nvml.ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
         return None if millijoules is None else millijoules / 1000
 
     def watts(self) -> float | None:
-        """Drawn now, as the driver averages it."""
+        """Return the current power, as the driver averages it."""
         milliwatts = self._nvml.ask("nvmlDeviceGetPowerUsage", self._handle)
         return None if milliwatts is None else milliwatts / 1000
 
 
 @dataclass(frozen=True)
-class _Nvml:
-    """The library, which answers None instead of failing."""
+class Nvml:
+    """The library. A question that it cannot answer returns None instead of raising."""
 
     module: Any
 
     def ask(self, name: str, *arguments: Any) -> Any:
+        """Call a function of the library; return its answer, or None if it fails."""
         try:
             return getattr(self.module, name)(*arguments)
         except (AttributeError, self.module.NVMLError):
             return None  # Unknown to this package, this driver or this GPU.
 
-    def processes(self, card: _Card) -> frozenset[int]:
+    def boards(self) -> list[Any] | None:
+        """Return the handles of all GPUs in the driver's order, or None if they cannot be counted."""
+        count = self.ask("nvmlDeviceGetCount")
+        if count is None:
+            return None
+        return [self.ask("nvmlDeviceGetHandleByIndex", i) for i in range(count)]
+
+    def name(self, handle: Any) -> str | None:
+        """Return the product name of a GPU or a MIG slice."""
+        return _text(self.ask("nvmlDeviceGetName", handle))
+
+    def uuid(self, handle: Any) -> str | None:
+        """Return the UUID of a GPU."""
+        return _text(self.ask("nvmlDeviceGetUUID", handle))
+
+    def processes(self, card: Card) -> frozenset[int]:
+        """Return the pids of the processes that compute on a card, as far as the driver lists them."""
         listed = self.ask("nvmlDeviceGetComputeRunningProcesses", card.device) or []
         return frozenset(entry.pid for entry in listed)
 
-    def reasons(self, card: _Card) -> frozenset[str] | None:
+    def reasons(self, card: Card) -> frozenset[str] | None:
+        """Return the reasons why a card's clocks are lower than they could be."""
         mask = self.ask("nvmlDeviceGetCurrentClocksEventReasons", card.board)
-        if mask is None:  # Drivers before 535 know it by its older name.
+        if mask is None:  # Drivers before 535 have an older name for it.
             mask = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", card.board)
         if mask is None:
             return None
         return frozenset(name for bit, name in _REASONS.items() if mask & bit)
 
-    def temperature(self, card: _Card) -> int | None:
+    def sm_clock(self, card: Card) -> Any:
+        """Return the current SM clock in MHz."""
+        return self.ask("nvmlDeviceGetClockInfo", card.board, _SM_CLOCK)
+
+    def temperature(self, card: Card) -> int | None:
+        """Return the temperature in degrees Celsius."""
         for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
-            found = self.ask(name, card.board, _GPU_TEMPERATURE)
-            if found is not None:
-                return int(found)
+            temperature = self.ask(name, card.board, _GPU_TEMPERATURE)
+            if temperature is not None:
+                return int(temperature)
         return None
 
+    def has_slices(self, card: Card) -> bool:
+        """Return whether MIG is on. A GPU without MIG has no answer."""
+        modes = self.ask("nvmlDeviceGetMigMode", card.board)  # Current, and after the next reset.
+        return bool(modes and modes[0])
 
-def _open() -> _Nvml | None:
+    def describe(self, card: Card) -> dict[str, Any]:
+        """Return the properties of a card that do not change during a run."""
+        memory = self.ask("nvmlDeviceGetMemoryInfo", card.device)
+        power = self.ask("nvmlDeviceGetEnforcedPowerLimit", card.board)
+        ecc = self.ask("nvmlDeviceGetEccMode", card.board)
+        return {
+            "name": self.name(card.device),
+            "memory_mib": None if memory is None else memory.total // MIB,
+            "mig": self.has_slices(card),
+            "power_limit_w": None if power is None else power / 1000,
+            "clock_limit_mhz": self._clock_limit(card),
+            "driver": _text(self.ask("nvmlSystemGetDriverVersion")),
+            "ecc": None if ecc is None else bool(ecc[0]),
+        }
+
+    def _clock_limit(self, card: Card) -> int | None:
+        """Return the limit that a user has set for the SM clock, in MHz, or None.
+
+        On some GPUs the default is below the maximum and yet limits nothing, so it does not count as a
+        limit. A locked range (``nvidia-smi -lgc``) cannot be queried: the clock itself shows it.
+        """
+        limit = self.ask("nvmlDeviceGetApplicationsClock", card.board, _SM_CLOCK)
+        highest = self.ask("nvmlDeviceGetMaxClockInfo", card.board, _SM_CLOCK)
+        default = self.ask("nvmlDeviceGetDefaultApplicationsClock", card.board, _SM_CLOCK)
+        if limit is None or highest is None or limit >= highest or limit == default:
+            return None
+        return int(limit)
+
+
+def open_nvml() -> Nvml | None:
+    """Return the library, or None without its package or without a driver."""
     try:
         import pynvml
     except ImportError:
@@ -219,104 +157,9 @@ def _open() -> _Nvml | None:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
-    return _Nvml(pynvml)
-
-
-def _describe(nvml: _Nvml, card: _Card) -> dict[str, Any]:
-    memory = nvml.ask("nvmlDeviceGetMemoryInfo", card.device)
-    power = nvml.ask("nvmlDeviceGetEnforcedPowerLimit", card.board)
-    ecc = nvml.ask("nvmlDeviceGetEccMode", card.board)
-    return {
-        "name": _text(nvml.ask("nvmlDeviceGetName", card.device)),
-        "memory_mib": None if memory is None else memory.total // MIB,
-        "mig": _has_slices(nvml, card),
-        "power_limit_w": None if power is None else power / 1000,
-        "clock_limit_mhz": _clock_limit(nvml, card),
-        "driver": _text(nvml.ask("nvmlSystemGetDriverVersion")),
-        "ecc": None if ecc is None else bool(ecc[0]),
-    }
-
-
-def _has_slices(nvml: _Nvml, card: _Card) -> bool:
-    """Return whether MIG is on. A GPU without MIG has no answer."""
-    mig = nvml.ask("nvmlDeviceGetMigMode", card.board)  # Current, and after the next reset.
-    return bool(mig and mig[0])
-
-
-def _clock_limit(nvml: _Nvml, card: _Card) -> int | None:
-    """Return the MHz that somebody has limited the SM clock to.
-
-    On some GPUs the default lies below the maximum and yet limits nothing, so it is not a limit. A
-    range that was locked (``nvidia-smi -lgc``) cannot be asked for: the clock itself shows it.
-    """
-    limit = nvml.ask("nvmlDeviceGetApplicationsClock", card.board, _SM_CLOCK)
-    highest = nvml.ask("nvmlDeviceGetMaxClockInfo", card.board, _SM_CLOCK)
-    default = nvml.ask("nvmlDeviceGetDefaultApplicationsClock", card.board, _SM_CLOCK)
-    if limit is None or highest is None or limit >= highest or limit == default:
-        return None
-    return int(limit)
-
-
-def _visible(nvml: _Nvml, environ: Mapping[str, str]) -> list[_Card] | None:
-    """Return the GPUs as CUDA_VISIBLE_DEVICES narrows and orders them; None where not known."""
-    count = nvml.ask("nvmlDeviceGetCount")
-    if count is None:
-        return None
-    boards = [nvml.ask("nvmlDeviceGetHandleByIndex", i) for i in range(count)]
-    setting = environ.get("CUDA_VISIBLE_DEVICES")
-    if setting is None:
-        return [_Card(board, board) for board in boards if board is not None]
-    words = [word.strip() for word in setting.split(",")]
-    names = {_text(nvml.ask("nvmlDeviceGetName", board)) for board in boards}
-    by_bus = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    if len(names) > 1 and not by_bus and any(word.isdigit() for word in words):
-        return None  # CUDA counts the fastest first, NVML by slot: a number names two GPUs.
-    found = []
-    for word in words:
-        card = _named(nvml, word, boards)
-        if card is None:
-            break  # As in CUDA: an entry that names nothing ends the list.
-        found.append(card)
-    return found
-
-
-def _named(nvml: _Nvml, word: str, boards: list[Any]) -> _Card | None:
-    """Return the GPU of an index, of a UUID or its beginning, or of a MIG slice's UUID."""
-    if word.startswith("MIG-"):
-        device = nvml.ask("nvmlDeviceGetHandleByUUID", word)
-        board = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", device)
-        return None if device is None else _Card(device, board or device)
-    board = None
-    if word.isdigit():
-        board = boards[int(word)] if int(word) < len(boards) else None
-    elif word.startswith("GPU-"):
-        uuids = {_text(nvml.ask("nvmlDeviceGetUUID", board)): board for board in boards}
-        board = next((b for uuid, b in uuids.items() if uuid and uuid.startswith(word)), None)
-    return None if board is None else _Card(board, board)
-
-
-def _named_by(device: str, cards: list[_Card]) -> list[_Card]:
-    """Return the GPU of ``cuda:1``; all of them for ``cuda``."""
-    index = device.partition(":")[2]
-    return cards[int(index) :][:1] or cards if index.isdigit() else cards
-
-
-def _belongs(pid: int, worker: int) -> bool:
-    """Return whether a process is the worker, of the worker's session, or started below it."""
-    while pid > 1:
-        found = process(pid)
-        if pid == worker or (found is not None and found.session == worker):
-            return True
-        pid = 0 if found is None else found.parent
-    return False
-
-
-def _union(sets: list[frozenset[Any] | None]) -> frozenset[Any] | None:
-    """Return the union of those that are known; None where none is."""
-    known = [found for found in sets if found is not None]
-    return frozenset().union(*known) if known else None
+    return Nvml(pynvml)
 
 
 def _text(value: Any) -> str | None:
-    """Return text: older packages give bytes."""
+    """Return a text; older packages return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""Counters of Linux' /proc: cores, processes, swap. No /proc, no answer."""
+"""Counters from /proc on Linux: cores, processes, swap. Without /proc they are missing."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class CpuTicks:
-    """All cores together since the machine started, in ticks."""
+    """Ticks of all cores together since the machine started."""
 
     total: int
     busy: int
-    """Used by processes: not by interrupts, and not taken by the hypervisor."""
+    """Ticks used by processes, without interrupts and without the hypervisor's share."""
     steal: int
-    """Taken by the hypervisor for other guests."""
+    """Ticks that the hypervisor gave to other guests."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """What /proc/PID/stat says."""
+    """One process, from /proc/PID/stat."""
 
     parent: int
     session: int
     ticks: int
-    """Used by the process and by those of its children that it has waited for."""
+    """Ticks used by the process and by the children that it has waited for."""
 
 
 def parse_cpu(text: str) -> CpuTicks | None:
-    """Parse the first line of /proc/stat."""
+    """Return the ticks in the first line of /proc/stat, or None if it is not that file."""
     words = text.partition("\n")[0].split()
     if len(words) < 9 or words[0] != "cpu":
         return None
     user, nice, system, idle, iowait, irq, softirq, steal = map(int, words[1:9])
-    # The two numbers after these, for guests of this machine, are in user and nice already.
+    # The next two numbers, for guests of this machine, are already part of user and nice.
     total = user + nice + system + idle + iowait + irq + softirq + steal
     return CpuTicks(total, user + nice + system, steal)
 
 
 def parse_process(text: str) -> Process | None:
-    """Parse /proc/PID/stat; the name in parentheses may hold anything, parentheses too."""
+    """Return the process in the text of /proc/PID/stat, or None if it is not that file.
+
+    The name in parentheses may contain anything, even parentheses.
+    """
     words = text.rpartition(")")[2].split()
     if len(words) < 15:
         return None
@@ -51,7 +54,7 @@ def parse_process(text: str) -> Process | None:
 
 
 def parse_swapped(text: str) -> int | None:
-    """Parse pages in and out from /proc/vmstat."""
+    """Return the pages swapped in and out, from the text of /proc/vmstat; None if it lacks them."""
     counters = dict(line.split() for line in text.splitlines())
     if "pswpin" not in counters or "pswpout" not in counters:
         return None
@@ -59,20 +62,21 @@ def parse_swapped(text: str) -> int | None:
 
 
 def process(pid: int, proc: Path = PROC) -> Process | None:
-    """Return a process as it is now; None when it has ended."""
+    """Return the current state of a process, or None if it has ended."""
     return parse_process(read(proc / str(pid) / "stat"))
 
 
 def session_ticks(proc: Path) -> int:
-    """Return the ticks of this process and, where it leads a session as a worker does, of the others.
+    """Return the ticks of this process and, if it leads a session as a worker does, of its session.
 
-    A child that ends is counted on by the parent that waits for it, so the sum never jumps.
+    The ticks of a child that has ended are added to those of the parent that waits for it, so the sum
+    never jumps.
     """
-    own = os.getpid()
-    if os.getsid(0) != own:
-        found = process(own, proc)
-        return found.ticks if found else 0
-    return sum(p.ticks for p in _processes(proc) if p.session == own)
+    pid = os.getpid()
+    if os.getsid(0) != pid:
+        this_process = process(pid, proc)
+        return this_process.ticks if this_process else 0
+    return sum(p.ticks for p in _processes(proc) if p.session == pid)
 
 
 def _processes(proc: Path) -> Iterator[Process]:
@@ -81,12 +85,13 @@ def _processes(proc: Path) -> Iterator[Process]:
     except OSError:
         return
     for pid in pids:
-        found = process(pid, proc)
-        if found is not None:
-            yield found
+        running = process(pid, proc)
+        if running is not None:
+            yield running
 
 
 def read(path: Path) -> str:
+    """Return the text of a file; empty if it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:

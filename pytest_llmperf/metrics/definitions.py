@@ -19,24 +19,24 @@ Need = Literal["second token", "objectives", "ceilings", "energy", "price"]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricDefinition:
-    """Everything that is known about a metric before it is measured; the same for every engine."""
+    """A metric before it is measured; the same for every engine."""
 
     key: str
     name: str
     """In words, for the documentation."""
     unit: str
-    """Of the samples; empty for a plain number."""
+    """Unit of the samples; empty for a plain number."""
     better: Better
     kind: Kind
-    """How the gate judges it: by statistics, by a tolerance, or by paired documents."""
+    """The gate's way to judge it: by statistics, by a tolerance, or by paired documents."""
     per: Per
-    """What has one sample. ``process``: the same for every test of a loaded engine."""
+    """The thing that has one sample. ``process``: the same for every test of a loaded engine."""
     meaning: str
     """The definition, in markdown."""
     page: str = ""
     """The page of docs/ that explains it."""
     needs: Need | None = None
-    """What a measurement must have for this metric to exist; None if every measurement has it."""
+    """Requirement for a measurement to have this metric; None if every measurement has it."""
     tolerance: float | None = None
     """Largest change, in ``unit``, that is noise for an exact metric, however small its value."""
     title: str = ""
@@ -48,13 +48,13 @@ class MetricDefinition:
     table: int | None = None
     """Place in the table after a run, counted from the left; None: no column."""
     spread: bool = True
-    """Whether the table prints the spread of several samples."""
+    """The table prints the spread of several samples."""
     tradeoff: int | None = None
     """Place in the trade-off table, counted from the left; None: no column."""
     includes: str = ""
     """Key of a metric that is a part of this one: tables print it in parentheses or leave it out."""
     note: str = ""
-    """What the legend of the table says about it."""
+    """Explanation in the legend of the table; empty for none."""
 
     def shown(self, value: float) -> str:
         """Return a value, given in ``unit``, as tables print it."""
@@ -231,7 +231,7 @@ _DEFINITIONS = (
         better="lower",
         kind="exact",
         per="process",
-        meaning="what the engine reserves; a setting, not a need",
+        meaning="memory that the engine reserves; a setting, not a need",
         tolerance=16,
     ),
     MetricDefinition(
@@ -355,7 +355,7 @@ _DEFINITIONS = (
         title="cost/1M",
         digits=3,
         table=90,
-        note="a million output tokens",
+        note="price of a million output tokens",
     ),
 )
 

@@ -1,12 +1,12 @@
-"""What a model's answers are worth: perplexity, and its distance from the unquantized model.
+"""The quality of a model's output: perplexity, and its distance from the unquantized model.
 
 Definitions, all over the positions of a text whose next token is known:
 
 - perplexity: exp of the mean negative log-likelihood of the next token (natural logarithm). Documents
   are scored each by itself, each of its tokens after the first one once.
 - KL divergence: mean of ``sum p (log p - log q)`` over the whole vocabulary, p the unquantized model's
-  distribution, q this one's; in nats a token.
-- top-1 agreement: share of positions at which both find the same next token likeliest.
+  distribution, q this one's; in nats per token.
+- top-1 agreement: share of positions at which the likeliest next token of both is the same.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 GUESSING = 0.75
 """Share of ln(vocabulary), the loss of blind guessing, above which nothing was understood."""
 FAR_PERPLEXITY = 3.0
-"""Times the unquantized model's perplexity."""
+"""A perplexity above this multiple of the unquantized model's is another model's."""
 FAR_AGREEMENT = 0.3
-"""Top-1 agreement under this is another model's. The coarsest mode measured here (fp4 of a model of
+"""A top-1 agreement below this is another model's. The coarsest mode measured here (fp4 of a model of
 135 M parameters) has 1.4 times the perplexity and an agreement of 0.55."""
 
 
 @dataclass(frozen=True)
 class DocumentQuality:
-    """One document on one engine."""
+    """The quality of one document on one engine."""
 
     tokens: int
     """Positions that were scored."""
@@ -36,7 +36,7 @@ class DocumentQuality:
     choices: int
     """Different tokens that were likeliest somewhere."""
     kl: float | None = None
-    """Mean KL divergence from the reference, in nats a token."""
+    """Mean KL divergence from the reference, in nats per token."""
     agreement: float | None = None
     """Share of positions with the reference's likeliest token."""
     reference_nll: float | None = None
@@ -44,7 +44,7 @@ class DocumentQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """A text on one engine, beside the unquantized model where that is known."""
+    """The quality of a text on one engine, against the unquantized model where that is known."""
 
     documents: tuple[DocumentQuality, ...]
     vocabulary: int
@@ -52,8 +52,8 @@ class Quality:
     seconds: float
     """Time that scoring took, comparison included."""
     reference: Mapping[str, Any] | None = None
-    """Whose distributions p are: ``backend``, ``version``, ``dtype``; and whether they are this very
-    measurement's (``own``)."""
+    """The source of the distributions p: ``backend``, ``version`` and ``dtype`` of the engine, and
+    ``own``: true if this very measurement made them."""
 
     @property
     def tokens(self) -> int:
@@ -65,7 +65,7 @@ class Quality:
 
     @property
     def reference_perplexity(self) -> float | None:
-        """Of the reference on the same documents."""
+        """Perplexity of the reference on the same documents."""
         mean = self._known_mean([document.reference_nll for document in self.documents])
         return None if mean is None else _exp(mean)
 
@@ -78,7 +78,7 @@ class Quality:
         return self._known_mean([document.agreement for document in self.documents])
 
     def _mean(self, values: Sequence[float]) -> float:
-        """Over positions: a long document counts more."""
+        """Return the mean over positions: a long document counts more."""
         pairs = zip(values, self.documents, strict=True)
         return math.fsum(value * document.tokens for value, document in pairs) / self.tokens
 
@@ -87,13 +87,13 @@ class Quality:
         return self._mean(known) if len(known) == len(self.documents) else None
 
     def metrics(self) -> dict[str, float]:
-        """Values by metric key, as far as they are known."""
-        found = {
+        """Return the known values by metric key."""
+        values = {
             "perplexity": self.perplexity,
             "kl_divergence": self.kl_divergence,
             "top1_agreement": self.top1_agreement,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in values.items() if value is not None}
 
     def to_wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,7 +106,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What an engine that tells no probabilities lets one see: its next token at a few places."""
+    """The next token at a few places, from an engine that reports no probabilities."""
 
     tokens: tuple[int, ...]
     reference_tokens: tuple[int, ...] | None = None
@@ -117,14 +117,14 @@ class Glimpse:
         if self.reference_tokens is None:
             return None
         pairs = zip(self.tokens, self.reference_tokens, strict=True)
-        return sum(own == other for own, other in pairs) / len(self.tokens)
+        return sum(token == reference for token, reference in pairs) / len(self.tokens)
 
 
 def flaw(quality: Quality) -> str | None:
-    """Why this cannot be the output of a working model; None when it can."""
+    """Return why the output cannot come from a working model, or None."""
     places = quality.tokens
     if not all(math.isfinite(document.nll) for document in quality.documents):
-        return "its log-probabilities are no finite numbers"
+        return "its log-probabilities are not finite numbers"
     if all(document.choices == 1 for document in quality.documents):
         return f"its likeliest next token is the same at each of {places} places of a text"
     perplexity, reference = quality.perplexity, quality.reference_perplexity
@@ -145,7 +145,10 @@ def flaw(quality: Quality) -> str | None:
 
 
 def flaw_at_a_glimpse(glimpse: Glimpse) -> str | None:
-    """The same for an engine that gives tokens alone."""
+    """Return why the tokens cannot come from a working model, or None.
+
+    For an engine that reports tokens only, not their probabilities.
+    """
     places = len(glimpse.tokens)
     if len(set(glimpse.tokens)) == 1:
         return f"its next token is the same at each of {places} places of a text"

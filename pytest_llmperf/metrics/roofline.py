@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The best that one device was seen to do, for any engine on it."""
+    """The highest rates that were measured on one device, for any engine on it."""
 
     read: tuple[tuple[int, float], ...]
     """(bytes of a buffer, bytes/s of reading it over and over), smallest buffer first."""
     matmul: Mapping[str, float]
     """FLOP/s of a matrix product by type, as torch names it."""
     threads: int | None
-    """Threads that it was measured with; None on a GPU."""
+    """Threads of the measurement; None on a GPU."""
     method: str
-    """What measured it, for instance ``torch 2.13.0``."""
+    """The library that measured, for instance ``torch 2.13.0``."""
 
     def read_rate(self, size: float) -> float | None:
-        """Bytes/s at which ``size`` bytes can be read over and over; None where that is too little.
+        """Return bytes/s of reading ``size`` bytes over and over; None below the smallest buffer.
 
         A buffer that fits a cache is read faster than one that does not, and so are weights. The
         rate is the best of all buffers from the largest that is no larger than ``size``.
@@ -45,7 +45,7 @@ class Ceilings:
         return max(rate for buffer, rate in self.read if buffer >= begin)
 
     def matmul_rate(self, dtype: str) -> float | None:
-        """FLOP/s of a type; None where it was not measured.
+        """Return FLOP/s of a type; None where it was not measured.
 
         Every value of a 16-bit type is one of float32 too, so an engine may compute in that: where
         it is faster (CPUs without matrix instructions) it is the ceiling.
@@ -64,7 +64,11 @@ class Ceilings:
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> Ceilings:
-        """Raises KeyError, TypeError or ValueError for something else."""
+        """Read what ``to_wire`` gives.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is something else.
+        """
         return cls(
             read=tuple((int(size), float(rate)) for size, rate in data["read"]),
             matmul={str(name): float(rate) for name, rate in data["matmul"].items()},
@@ -75,7 +79,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Roof:
-    """The ceilings of one loaded engine; a rate is None where there is nothing to divide by."""
+    """The ceilings of one loaded engine; a rate is None where it is unknown."""
 
     read_bytes_per_s: float | None
     matmul_flops: float | None
@@ -85,7 +89,7 @@ class Roof:
     method: str
 
     def to_record(self) -> dict[str, Any]:
-        """``environment.ceilings`` of the stored record."""
+        """Return ``environment.ceilings`` of the stored record."""
         return {
             "read_bytes_per_s": self.read_bytes_per_s,
             "matmul_flops": self.matmul_flops,
@@ -97,24 +101,24 @@ class Roof:
 
 @dataclass(frozen=True)
 class RooflineModel:
-    """What an engine works with, as far as a roofline needs it."""
+    """The sizes of a loaded model that a roofline needs."""
 
     architecture: Architecture
     weight_bytes: float
-    """Of all weights, over all devices, quantization constants included."""
+    """Bytes of all weights, over all devices, quantization constants included."""
     parameters: int | None
     embedding_bytes: float | None
-    """Of the input embedding table; None where the engine does not tell."""
+    """Bytes of the input embedding table; None where the engine does not report it."""
     cache_value_bytes: float
-    """Of one number in the key-value cache."""
+    """Bytes of one number in the key-value cache."""
     arithmetic: str | None
     """Floating-point type of its matrix products; None for integers, a mixture, or unknown."""
     devices: int = 1
-    """How many GPUs share it."""
+    """Number of GPUs that share the model."""
 
     @classmethod
     def of(cls, info: EngineInfo) -> RooflineModel | None:
-        """None where the engine does not tell the sizes of its model."""
+        """Return the sizes; None where the engine does not report its architecture."""
         if info.architecture is None:
             return None
         return cls(
@@ -129,7 +133,7 @@ class RooflineModel:
 
     @property
     def dense(self) -> bool:
-        """Whether every token uses every weight: a mixture of experts reads what its router picks."""
+        """Return whether every token uses every weight; in a mixture of experts the router picks."""
         return self.architecture.experts == 1
 
     @property
@@ -153,10 +157,10 @@ class RooflineModel:
         return self.architecture.kv_bytes_per_token(self.cache_value_bytes)
 
     def prompt_flops(self, tokens: int) -> float | None:
-        """Floating-point operations that a prompt takes until its first output token.
+        """Return the floating-point operations of a prompt until its first output token.
 
-        A multiplication and an addition a weight and token; the output layer for the last token
-        alone. Attention: a product with the keys and one with the values, for each token and those
+        A multiplication and an addition per weight and token; the output layer for the last token
+        only. Attention: a product with the keys and one with the values, for each token and those
         before it (none that a causal mask or a window hides).
         """
         shape = self.architecture
@@ -169,10 +173,10 @@ class RooflineModel:
         return 2.0 * layers * tokens + 2.0 * table + attention * seen
 
     def roof(self, ceilings: Ceilings, device: str) -> Roof:
-        """The ceilings that this engine can be held against.
+        """Return the ceilings that this engine can be compared with.
 
-        Those of one GPU times the number of GPUs, each of which has its share of the weights. Several
-        processes on one CPU share its memory in a way that nobody measured: no ceiling.
+        They are those of one GPU times the number of GPUs, each of which has its share of the weights.
+        Several processes on one CPU share its memory in a way that was not measured: no ceiling.
         """
         shared = self.devices > 1 and device == "cpu"
         size = self.step_weight_bytes
@@ -191,23 +195,23 @@ class RooflineModel:
 def utilization(
     rounds: Sequence[RoundTrace], model: RooflineModel, roof: Roof
 ) -> dict[str, Metric]:
-    """``mbu`` and ``mfu``, a sample a round, as far as they are known.
+    """Return ``mbu`` and ``mfu``, one sample per round, as far as they are known.
 
-    A sample a round and not a request: the requests of a batch share every step, so their utilization
-    is one number, and a sample each would only repeat it.
+    One sample per round and not per request: the requests of a batch share every step, so their
+    utilization is one number, and a sample per request would only repeat it.
     """
     bandwidth, rate = roof.read_bytes_per_s, roof.matmul_flops
     reads = [_bytes_per_second(r, model) for r in rounds]
     computes = [_flops_per_second(r, model) for r in rounds]
-    found = {
+    shares = {
         "mbu": metric("mbu", [x / bandwidth for x in reads if x] if bandwidth else []),
         "mfu": metric("mfu", [x / rate for x in computes if x] if rate else []),
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in shares.items() if value is not None}
 
 
 def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
-    """What decoding read in a round: bytes of a mean step over the time of a median one."""
+    """Return the reading rate of a round's decoding: bytes of a mean step over a median step's time."""
     weights = model.step_weight_bytes
     decoding = [r for r in round_.requests if tpot(r)]
     if weights is None or not decoding:
@@ -218,7 +222,7 @@ def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
 
 
 def _flops_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
-    """What the prompts of a round took, over the time until the last of them has its first token."""
+    """Return the operations of a round's prompts over the time until the last one's first token."""
     operations = [model.prompt_flops(r.input_tokens) for r in round_.requests]
     begin = min(r.submitted for r in round_.requests)
     end = max(r.first for r in round_.requests)
@@ -226,7 +230,7 @@ def _flops_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
 
 
 def _together(requests: Sequence[RequestTrace]) -> float:
-    """How many requests share a step on average: the whole batch, unless the engine splits it."""
+    """Return the mean number of requests that share a step: the batch, unless the engine splits it."""
     covered, until = 0.0, -float("inf")
     for begin, end in sorted((r.first, r.last) for r in requests):
         covered += max(0.0, end - max(begin, until))
@@ -235,11 +239,11 @@ def _together(requests: Sequence[RequestTrace]) -> float:
 
 
 def _mean_context(request: RequestTrace, window: int | None) -> float:
-    """Tokens of context in the mean decode step of a request, the step's own token included.
+    """Return the tokens of context in a request's mean decode step, the step's own token included.
 
     The step that makes output token k + 1 reads the keys and values of the prompt and of k - 1 output
     tokens, and writes those of the k-th: prompt + k. Over k from 1 to n - 1 that is prompt + n / 2.
-    Steps before the end of the first chunk are no part of tpot, so not of this mean either.
+    Steps before the end of the first chunk are not part of tpot, so they are not part of this mean.
     """
     first, last = request.counts[0], request.output_tokens - 1
     begin, end = request.input_tokens + first, request.input_tokens + last
@@ -247,7 +251,7 @@ def _mean_context(request: RequestTrace, window: int | None) -> float:
 
 
 def _sum_of_contexts(begin: int, end: int, window: int | None) -> float:
-    """The sum of min(n, window) over n from ``begin`` to ``end``."""
+    """Return the sum of min(n, window) over n from ``begin`` to ``end``."""
     if window is None or end <= window:
         return (begin + end) * (end - begin + 1) / 2
     if begin > window:

@@ -1,6 +1,6 @@
 """Traces to metrics: pure maths, no input or output.
 
-Every definition is the field's own (MLPerf Inference, ``vllm bench serve``, the OpenTelemetry GenAI
+Every definition is that of the field (MLPerf Inference, ``vllm bench serve``, the OpenTelemetry GenAI
 conventions); where tools disagree, docs/reference/metrics.md says which reading this is.
 """
 
@@ -14,32 +14,35 @@ from .samples import Metric, known
 
 
 def ttft(trace: RequestTrace) -> float:
-    """Seconds from submission to the first output token (OpenTelemetry: time_to_first_token)."""
+    """Return seconds from submission to the first output token (OpenTelemetry: time_to_first_token)."""
     return trace.first - trace.submitted
 
 
 def e2e(trace: RequestTrace) -> float:
-    """Seconds from submission to the last output token."""
+    """Return seconds from submission to the last output token."""
     return trace.last - trace.submitted
 
 
 def tpot(trace: RequestTrace) -> float | None:
-    """Seconds per output token after the first (MLPerf, vLLM); None for a single token.
+    """Return seconds per output token after the first (MLPerf, vLLM); None for a single token.
 
-    Tokens that arrived together with the first one are no part of the time after it, so they are not
-    counted either: with known token boundaries that is exactly one token.
+    Tokens that arrived together with the first one are not part of the time after it, so they are not
+    counted: with known token boundaries that is exactly one token.
     """
     rest = trace.output_tokens - trace.counts[0]
     return (trace.last - trace.first) / rest if rest else None
 
 
 def gaps(trace: RequestTrace) -> list[float]:
-    """Seconds between consecutive arrivals of one request."""
+    """Return the seconds between consecutive arrivals of one request."""
     return [later - earlier for earlier, later in pairwise(trace.times)]
 
 
 def meets(trace: RequestTrace, objectives: Mapping[str, float]) -> bool:
-    """Whether a request met every objective; one that is undefined for it (tpot of one token) is met."""
+    """Return whether a request met every objective.
+
+    An objective that is undefined for a request (tpot of one token) counts as met.
+    """
     values: dict[str, Callable[[RequestTrace], float | None]] = {
         "ttft": ttft,
         "tpot": tpot,
@@ -53,7 +56,7 @@ def meets(trace: RequestTrace, objectives: Mapping[str, float]) -> bool:
 def from_rounds(
     rounds: Sequence[RoundTrace], objectives: Mapping[str, float] | None = None
 ) -> dict[str, Metric]:
-    """Every metric that traces alone can give, by key.
+    """Return, by key, every metric that needs only traces.
 
     Args:
         rounds: the measured rounds, warm-up left out.

@@ -1,1 +1,1 @@
-"""Reports for people, one file each: tables, verdicts, plots."""
+"""Reports for people, one file per report."""

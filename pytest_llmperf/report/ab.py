@@ -1,4 +1,4 @@
-"""Show how far an A/B comparison is: a bar on a terminal, one line per run elsewhere."""
+"""Show the progress of an A/B comparison: a bar on a terminal, one line per run elsewhere."""
 
 from __future__ import annotations
 

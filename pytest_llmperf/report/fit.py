@@ -1,4 +1,4 @@
-"""Print which modes fit a GPU (``--llm-fit``, ``pytest-llmperf fit``)."""
+"""Show which modes fit a GPU (``--llm-fit``, ``pytest-llmperf fit``)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _HEADERS = (
     "source",
 )
 _LEGEND = (
-    "need: weights, key-value cache of this batch at these tokens a request, and the rest: activations, "
-    "workspace",
+    "need: weights, key-value cache of this batch at these tokens per request, and the rest: "
+    "activations, workspace",
     f"and {CONTEXT:.0f} MiB for the CUDA context; estimated: from the architecture (docs/why/energy.md)",
 )
 
 
 def fit_lines(needs: Sequence[Need], size: float) -> list[str]:
-    """Return one table for each model, and the meaning of its numbers.
+    """Return one table for each model, and a legend.
 
     Args:
-        size: MiB of the GPU.
+        size: memory of the GPU in MiB.
     """
     from tabulate import tabulate
 

@@ -1,4 +1,4 @@
-"""An entry's history as a row of a table."""
+"""The table of entries over stored runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ _HEADERS = ["test", "metric", "runs", "level", "between runs", "newest", "change
 def table(
     series: Sequence[Series], steps: Sequence[Sequence[tuple[int, float]]] | None
 ) -> list[str]:
-    """Return the lines of the table; ``steps`` are change points, None if nobody looked."""
+    """Return the lines of the table, one row per entry.
+
+    Args:
+        steps: change points of each entry; None if they were not computed.
+    """
     rows = []
-    for index, one in enumerate(series):
+    for index, entry in enumerate(series):
         row = [
-            *one.key,
-            str(len(one.points)),
-            amount(one.level, one.unit),
-            "" if one.variation is None else f"{one.variation:.2%}",
-            amount(one.values[-1], one.unit),
-            f"{one.worse:+.1%}",
+            *entry.key,
+            str(len(entry.points)),
+            amount(entry.level, entry.unit),
+            "" if entry.variation is None else f"{entry.variation:.2%}",
+            amount(entry.values[-1], entry.unit),
+            f"{entry.worse:+.1%}",
         ]
         if steps is not None:
-            row.append(", ".join(_step(one, *step) for step in steps[index]))
+            row.append(", ".join(_step(entry, *step) for step in steps[index]))
         rows.append(row)
     headers = _HEADERS if steps is None else [*_HEADERS, "steps"]
     text = tabulate(rows, headers, disable_numparse=True)
@@ -38,5 +42,5 @@ def table(
     ]
 
 
-def _step(one: Series, at: int, change: float) -> str:
-    return f"{one.points[at].run.label} ({change:+.1%})"
+def _step(entry: Series, at: int, change: float) -> str:
+    return f"{entry.points[at].run.label} ({change:+.1%})"

@@ -13,10 +13,10 @@ from ..store.schema import Record
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement for the table."""
+    """A measurement as a row of the table."""
 
     test: str
-    """Node id without its parameters: rows of one test form a section."""
+    """Node id without its parameters; the rows of a test form a section."""
     cell: str
     """The test's parameters, the cell first."""
     metrics: Mapping[str, Metric]
@@ -27,7 +27,7 @@ class Row:
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
-    """Return a row for each record; a metric without stored samples has nothing to show."""
+    """Return a row for each record; a metric without stored samples is left out."""
     return [_row(record) for record in records]
 
 
@@ -49,15 +49,15 @@ _RATIO = "output_throughput"
 _SHARES = ("mbu", "mfu")
 _PRICE = "cost_per_million_tokens"
 _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
-"""Metrics whose legend stands in one line with more: the footnote, the ceilings, the price."""
+"""Metrics whose legend shares a line with the footnote, the ceilings or the price."""
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Return the lines of the table: p50 with its spread, tokens/s against the first row.
 
     Spread is half the interquartile range over the median. Each test has a section with one row per
-    cell. A section has no columns without a value; load time, which every test of an engine repeats,
-    has a column only in sections that measured nothing else.
+    cell. A section has only columns with values; load time, which every test of an engine repeats, has
+    a column only in sections that measured nothing else.
     """
     from tabulate import tabulate
 
@@ -79,7 +79,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         if all(not row[-1] for row in body):
             body, headers = [row[:-1] for row in body], headers[:-1]
         align = ["left", *["right"] * (len(headers) - 1)]
-        # The headers as a row: as headers they would have room to spare on both sides.
+        # The headers are formatted as a row: as headers they would get extra space on both sides.
         titles, *cells = tabulate(
             [headers, *body], tablefmt="plain", colalign=align, disable_numparse=True
         ).splitlines()
@@ -92,7 +92,7 @@ def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
     """Return the lines that explain the table's numbers.
 
     Args:
-        hourly_cost: of the machine, where it was given.
+        hourly_cost: price of the machine per hour, if it was given.
     """
     keys = {key for row in rows for key in row.metrics}
     lines = [f"{_FOOTNOTE}; {_note('peak_memory')}"] if "ttft" in keys else []
@@ -113,12 +113,12 @@ def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
 
 
 def _note(key: str) -> str:
-    """Return what the legend says about a metric."""
+    """Return the legend of a metric."""
     return f"{METRICS[key].title}: {METRICS[key].note}"
 
 
 def _ceilings(roofs: Sequence[Roof]) -> str:
-    """Explain mbu and mfu, with the ceilings of all rows."""
+    """Return the legend of mbu and mfu, with the ceilings of all rows."""
     reads = [r.read_bytes_per_s / 1e9 for r in roofs if r.read_bytes_per_s]
     rates: dict[str, list[float]] = {}
     for roof in roofs:

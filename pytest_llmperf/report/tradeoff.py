@@ -1,4 +1,4 @@
-"""Trade-offs for people: a table, a line in words for each mode, a plot."""
+"""Show trade-offs: a table, a line in words for each mode, a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DPI = 120
 _SPEED, _QUALITY, _WEIGHTS = "output_throughput", "perplexity", "model_memory"
 
 
-def lines(found: Sequence[TradeOff], tablefmt: str = "simple") -> list[str]:
+def lines(trade_offs: Sequence[TradeOff], tablefmt: str = "simple") -> list[str]:
     """Return the tables and words of all models.
 
     Args:
@@ -23,27 +23,30 @@ def lines(found: Sequence[TradeOff], tablefmt: str = "simple") -> list[str]:
     from tabulate import tabulate
 
     result: list[str] = []
-    for one in found:
+    for trade_off in trade_offs:
         columns = [
             column
             for column in tradeoff_columns()
-            if any(column.key in point.values for point in one.points)
+            if any(column.key in point.values for point in trade_off.points)
         ]
-        body = [[point.name, *(_text(point, column) for column in columns)] for point in one.points]
-        headers = [one.model, *(column.title for column in columns)]
+        body = [
+            [point.name, *(_text(point, column) for column in columns)]
+            for point in trade_off.points
+        ]
+        headers = [trade_off.model, *(column.title for column in columns)]
         align = ["left", *["right"] * len(columns)]
         result += tabulate(
             body, headers, tablefmt=tablefmt, colalign=align, disable_numparse=True
         ).splitlines()
         bullet = "- " if tablefmt == "github" else ""
-        result += ["", *(bullet + words for words in one.words())]
-        if one.test:
-            result += ["", f"speed and memory: {one.test}"]
+        result += ["", *(bullet + words for words in trade_off.words())]
+        if trade_off.test:
+            result += ["", f"speed and memory: {trade_off.test}"]
         result.append("")
     return result[:-1]
 
 
-def plot(found: TradeOff, path: Path) -> None:
+def plot(trade_off: TradeOff, path: Path) -> None:
     """Plot speed against perplexity: one disc per mode, its area the memory of the weights.
 
     Args:
@@ -56,19 +59,19 @@ def plot(found: TradeOff, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    points = [p for p in found.points if p.values.get(_SPEED) and p.values.get(_QUALITY)]
+    points = [p for p in trade_off.points if p.values.get(_SPEED) and p.values.get(_QUALITY)]
     if not points:
-        raise ValueError(f"{found.model}: no mode has a speed and a perplexity")
+        raise ValueError(f"{trade_off.model}: no mode has a speed and a perplexity")
     largest = max(p.values.get(_WEIGHTS, 0) for p in points) or 1
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
     for backend in dict.fromkeys(p.backend for p in points):
-        own = [p for p in points if p.backend == backend]
+        of_backend = [p for p in points if p.backend == backend]
         axes.scatter(
-            [p.values[_SPEED] for p in own],
-            [p.values[_QUALITY] for p in own],
-            s=[40 + 600 * p.values.get(_WEIGHTS, 0) / largest for p in own],
+            [p.values[_SPEED] for p in of_backend],
+            [p.values[_QUALITY] for p in of_backend],
+            s=[40 + 600 * p.values.get(_WEIGHTS, 0) / largest for p in of_backend],
             alpha=0.5,
             label=backend,
         )
@@ -76,7 +79,7 @@ def plot(found: TradeOff, path: Path) -> None:
     _label(axes, points)
     axes.set_xlabel("output tokens/s")
     axes.set_ylabel("perplexity (lower is better)")
-    axes.set_title(f"{found.model}: area of a disc is the memory of its weights")
+    axes.set_title(f"{trade_off.model}: area of a disc is the memory of its weights")
     legend = axes.legend(title="engine")
     for handle in legend.legend_handles:
         handle.set_sizes([60])
@@ -85,7 +88,7 @@ def plot(found: TradeOff, path: Path) -> None:
 
 
 def _label(axes: Any, points: Sequence[Point]) -> None:
-    """Write names beside the discs; those of close neighbors on other sides."""
+    """Write names beside the discs, those of close neighbors on different sides."""
     sides = ((8, 8, "left"), (8, -14, "left"), (-8, 8, "right"), (-8, -14, "right"))
     spans = [
         max(p.values[key] for p in points) - min(p.values[key] for p in points) or 1

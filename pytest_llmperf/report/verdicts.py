@@ -1,4 +1,4 @@
-"""Verdicts for people: the terminal's table and a markdown page. Verdict first, details after."""
+"""Show verdicts: the terminal's table and a markdown page. Verdict first, details after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", _INT
 _MOST_LINES = 20
 _MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
 MARK = "<!-- pytest-llmperf verdict -->"
-"""First line of the markdown: by it a workflow finds its own comment again."""
+"""First line of the markdown, by which a workflow recognizes its earlier comment."""
 
 
 def text(judgement: Judgement, everything: bool = False) -> str:
@@ -37,7 +37,7 @@ def text(judgement: Judgement, everything: bool = False) -> str:
 
 
 def markdown(judgement: Judgement) -> str:
-    """Return a page for a step summary or a comment: what changed is named, the rest is folded."""
+    """Return a page for a step summary or a comment: changes are named, the rest is folded."""
     lines = [MARK, f"### {_headline(judgement)}", ""]
     lines += [f"`{judgement.baseline}` against `{judgement.candidate}`: {judgement.summary()}.", ""]
     changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
@@ -115,7 +115,7 @@ def _sentence(entry: EntryVerdict) -> str:
 
 
 def _reasons(entries: Sequence[EntryVerdict]) -> list[str]:
-    """Return a line for each test and reason: metrics that share it stand together."""
+    """Return a line for each verdict, test and reason, with all metrics that share them."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for entry in entries:
         groups.setdefault((entry.verdict.value, entry.nodeid, entry.reason), []).append(
@@ -175,7 +175,7 @@ def _folded(title: str, lines: Sequence[str]) -> list[str]:
 def deliver(
     judgement: Judgement, json_file: Path | None, markdown_file: Path | None, everything: bool
 ) -> None:
-    """Write the files that are asked for, and print the report."""
+    """Write the requested files, and print the report."""
     if json_file is not None:
         json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
     if markdown_file is not None:
@@ -183,5 +183,5 @@ def deliver(
     try:
         print(text(judgement, everything), flush=True)
     except BrokenPipeError:
-        # Whoever reads (head, less) has seen enough; the exit code is still the verdict's.
+        # The reader (head, less) has closed the pipe; the exit code is still that of the verdict.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What relative budgets start from: medians over the stored runs of the storage folder."""
+"""The baselines of relative budgets: medians over the stored runs of the storage folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..store.stored import StoredError, StoredFile, TestRecord, judged_test, rea
 from .budgets import OPTION, needed_samples
 
 NEWEST = 20
-"""Stored runs of a test that count."""
+"""The newest stored runs of a test, which are the ones that count."""
 
 
 @dataclass(frozen=True)
 class _StoredTest:
-    """One test of one stored run."""
+    """A test of a stored run, with the metrics that a baseline may use."""
 
     test: TestRecord
     metrics: Mapping[str, MetricPart]
@@ -43,11 +43,11 @@ class StoredBaseline:
     def __call__(self, record: Record, metric: str, stat: str) -> float | None:
         """Return the median of a statistic over the runs, in the metric's unit; None without any.
 
-        A run whose own samples do not carry the statistic is left out, and so is one whose metric the
-        gate rejected.
+        A run is left out if it has too few samples for the statistic, or if the gate rejected its
+        metric.
 
         Args:
-            record: the measurement that is compared.
+            record: the measurement to compare.
         """
         measured = judged_test(record, ())
         comparable = [
@@ -75,7 +75,7 @@ class StoredBaseline:
 
     @cached_property
     def _by_test(self) -> Mapping[str, list[_StoredTest]]:
-        """Oldest run first."""
+        """Return the stored tests by test id, those of the oldest run first."""
         files = [file for file in self._files if isinstance(file, StoredFile)]
         by_test: dict[str, list[_StoredTest]] = {}
         for file in sorted(files, key=lambda file: file.records[0]["run"]["started_at"]):
@@ -89,7 +89,7 @@ class StoredBaseline:
 
 
 def _read(path: Path) -> StoredFile | StoredError:
-    """Return a stored run, or why a file is not one of ours."""
+    """Return a stored run, or the error if a file is not one of ours."""
     try:
         return read_file(path)
     except StoredError as error:

@@ -15,7 +15,7 @@ from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..core.text import shipped
 from ..core.workload import Workload
-from ..machine.nvml import conditions
+from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw
 from ..metrics.roofline import Roof, RooflineModel, utilization
@@ -23,7 +23,7 @@ from ..metrics.samples import Metric
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
 from ..store.schema import QualityPart
-from .gate import MARKER, own_limits
+from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
@@ -60,12 +60,12 @@ class LLMBenchmark:
 
         Args:
             llm: the loaded model.
-            prompt: a text, the same for every request; or
+            prompt: a text, the same for every request; else
             input_len: that many random prompt tokens, different in every request and round.
             output_len: tokens to generate, exactly; end-of-sequence is ignored.
             batch_size: requests submitted together.
-            rounds: measured rounds, where ``--llm-rounds`` does not say it; None: its default.
-            warmup: unmeasured rounds before them, likewise (``--llm-warmup``).
+            rounds: measured rounds, unless ``--llm-rounds`` is given; None: the default number.
+            warmup: unmeasured rounds before them, unless ``--llm-warmup`` is given; None: the default.
             slo: service-level objectives in seconds by metric (``ttft``, ``tpot``, ``e2e``); gives
                 ``goodput``.
 
@@ -73,9 +73,9 @@ class LLMBenchmark:
             The metrics, each with its samples: ``result.ttft.p95``, ``result.output_throughput.mean``.
 
         Raises:
-            ValueError: for sizes or objectives that mean nothing.
-            pytest.fail.Exception: when the engine fails, or gives other tokens than it had to, and for
-                a broken budget (``--llm-fail-if``), after the measurement is stored.
+            ValueError: a size or an objective is not valid.
+            pytest.fail.Exception: the engine failed or returned a wrong number of tokens, or a budget
+                (``--llm-fail-if``) is broken; then the measurement is stored before.
         """
         with self._measuring():
             workload = self._workload(
@@ -108,7 +108,7 @@ class LLMBenchmark:
         return self._store(llm, engine, outcome)
 
     def load(self, llm: LLM) -> Result:
-        """Store how long the engine took to load; it is not loaded again for this."""
+        """Store the load time of the engine, which is not loaded again for this."""
         with self._measuring():
             engine = llm.engine()
             llm.check_output()
@@ -118,8 +118,8 @@ class LLMBenchmark:
         """Store perplexity on the shipped text, and the distance from the unquantized model.
 
         Skips the test where the engine reports no log-probabilities. KL divergence and agreement need
-        the unquantized model's distributions: those of its first unquantized cell, in this run or one
-        before.
+        the unquantized model's distributions: those of its first unquantized cell, in this run or an
+        earlier one.
         """
         text = shipped()
         with self._measuring():
@@ -138,7 +138,7 @@ class LLMBenchmark:
         return self._store(llm, engine, outcome)
 
     def _measured(self, llm: LLM, engine: LoadedEngine, workload: Workload) -> Measurement:
-        """Measure, and note what the engine's GPUs say before and after."""
+        """Measure, and add the state of the engine's GPUs before and after to the conditions."""
         gpus = self._session.loading.gpus
         before = gpus.state(engine.info.device, engine.pid)
         measurement = llm.measure(workload)
@@ -150,7 +150,7 @@ class LLMBenchmark:
     def _utilization(
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
     ) -> tuple[dict[str, Metric], Roof | None]:
-        """Return ``mbu`` and ``mfu`` with what they are shares of; nothing where that is unknown."""
+        """Return ``mbu`` and ``mfu`` with their ceilings; empty and None where those are unknown."""
         model = RooflineModel.of(engine.info)
         if model is None or not is_enabled(self._benchmark):
             return {}, None
@@ -161,13 +161,13 @@ class LLMBenchmark:
                 return {}, None
             roof = model.roof(ceilings, engine.info.device)
             shares = utilization(measurement.rounds, model, roof)
-            # More than what the machine can do says that something else ran when that was measured.
+            # A share above 1: something else ran when the ceilings were measured. Measure them again.
             if all(share.max <= 1 for share in shares.values()):
                 break
         return shares, roof if shares else None
 
     def _workload(self, of_test: Workload) -> Workload:
-        """Return the test's workload with what the command line sets instead."""
+        """Return the test's workload with the sizes that the command line sets instead."""
         settings = self._session.settings
         changes: dict[str, Any] = {
             "output_len": self._override.output_len,
@@ -184,10 +184,10 @@ class LLMBenchmark:
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
-        """Measure once in a test; a failure leaves no entry behind."""
+        """Allow one measurement per test; after a failure, leave no entry behind."""
         if self._used:
             raise RuntimeError(
-                "llm_benchmark measures once a test: parametrize the test to measure more"
+                "llm_benchmark measures once per test: parametrize the test to measure more"
             )
         self._used = True
         try:
@@ -221,7 +221,7 @@ class LLMBenchmark:
                 gpus=loading.gpus.described,
                 idle=loading.idle,
                 hourly_cost=settings.hourly_cost,
-                limits=own_limits(marker, settings.gate.limits),
+                limits=limits_of_test(marker, settings.gate.limits),
             ),
         )
         chosen = [outcome.metrics[key] for key in settings.metrics if key in outcome.metrics]

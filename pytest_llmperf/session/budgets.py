@@ -20,7 +20,7 @@ from ..store.schema import Record, statistic
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))
 SHOWN = 5
-"""Tests without a baseline that the summary names; the others are counted."""
+"""Tests without a baseline that the summary names; it counts the others."""
 # 5 / (1 - q): enough for five samples beyond the percentile.
 _NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
 _LIMIT = re.compile(r"\s*([+-]?)(\d+\.?\d*|\.\d+)\s*(%|[^\W\d]*)\s*")
@@ -28,19 +28,19 @@ _LIMIT = re.compile(r"\s*([+-]?)(\d+\.?\d*|\.\d+)\s*(%|[^\W\d]*)\s*")
 Baseline = Callable[[Record, str, str], float | None]
 """``baseline(record, metric, stat)``: the value that a relative budget starts from.
 
-It is in the metric's unit; None if there is nothing to compare with. The record is the measurement's
-own: it names the test, the work and the hardware.
+It is in the metric's unit; None if there is nothing to compare with. The record is that of the
+measurement: it names the test, the work and the hardware.
 """
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """How a limit is written for metrics of one unit."""
+    """The notation of limits for metrics of one unit."""
 
     sizes: Mapping[str, float]
-    """Suffixes of the number, with their size in the unit."""
+    """Size in the unit by suffix of the number."""
     takes: str
-    """For the message about another suffix."""
+    """The suffixes in words, for the message about another one."""
     example: str
 
 
@@ -60,7 +60,7 @@ _UNITS: Mapping[str, _Unit] = {
 
 @dataclass(frozen=True)
 class Budget:
-    """One limit on one statistic of one metric."""
+    """A limit on a statistic of a metric."""
 
     metric: str
     stat: str
@@ -68,7 +68,7 @@ class Budget:
     """In the metric's unit; a relative one is a share of the baseline, so 0.05 is ``+5%``."""
     relative: bool
     text: str
-    """As it was written."""
+    """The budget as the user wrote it."""
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ def parse_budget(text: str) -> Budget:
 
 
 def _unit(key: str) -> _Unit:
-    """Return how limits of a metric are written; most units are not written at all."""
+    """Return the notation of a metric's limits; most units have no suffix."""
     unit = METRICS[key].unit
     takes = f"{key} is in {unit} and takes no unit" if unit else f"{key} takes no unit"
     return _UNITS.get(unit, _Unit({"": 1.0}, takes, "30"))
@@ -148,7 +148,7 @@ def _has_one_sample(key: str) -> bool:
 
 
 def expected_samples(key: str, workload: Workload, has_objectives: bool) -> int | None:
-    """Return how many samples of a metric a workload gives; None if that is known only afterwards.
+    """Return the number of a metric's samples that a workload gives; None if known only afterwards.
 
     0: the measurement will not have the metric. For ``icl`` it is the largest number possible,
     because the engine decides how many tokens a chunk holds.
@@ -169,7 +169,7 @@ def expected_samples(key: str, workload: Workload, has_objectives: bool) -> int 
 
 
 class BudgetChecker:
-    """The budgets of a run, and the tests that are missing in their baseline."""
+    """The budgets of a run, and the tests that have no baseline."""
 
     def __init__(self, budgets: Sequence[Budget], baseline: Baseline) -> None:
         self._budgets = budgets
@@ -211,11 +211,11 @@ class BudgetChecker:
     def summary(self) -> list[str]:
         """Return a line for each test that passed relative budgets only because it has no baseline."""
         lines = [
-            f"baseline has no {nodeid} ({', '.join(names)}; same work, same hardware)"
+            f"no baseline for {nodeid} ({', '.join(names)}; same work, same hardware)"
             for nodeid, names in self._without_baseline.items()
         ]
         more = len(lines) - SHOWN
-        return [*lines[:SHOWN], *([f"baseline has no {more} more"] if more > 0 else [])]
+        return [*lines[:SHOWN], *([f"no baseline for {more} more"] if more > 0 else [])]
 
 
 def _too_few(budget: Budget, n: int, rounds: int, verb: str) -> list[str]:
@@ -239,7 +239,7 @@ def _over(budget: Budget, value: float, limit: float, start: float | None) -> st
     def rounded(number: float, digits: int) -> float:
         return float(f"{number / scale:.{digits}g}")
 
-    # The fewest digits that show which side of the limit the value is on.
+    # The fewest digits that show on which side of the limit the value is.
     digits = next(
         (d for d in range(3, 15) if budget.breaks(rounded(value, d), rounded(limit, d))), 15
     )

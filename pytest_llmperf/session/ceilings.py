@@ -1,4 +1,4 @@
-"""The machine's ceilings, measured once in a process of their own and then kept in the cache."""
+"""The machine's ceilings, measured once in a separate process and then kept in the cache."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ from ..metrics.roofline import Ceilings
 from ..worker.client import start_worker
 from .options import Settings
 
-# Part of what a file is found by: raise it when the measurement itself changes.
+# Part of a file's name: raise it when the measurement itself changes.
 _VERSION = 1
 _TIMEOUT = 120.0
 
 
 class CeilingCache:
-    """Ceilings by device, threads and whatever else may change them."""
+    """Ceilings by device, threads and everything else that may change them."""
 
     def __init__(self, settings: Settings, log_dir: Path, progress: Progress = silent) -> None:
-        """``progress`` is told when a measurement begins: it takes some seconds."""
+        """Keep the settings.
+
+        Args:
+            log_dir: folder for the output of the measurement.
+            progress: called when a measurement begins, which takes some seconds.
+        """
         self._settings = settings
         self._progress = progress
         self._log = log_dir / "ceilings.log"
@@ -44,20 +49,22 @@ class CeilingCache:
         packages: Mapping[str, str],
         gpus: Sequence[Mapping[str, Any]] | None,
     ) -> Ceilings | None:
-        """From this run, else from the cache, else measured now; None where that is impossible.
+        """Return ceilings: of this run, else from the cache, else measured now; None if impossible.
 
         Never raises: a number without a ceiling is still a number.
 
         Args:
-            backend: whose environment measures.
+            backend: the backend in whose environment they are measured.
             where: device and engine threads, as ``before_loading`` or ``of_engine`` gives them.
             packages: versions in that environment.
-            gpus: as ``nvml.Gpus.described``.
+            gpus: the run's GPUs, as in ``nvml.Gpus.described``.
         """
-        found = fingerprint(self._python(backend), where, packages, gpus)
-        key = _digest(found)
+        traits = fingerprint(self._python(backend), where, packages, gpus)
+        key = _digest(traits)
         if key not in self._known:
-            self._known[key] = self._read(key, found) or self._measured(key, found, backend, where)
+            self._known[key] = self._read(key, traits) or self._measured(
+                key, traits, backend, where
+            )
         return self._known[key]
 
     def again(
@@ -67,17 +74,17 @@ class CeilingCache:
         packages: Mapping[str, str],
         gpus: Sequence[Mapping[str, Any]] | None,
     ) -> Ceilings | None:
-        """The best of what is known and a new measurement, once a run.
+        """Measure once more and return the better of the known ceilings and the new ones, once per run.
 
-        For an engine that was faster than the ceiling: something else ran while that was measured.
+        For an engine that was faster than its ceiling: something else ran while that was measured.
         """
-        found = fingerprint(self._python(backend), where, packages, gpus)
-        key = _digest(found)
+        traits = fingerprint(self._python(backend), where, packages, gpus)
+        key = _digest(traits)
         known = self._known.get(key)
         if known is None or key in self._repeated:
             return known
         self._repeated.add(key)
-        self._known[key] = self._measured(key, found, backend, where, known)
+        self._known[key] = self._measured(key, traits, backend, where, known)
         return self._known[key]
 
     def _python(self, backend: str) -> str:
@@ -86,7 +93,7 @@ class CeilingCache:
     def _measured(
         self,
         key: str,
-        found: Mapping[str, Any],
+        traits: Mapping[str, Any],
         backend: str,
         where: tuple[str, int | None],
         known: Ceilings | None = None,
@@ -94,7 +101,7 @@ class CeilingCache:
         device, threads = where
         self._progress("ceilings", 0, 0)
         try:
-            # Never in this process: what a library reserves for it would stay.
+            # Never in this process: the memory that a library reserves for it would stay.
             worker = start_worker("process", self._python(backend), self._log)
             try:
                 answer = worker.call("ceilings", silent, _TIMEOUT, device=device, threads=threads)
@@ -106,18 +113,18 @@ class CeilingCache:
             return known
         ceilings = best_of(known, Ceilings.from_wire(answer))
         with suppress(OSError):
-            self._write(key, {"fingerprint": found, "ceilings": ceilings.to_wire()})
+            self._write(key, {"fingerprint": traits, "ceilings": ceilings.to_wire()})
         return ceilings
 
     def _file(self, key: str) -> Path:
         return self._settings.cache_dir / "ceilings" / f"{key}.json"
 
-    def _read(self, key: str, found: Mapping[str, Any]) -> Ceilings | None:
+    def _read(self, key: str, traits: Mapping[str, Any]) -> Ceilings | None:
         try:
             data = json.loads(self._file(key).read_text("utf-8"))
-            return Ceilings.from_wire(data["ceilings"]) if data["fingerprint"] == found else None
+            return Ceilings.from_wire(data["ceilings"]) if data["fingerprint"] == traits else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # Not there, or not whole: it is measured again.
+            return None  # Missing or damaged: it is measured again.
 
     def _write(self, key: str, data: Mapping[str, Any]) -> None:
         file = self._file(key)
@@ -126,14 +133,14 @@ class CeilingCache:
 
 
 def before_loading(spec: EngineSpec) -> tuple[str, int | None]:
-    """Device and threads that an engine will have, as far as that is known before it loads."""
+    """Return the device and threads of an engine, as far as they are known before it loads."""
     if runs_on_cpu(spec.device):
         return "cpu", spec.threads
     return _gpu(spec), None
 
 
 def of_engine(spec: EngineSpec, info: EngineInfo) -> tuple[str, int | None]:
-    """Device and threads that a loaded engine has."""
+    """Return the device and threads of a loaded engine."""
     if info.device.startswith("cuda"):
         return _gpu(spec), None
     threads = spec.threads if info.threads is None else info.threads
@@ -141,7 +148,7 @@ def of_engine(spec: EngineSpec, info: EngineInfo) -> tuple[str, int | None]:
 
 
 def _gpu(spec: EngineSpec) -> str:
-    """By its number in pytest's environment: an engine may see its own GPU as the first and only."""
+    """Return the GPU by its number in pytest's environment; an engine may see its GPU as number 0."""
     return spec.device if spec.device.startswith("cuda:") else "cuda:0"
 
 
@@ -151,9 +158,9 @@ def fingerprint(
     packages: Mapping[str, str],
     gpus: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    """What ceilings depend on: where any of it has changed, they are measured again."""
+    """Return everything that ceilings depend on; if any of it has changed, they are measured again."""
     device, threads = where
-    found: dict[str, Any] = {
+    traits: dict[str, Any] = {
         "version": _VERSION,
         "device": device,
         "threads": threads,
@@ -161,20 +168,20 @@ def fingerprint(
         "library": f"torch {packages['torch']}" if "torch" in packages else python,
     }
     host = describe_host()
-    found |= {
+    traits |= {
         key: host.get(key) for key in ("host", "cpu", "cores", "memory_mib", "os", "governor")
     }
     if device.startswith("cuda"):
-        found |= {
+        traits |= {
             "driver": nvidia_driver(),
             "gpus": [dict(gpu) for gpu in gpus] if gpus else accelerator_names(),
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
-    return found
+    return traits
 
 
 def best_of(known: Ceilings | None, new: Ceilings) -> Ceilings:
-    """The faster of two measurements, buffer by buffer and type by type."""
+    """Return the faster of two measurements, buffer by buffer and type by type."""
     if known is None:
         return new
     read = dict(known.read)
@@ -185,5 +192,5 @@ def best_of(known: Ceilings | None, new: Ceilings) -> Ceilings:
     return replace(new, read=tuple(sorted(read.items())), matmul=matmul)
 
 
-def _digest(found: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+def _digest(traits: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(traits, sort_keys=True).encode()).hexdigest()[:16]

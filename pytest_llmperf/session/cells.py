@@ -37,14 +37,14 @@ class Choice:
 
 @dataclass
 class CellPlan:
-    """The cells of a run. Each environment is asked once what is installed."""
+    """The cells of a run. Each environment is asked only once for its packages."""
 
     settings: Settings
     _packages: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _cells: dict[str, Cell] = field(default_factory=dict)
 
     def packages(self, backend: str) -> Mapping[str, str]:
-        """Return installed versions by distribution name, in the backend's own environment."""
+        """Return installed versions by distribution name, in the backend's environment."""
         python = self.settings.pythons.get(backend, sys.executable)
         if python not in self._packages:
             self._packages[python] = installed_packages_of(python)
@@ -69,10 +69,10 @@ class CellPlan:
 
         Args:
             marker: its ``llm`` marker.
-            only_backend: of a fixture that is named after a backend.
+            only_backend: the backend of the test's fixture (``vllm_llm``), if it has one.
 
         Raises:
-            ValueError: one line, for a marker that cannot mean anything.
+            ValueError: the marker is not valid; one line.
         """
         wanted = Wanted.from_marker(marker)
         nothing = nothing_left(wanted, self.settings, only_backend)
@@ -89,12 +89,14 @@ class CellPlan:
             for mode in self._modes(wanted, backend)
         )
         return [
-            Choice(self._remember(cell), self.problem(cell), excluded=self._never_asked_for(cell))
+            Choice(
+                self._remember(cell), self.problem(cell), excluded=self._nothing_is_missing(cell)
+            )
             for cell in cells
         ]
 
     def problem(self, cell: Cell) -> str | None:
-        """Return why a cell cannot run here, as far as that is known before it loads; None if it can."""
+        """Return why a cell cannot run here, as far as that is known before it loads, or None."""
         try:
             packages = self.packages(cell.backend)
         except EngineError as error:
@@ -144,8 +146,11 @@ class CellPlan:
         refusal = engine.refusal(cell.quantization, packages)
         return refusal or engine.refusal_of_model(cell.model, cell.quantization, setup)
 
-    def _never_asked_for(self, cell: Cell) -> bool:
-        """Return whether nobody named the engine and it can run the cell nowhere: nothing is missing."""
+    def _nothing_is_missing(self, cell: Cell) -> bool:
+        """Return whether the run named no engines and this one can run the cell on no machine.
+
+        Such a cell is left out, whatever ``--llm-require`` says.
+        """
         if self.settings.backends:
             return False
         with suppress(EngineError):
@@ -154,7 +159,7 @@ class CellPlan:
         return False
 
     def _modes(self, wanted: Wanted, backend: str) -> tuple[str, ...]:
-        """Return the modes that both test and command line allow; either of them may leave it open."""
+        """Return the modes that both test and command line allow; either may leave the choice open."""
         modes, given = wanted.quantizations, self.settings.quantizations
         everything = backend_class(backend).modes
         if given and ALL in given:

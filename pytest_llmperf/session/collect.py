@@ -3,25 +3,71 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from .. import backends
-from ..store.entries import CLOCK, is_active, use_virtual_clock
-from .fixtures import LLM, LLM_BENCHMARK, uses_llm
-from .gate import MARKER, own_limits
+from ..store.entries import CLOCK, is_active, is_its_module, use_virtual_clock
+from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
+from .gate import MARKER, limits_of_test
 from .session import LLMSession
-from .sizes import argument_names
+from .sizes import argument_names, split_names
+
+
+@contextmanager
+def parametrized(metafunc: pytest.Metafunc, session: LLMSession) -> Iterator[None]:
+    """Give a test its cells, unless it or another ``pytest_generate_tests`` parametrizes ``llm``.
+
+    Those of others run inside of this, because the cells are the first part of a test's id.
+    """
+    if _parameters_of_llm(metafunc):
+        yield
+        return
+    mistake = None
+    calls_before = list(getattr(metafunc, "_calls", ()))
+    try:
+        parametrize_cells(metafunc, session)
+    except pytest.fail.Exception as error:
+        mistake = error
+    parametrize = metafunc.parametrize
+    others: list[Any] = []
+    is_taken = False
+
+    def without_cells(argnames: Any, argvalues: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal is_taken
+        values = argvalues if isinstance(argvalues, Collection) else list(argvalues)
+        if not is_taken and LLM in split_names(argnames):
+            is_taken = True
+            metafunc._calls[:] = calls_before
+            for earlier_names, earlier_values, earlier_args, earlier_kwargs in others:
+                parametrize(earlier_names, earlier_values, *earlier_args, **earlier_kwargs)
+        others.append((argnames, values, args, kwargs))
+        parametrize(argnames, values, *args, **kwargs)
+
+    metafunc.parametrize = without_cells  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del metafunc.parametrize
+    if mistake and not is_taken:
+        raise mistake
 
 
 def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
-    """Give a test its cells; one that parametrizes ``llm`` itself keeps its own."""
-    if LLM not in metafunc.fixturenames or _has_own_cells(metafunc):
+    """Give a test its cells."""
+    own = own_fixtures(metafunc.definition)
+    named = [name for name in backends.names() if backends.fixture_name(name) in own]
+    if named and LLM not in own:
+        pytest.fail(
+            f"{metafunc.definition.nodeid}: {backends.fixture_name(named[0])} needs this plugin's llm, "
+            f"and the test gets that of {provider(metafunc.definition, LLM)}",
+            pytrace=False,
+        )
+    if LLM not in own:
         return
-    named = [
-        name for name in backends.names() if backends.fixture_name(name) in metafunc.fixturenames
-    ]
     if len(named) > 1:
         pytest.fail(
             f"{metafunc.definition.nodeid}: one engine is resident at a time, so a test takes one of "
@@ -42,8 +88,20 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     metafunc.parametrize(LLM, parameters, indirect=True, scope="session")
 
 
+def why_no_cell(request: pytest.FixtureRequest) -> str:
+    """Return why ``llm`` has no parameter in a test."""
+    item = getattr(request, "_pyfuncitem", None)
+    if item is None or LLM not in own_fixtures(item):
+        return "llm has to be an argument of the test or of a fixture that it uses"
+    kind = "a unittest.TestCase" if getattr(item, "cls", None) else "a doctest"
+    return (
+        f"llm gives its test a parameter for each cell, and {kind} takes no parameters: "
+        "write the test as a function, or in a class that is not a TestCase"
+    )
+
+
 def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSession) -> None:
-    """Deselect what ``--llm-tests-from`` does not name."""
+    """Deselect the tests that ``--llm-tests-from`` does not name."""
     selected_ids = session.settings.only
     if selected_ids is None:
         return
@@ -53,39 +111,68 @@ def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSe
 
 
 def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:
-    """Give tests that measure a clock, and skip tests where this run cannot measure at all."""
+    """Give tests that measure a clock, and skip tests that this run cannot measure.
+
+    Raises:
+        pytest.UsageError: a test's ``llm_gate`` marker is not valid.
+    """
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if not uses_llm(fixtures):
+        fixtures = own_fixtures(item)
+        if not fixtures:
             continue
         try:
-            own_limits(item.get_closest_marker(MARKER), {})
+            limits_of_test(item.get_closest_marker(MARKER), {})
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        obstacle = _obstacle(config, LLM_BENCHMARK in fixtures)
+        obstacle = _obstacle(item, LLM_BENCHMARK in fixtures)
         if obstacle:
             item.add_marker(pytest.mark.skip(reason=obstacle))
         elif LLM_BENCHMARK in fixtures:
             item.stash[CLOCK] = use_virtual_clock(item)
 
 
-def _obstacle(config: pytest.Config, measures: bool) -> str | None:
-    """Return why this run cannot do what a test needs; None when it can.
+def _obstacle(item: pytest.Item, measures: bool) -> str:
+    """Return why this run cannot do what a test needs; empty when it can.
 
     Args:
         measures: the test uses ``llm_benchmark``.
     """
+    config = item.config
     if os.environ.get("PYTEST_XDIST_WORKER") or config.getoption("numprocesses", None):
         return "pytest-xdist is active: LLM tests share one machine, run them without -n"
-    if measures and not is_active(config):
-        return "llm_benchmark needs pytest-benchmark (-p no:benchmark is set)"
-    return None
+    is_forked = config.getoption("forked", None)
+    if is_forked or (is_forked is not None and item.get_closest_marker("forked")):
+        return (
+            "pytest-forked is active: what a test measures would be lost with its process, run LLM "
+            "tests without --forked"
+        )
+    if not measures:
+        return ""
+    module = provider(item, "benchmark")
+    if module and not is_its_module(module):
+        return f"llm_benchmark needs pytest-benchmark's own benchmark fixture, not that of {module}"
+    if not is_active(config):
+        is_off = config.pluginmanager.is_blocked("benchmark")
+        reason = "-p no:benchmark is set" if is_off else "it is not loaded"
+        return f"llm_benchmark needs pytest-benchmark ({reason})"
+    return ""
+
+
+def note_selected(items: Sequence[pytest.Item], session: LLMSession) -> None:
+    """Note which tests are left to run, for a run that was asked to judge."""
+    measuring = [item for item in items if LLM_BENCHMARK in own_fixtures(item)]
+    needed = measuring or [item for item in items if own_fixtures(item)]
+    obstacles = [_obstacle(item, bool(measuring)) for item in needed]
+    obstacle = obstacles[0] if obstacles and all(obstacles) else ""
+    if measuring and not obstacle:
+        obstacle = session.store.why_disabled()
+    session.demand.selected(items, obstacle)
 
 
 def require_baseline(
     items: Sequence[pytest.Item], config: pytest.Config, session: LLMSession
 ) -> None:
-    """Raise pytest.UsageError when tests are judged by stored runs and none is stored."""
+    """Raise pytest.UsageError if tests are to be judged by stored runs and none is stored."""
     will_measure = session.store.will_measure() and not config.getoption("collectonly")
     if not will_measure or not any(CLOCK in item.stash for item in items):
         return
@@ -96,7 +183,20 @@ def require_baseline(
         session.baseline.require(relative[0].text)
 
 
-def _has_own_cells(metafunc: pytest.Metafunc) -> bool:
-    return any(
-        LLM in argument_names(mark) for mark in metafunc.definition.iter_markers("parametrize")
-    )
+def is_ours(metafunc: pytest.Metafunc) -> bool:
+    """Return whether a test would get a fixture of this plugin.
+
+    ``parametrize("llm", ...)`` without ``indirect`` replaces the fixture.
+    """
+    own = own_fixtures(metafunc.definition)
+    return bool(own - {LLM}) or (LLM in own and _parameters_of_llm(metafunc) != "direct")
+
+
+def _parameters_of_llm(metafunc: pytest.Metafunc) -> str:
+    """Return how a test's marks parametrize ``llm``: direct or indirect; empty if they do not."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if LLM in argument_names(mark):
+            indirect = mark.kwargs.get("indirect", mark.args[2] if len(mark.args) > 2 else False)
+            of_fixture = LLM in indirect if isinstance(indirect, Sequence) else bool(indirect)
+            return "indirect" if of_fixture else "direct"
+    return ""

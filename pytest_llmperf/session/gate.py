@@ -33,19 +33,19 @@ class RunGate:
     expects_tests: bool = False
     """Tests of ours were collected and were to be measured."""
     problem: str = ""
-    """Why there is no verdict."""
+    """The reason if there is no verdict."""
 
     @property
     def storage(self) -> Path:
         return self.store.folder
 
     def check_installed(self) -> None:
-        """Raise pytest.UsageError where the libraries that judge are missing."""
+        """Raise pytest.UsageError if the libraries that judge are missing."""
         if missing := lacking():
             raise pytest.UsageError(f"--llm-gate {missing}")
 
     def check_baseline(self, will_save: bool) -> None:
-        """Raise pytest.UsageError where there is nothing to judge by, or no run to accept."""
+        """Raise pytest.UsageError if there is no stored run to judge by, or no run to accept."""
         self.expects_tests = True
         if self.settings.accept and not will_save:
             raise pytest.UsageError(
@@ -62,7 +62,7 @@ class RunGate:
             raise pytest.UsageError(f"--llm-gate: {error}") from None
 
     def judge(self, run: Mapping[str, Any]) -> Judgement | None:
-        """Return the verdict on a run in its stored form, or None when there is nothing to judge."""
+        """Return the verdict on a run in its stored form, or None if there is nothing to judge."""
         if self._judgement is None and not self.problem and self.expects_tests:
             try:
                 self._judgement = self._judge(run)
@@ -99,7 +99,7 @@ class RunGate:
     def mark(self, output: dict[str, Any]) -> None:
         """Write the verdict into a file that pytest-benchmark is about to save.
 
-        An entry that is found regressed here is in no later baseline.
+        No later baseline has an entry that regressed here.
         """
         from ..gate.verdict import Verdict
 
@@ -114,9 +114,8 @@ class RunGate:
             }
 
     def exit_status(self, judgement: Judgement | None) -> int:
-        """Return what the run's exit status becomes if its tests have passed."""
+        """Return the exit status of a run whose tests have passed."""
         if judgement is None:
-            # All tests skipped is what a broken engine looks like: not green.
             unjudged = self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
@@ -125,9 +124,15 @@ class RunGate:
         broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
-    def lines(self, judgement: Judgement | None) -> Sequence[str]:
-        """Return the verdict's lines for the terminal."""
+    def lines(self, judgement: Judgement | None, unmet: str = "") -> Sequence[str]:
+        """Return the verdict's lines for the terminal.
+
+        Args:
+            unmet: why nothing was measured, if something had to be.
+        """
         if judgement is None:
+            if unmet and not self.problem:
+                return [f"ERROR: {unmet}"]
             if not self.expects_tests:
                 return ["no test with llm_benchmark was to be measured, so nothing was judged"]
             return [self.problem or "nothing was measured, so nothing was judged"]
@@ -141,7 +146,7 @@ class RunGate:
     def _accept(self, judgement: Judgement, this_run: stored.StoredRun) -> Judgement:
         """Move the level of every entry that changed, and take regressions out of the verdict.
 
-        An improvement moves it, too: judged by both levels together, its loss would go unseen.
+        An improvement moves it too: judged by both levels together, its loss would go unseen.
         """
         from ..gate.verdict import Verdict
 
@@ -173,13 +178,13 @@ class RunGate:
         return replace(judgement, entries=entries, notes=notes + judgement.notes)
 
 
-def own_limits(
+def limits_of_test(
     marker: pytest.Mark | None, of_run: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
     """Return a test's limits for its record: those of its marker replace those of the run.
 
     Raises:
-        ValueError: one line, for a marker that cannot mean anything.
+        ValueError: the marker is not valid; one line.
     """
     from ..core.values import ratio
     from .values import metric

@@ -84,7 +84,7 @@ class LLM:
         return str(text)
 
     def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
-        """Return the same as token ids; the prompt may be token ids too."""
+        """Return the greedy continuation as token ids; the prompt may be token ids too."""
         return self.generate_batch_ids([prompt], output_len)[0]
 
     def generate_batch_ids(
@@ -121,7 +121,7 @@ class LLM:
             return self._slot.quality(text, self._progress)
 
     def check_output(self) -> None:
-        """Fail the test if the engine's output cannot come from a working model; random weights may."""
+        """Fail the test if the output cannot come from a working model; not for random weights."""
         if self._random:
             return
         self.engine()

@@ -1,4 +1,4 @@
-"""Loading the engine of a test, and what can be measured only before that."""
+"""Load the engine of a test, and measure idle power and ceilings before that."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..backends import backend_class
 from ..backends.base import Backend
 from ..core.cell import Cell
 from ..core.engine import LoadedEngine
+from ..machine.gpus import Gpus
 from ..machine.idle import IdlePower, idle_power
-from ..machine.nvml import Gpus
 from ..metrics.roofline import Ceilings
 from ..store.entries import BenchmarkStore
 from .ceilings import CeilingCache, before_loading, of_engine
@@ -26,7 +26,7 @@ from .slot import EngineSlot
 
 
 class Loading:
-    """The one resident engine of a run, and the machine before it was there."""
+    """The resident engine of a run, and measurements of the machine from before it was loaded."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Loading:
         progress: ProgressLine,
         logs: Path,
     ) -> None:
-        """``logs`` is the folder for what engines print."""
+        """Keep the parts of the run; ``logs`` is the folder for the output of engines."""
         self.slot = EngineSlot(settings, plan.packages, logs)
         self.gpus = Gpus(os.environ)
         self._settings = settings
@@ -48,11 +48,11 @@ class Loading:
 
     @property
     def idle(self) -> IdlePower:
-        """What the machine drew before the first engine; empty where nothing reports it."""
+        """Idle power before the first engine was loaded; empty where nothing reports it."""
         return self._idle or IdlePower()
 
     def open(self, cell_id: str) -> LLM:
-        """Return the model of a test, its engine loaded; fail or skip the test when that cannot be."""
+        """Load and return the model of a test; fail or skip the test if that is impossible."""
         cell = self._runnable(cell_id)
         llm = LLM(
             cell, self.slot, self._progress.of(cell.id), self._settings.load_format == "dummy"
@@ -68,10 +68,10 @@ class Loading:
         return llm
 
     def ceilings(self, cell: Cell, engine: LoadedEngine, again: bool = False) -> Ceilings | None:
-        """Return what the device of a loaded engine can do at best; None where that is unknown.
+        """Return the ceilings of a loaded engine's device; None where they are unknown.
 
         Args:
-            again: the engine was faster, so it has to be more than what is known.
+            again: measure once more, because the engine was faster than the known ceilings.
         """
         where = of_engine(self.slot.spec(cell), engine.info)
         ask = self._ceilings.again if again else self._ceilings.of
@@ -99,7 +99,7 @@ class Loading:
             self._idle = idle_power(self.gpus)
 
     def _measure_ceilings(self, cell: Cell) -> None:
-        """Measure before an engine takes the memory of a GPU, for those that can use the result."""
+        """Measure ceilings before an engine takes the GPU's memory, if the engine can use them."""
         if backend_class(cell.backend).tells_architecture and self._store.will_measure():
             where = before_loading(self.slot.spec(cell))
             self._ceilings.of(cell.backend, where, *self._surroundings(cell))

@@ -27,7 +27,7 @@ class Wanted:
         """Read a marker.
 
         Raises:
-            ValueError: one line that names the argument and what would be right.
+            ValueError: one line that names the argument and the right form.
         """
         if marker is None:
             return cls(None, None, None)

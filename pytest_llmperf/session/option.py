@@ -1,4 +1,4 @@
-"""One option: a row from which pytest's declaration, the value and the documentation come.
+"""An option as a row, which gives its declaration to pytest, its value and its documentation.
 
 A row is the default of a typed field of a frozen dataclass, so the field and its option cannot
 disagree, and mypy checks that the parser returns what the field holds::
@@ -30,9 +30,9 @@ class Option(NamedTuple):
     name: str
     """Without its leading dashes; the ini twin has underscores."""
     help: str
-    """What the option does, without its default and whether it may be repeated."""
+    """Meaning of the option; its default and whether it may be repeated are added to it."""
     metavar: str = ""
-    """What stands for the value in ``--help``; empty for a flag, which takes no value."""
+    """Placeholder of the value in ``--help``; empty for a flag, which takes no value."""
     parse: Callable[[str], Any] = str
     """Turns a text into a value; raises ValueError with one line."""
     default: Any = None
@@ -40,11 +40,11 @@ class Option(NamedTuple):
     factory: Callable[[], Any] | None = None
     """Makes the default when the run starts, if the default depends on the environment."""
     unset: str = ""
-    """What holds without a value, in words, if ``default`` does not say it."""
+    """The behavior without a value, in words, if ``default`` does not say it."""
     many: bool = False
-    """Whether the option may be repeated."""
+    """True if the option may be repeated."""
     split: bool = False
-    """Whether one text may hold several values, separated by commas."""
+    """True if one text may hold several values, separated by commas."""
     gather: Callable[[list[Any]], Any] | None = None
     """Turns all values into one; without it, ``many`` gives a tuple without repetitions."""
 
@@ -60,7 +60,7 @@ class Option(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """What the option does, and whether it may be repeated."""
+        """Meaning of the option, with a note if it may be repeated."""
         return f"{self.help}; may be repeated" if self.many and not self.split else self.help
 
     @property
@@ -101,7 +101,7 @@ class Option(NamedTuple):
         """Return the value: from the command line, else from the ini file, else the default.
 
         Raises:
-            pytest.UsageError: one line that names the option, the text and what would be right.
+            pytest.UsageError: one line that names the option, the text and the right form.
         """
         if not self.metavar:
             return bool(config.getoption(self.ini)) or bool(config.getini(self.ini))

@@ -7,6 +7,8 @@ twin, ``--help`` and docs/reference/options.md (``python tools/make_docs.py``) c
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..backends import BUILT_IN, family
-from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.defaults import AB, DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
 from ..core.quantization import MODES
 from ..core.values import card_size, one_of, price, seconds, whole
 from . import values
@@ -83,7 +85,7 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the ini file ask for; None leaves the choice to the tests."""
+    """Settings from the command line and the ini file; None leaves the choice to the tests."""
 
     gate: GateSettings
     given: tuple[str, ...]
@@ -241,15 +243,19 @@ class Settings:
         """Read every option of a run.
 
         Raises:
-            pytest.UsageError: one line that names the option, the value and what would be right.
+            pytest.UsageError: one line that names the option, the value and the right form.
         """
         settings = {name: row.value(config) for name, row in rows(cls).items()}
         gate = {name: row.value(config) for name, row in rows(GateSettings).items()}
+        if os.environ.get(AB):
+            # Not by stored runs, which a fresh worktree has none of, wherever that is asked for.
+            gate |= {"mode": None, "accept": None}
+            settings |= {"fail_if": ()}
         given = (f"{row.flag}={text}" for row in OPTIONS for text in row.given(config))
         return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
 
     def _checked(self) -> Settings:
-        """Refuse options that contradict each other."""
+        """Return the settings; raise pytest.UsageError if options contradict each other."""
         for name in self.backends or ():
             if name != family(name) and name not in self.pythons:
                 raise pytest.UsageError(
@@ -271,7 +277,7 @@ class Settings:
         return tuple(name for name in self.pythons if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
-        """Return a backend's keyword arguments; a labelled backend's own replace its engine's."""
+        """Return a backend's keyword arguments; those of a label replace those of its engine."""
         return {
             **self.backend_args.get(family(backend), {}),
             **self.backend_args.get(backend, {}),
@@ -291,3 +297,30 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("llm", "LLM inference performance (pytest-llmperf)")
     for option in OPTIONS:
         option.declare(parser, group)
+
+
+def refuse_double(error: Exception, config: pytest.Config) -> None:
+    """Raise pytest.UsageError if an error says that a conftest declares an option of this plugin.
+
+    Args:
+        error: of pytest or argparse, for any options.
+    """
+    words = set(re.findall(r"[\w-]+", str(error)))
+    double = [option for option in OPTIONS if words & {option.flag, option.ini}]
+    if not double:
+        return
+    option = double[0]
+    files = [
+        file
+        for plugin in config.pluginmanager.get_plugins()
+        if (file := getattr(plugin, "__file__", None) or "").endswith("conftest.py")
+        and hasattr(plugin, "pytest_addoption")
+        and words
+        & set(re.findall(r"[\w-]+", Path(file).read_text("utf-8", errors="replace")))
+        & {option.flag, option.ini}
+    ]
+    who = os.path.relpath(files[0]) if files else "another plugin"
+    raise pytest.UsageError(
+        f"{who} declares {option.flag}, which is an option of pytest-llmperf: rename it there, or "
+        "leave pytest-llmperf out of this project's runs (addopts = -p no:llmperf)"
+    ) from None

@@ -21,7 +21,7 @@ class OtherEngines:
     def __init__(
         self, plugins: pytest.PytestPluginManager, make_fixture: Callable[[str], object]
     ) -> None:
-        """``make_fixture`` returns the fixture of a backend."""
+        """Keep pytest's plugins; ``make_fixture`` returns the fixture of a backend."""
         self._plugins = plugins
         self._make_fixture = make_fixture
         self._registered = False
@@ -59,7 +59,7 @@ class OtherEngines:
 
 def _asks_for_an_engine(value: object) -> bool:
     """Return whether a test function or a fixture has an argument that may be a fixture of ours."""
-    # Anything else is left alone: some objects act on whatever attribute they are asked for.
+    # No attribute of anything else is read: some objects act when an attribute is asked for.
     while type(value) is FunctionType or type(value).__module__ == "_pytest.fixtures":
         wrapped = vars(value).get("__wrapped__")
         if wrapped is None:

@@ -39,7 +39,7 @@ def of_process(
     """Return the metrics of an engine's process, one sample each.
 
     Args:
-        while_running: values that are known only after it has run.
+        while_running: values by metric that are known only after the rounds.
     """
     values = {"load_time": engine.load_time, **(while_running or {}), **engine.info.memory}
     return known({key: [value] for key, value in values.items()})

@@ -27,7 +27,7 @@ _PHASES = {
 
 
 class ProgressLine:
-    """One line on the terminal with what the engine does; silent without a terminal.
+    """A line on the terminal that shows the engine's phase; silent without a terminal.
 
     It changes only when the engine reports something: a line that redraws itself on a timer would
     take CPU time from the engine.
@@ -47,7 +47,7 @@ class ProgressLine:
         return self._reporter is not None and self._reporter.isatty
 
     def of(self, name: str) -> Progress:
-        """Return what shows the phases of a cell, or of the machine."""
+        """Return a function that shows the phases of a cell, or of the machine."""
         return partial(self.show, name)
 
     def show(self, name: str, phase: str, number: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the distributions of an unquantized model are kept, for KL divergence and agreement."""
+"""The folder of an unquantized model's distributions, for KL divergence and agreement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..backends.conversion import file_digest, folder_digest
 from ..core.models import Model
 
-# Part of a digest: raise it when the form of what is kept changes.
+# Part of a digest: raise it when the format of the files changes.
 _VERSION = 1
 
 
@@ -16,7 +16,7 @@ def references_of(model: Model, revision: str | None, cache: Path) -> Path:
     """Return the folder of a model's distributions: the same for every engine and mode of it.
 
     Args:
-        revision: of a hub model, where it is known.
+        revision: revision of a hub model, where it is known.
         cache: ``--llm-cache-dir``.
     """
     path = model.gguf or Path(model.source)

@@ -1,4 +1,4 @@
-"""What a run has measured: its records, on disk at once and in memory until it ends."""
+"""The records of a run: on disk at once, and in memory until it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Results:
 
     def __init__(self, store: BenchmarkStore) -> None:
         self.records: list[Record] = []
-        """One for each measurement, in order: everything shown at the end is made of these."""
+        """One for each measurement, in order: all reports at the end are made of these."""
         self.entries: list[dict[str, Any]] = []
         """Those records and their siblings, as they will stand in the file."""
         self._store = store
@@ -84,11 +84,11 @@ class Results:
             return None
         return (
             f"interrupted: {journal.entries} measured entries are kept in {journal.path}; "
-            "pytest-llmperf recover stores them"
+            "run `pytest-llmperf recover` to store them"
         )
 
     def left_behind(self) -> list[Interrupted]:
-        """Return what earlier runs left when they were killed."""
+        """Return the journals that earlier runs left when they were killed."""
         left = []
         for path in interrupted_runs(self._store.folder):
             try:

@@ -1,4 +1,4 @@
-"""One pytest run: the parts of it, made in the order in which they need each other."""
+"""The parts of a pytest run, made in the order in which they need each other."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..store.entries import BenchmarkStore
 from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import CellPlan
+from .demand import Demand
 from .gate import RunGate
 from .loading import Loading
 from .options import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LLMSession:
-    """What the tests of one run share."""
+    """The objects that the tests of one run share."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.settings = settings
@@ -36,6 +37,9 @@ class LLMSession:
         self.results = Results(self.store)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
+        self._process = os.getpid()
+        self.demand = Demand(settings, config)
+        config.pluginmanager.register(self.demand, "llmperf-demand")
         self.gate: RunGate | None = None
         self.finished_with: int | None = None
         """pytest's exit status; None while the run goes on."""
@@ -43,17 +47,32 @@ class LLMSession:
             self.gate = RunGate(settings.gate, self.store, config.rootpath / ACCEPTED)
             self.gate.check_installed()
 
+    def check_process(self) -> None:
+        """Fail a test that another plugin runs in a process of its own: its numbers would be lost."""
+        if os.getpid() != self._process:
+            pytest.fail(
+                "this test runs in another process than pytest, which would lose what it measures: "
+                "run LLM tests in pytest's own process",
+                pytrace=False,
+            )
+
     def finish(self, exit_status: int) -> int:
         """End the engine and judge the run; return the exit status that pytest should have."""
         self.loading.slot.close()
         self.finished_with = exit_status
         verdict = self.verdict()
-        if self.gate and exit_status == pytest.ExitCode.OK:
-            return self.gate.exit_status(verdict)
-        return exit_status
+        if exit_status != pytest.ExitCode.OK:
+            return exit_status
+        if self.unmet():
+            return pytest.ExitCode.USAGE_ERROR
+        return self.gate.exit_status(verdict) if self.gate else exit_status
+
+    def unmet(self) -> str:
+        """Return one line if the run was asked to judge and measured nothing; empty otherwise."""
+        return self.demand.unmet(len(self.results.records))
 
     def verdict(self) -> Judgement | None:
-        """Return the gate's verdict on what was measured; None without a gate or a measurement."""
+        """Return the gate's verdict on the run; None without a gate or a measurement."""
         if self.gate is None or not self.results.records:
             return None
         return self.gate.judge(self.results.as_file())

@@ -16,7 +16,7 @@ SIZES = ("input_len", "output_len", "batch_size")
 
 @dataclass(frozen=True)
 class Override:
-    """Sizes that the command line sets instead of the test; None leaves the test's own."""
+    """Sizes that the command line sets instead of the test; None keeps the test's size."""
 
     input_len: int | None = None
     output_len: int | None = None
@@ -30,9 +30,9 @@ class Override:
 
 
 def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
-    """Put the command line's sizes in the place of the test's own.
+    """Replace the test's sizes by those of the command line.
 
-    A size that the test parametrizes gets other values; any other becomes a parameter of its own.
+    A size that the test parametrizes gets other values; any other size becomes a new parameter.
     """
     if OVERRIDE not in metafunc.fixturenames:
         return
@@ -52,7 +52,11 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
 
 def argument_names(mark: pytest.Mark) -> list[str]:
     """Return the arguments that a ``parametrize`` mark sets."""
-    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return split_names(mark.args[0] if mark.args else mark.kwargs.get("argnames", ()))
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """Return the arguments that the first value given to ``parametrize`` names."""
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
@@ -69,7 +73,7 @@ def _refuse_combined(metafunc: pytest.Metafunc, sizes: Sequence[str]) -> None:
 
 
 def _replace_values(metafunc: pytest.Metafunc, size: str, values: Sequence[int]) -> bool:
-    """Replace the values of a test's own parametrize mark; False when it has none."""
+    """Replace the values of the test's parametrize mark for a size; return whether it has one."""
     for node in metafunc.definition.listchain():
         for index, mark in enumerate(node.own_markers):
             if mark.name == "parametrize" and argument_names(mark) == [size]:

@@ -1,8 +1,9 @@
-"""One resident engine: loads a cell, answers for it, loads it again when its process has died."""
+"""The slot of the resident engine: loads a cell, and loads it again if its process has died."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,12 @@ class EngineSlot:
     def __init__(
         self, settings: Settings, packages: Callable[[str], Mapping[str, str]], log_dir: Path
     ) -> None:
-        """``packages`` returns versions by distribution name in the environment of a backend."""
+        """Make an empty slot.
+
+        Args:
+            packages: returns versions by distribution name in the environment of a backend.
+            log_dir: folder for the output of engines.
+        """
         self._settings = settings
         self._packages = packages
         self._log_dir = log_dir
@@ -37,14 +43,20 @@ class EngineSlot:
         self._loaded: LoadedEngine | None = None
         self._checked: LoadedEngine | None = None
         self._flaw: str | None = None
+        self._changing = threading.RLock()
         self.loads = 0
 
     def ensure(self, cell: Cell, progress: Progress) -> LoadedEngine:
-        """The engine of a cell, loaded now unless it is resident and alive.
+        """Return the engine of a cell, loaded now unless it is resident and alive.
 
         Raises:
             EngineError: it cannot be loaded; nothing is resident then.
         """
+        # Threads of one test that all find the engine dead load it once.
+        with self._changing:
+            return self._ensured(cell, progress)
+
+    def _ensured(self, cell: Cell, progress: Progress) -> LoadedEngine:
         resident = self._worker is not None and self._worker.alive and self._cell == cell
         if resident and self._loaded is not None:
             return self._loaded
@@ -88,14 +100,17 @@ class EngineSlot:
         return Measurement.from_wire(answer)
 
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        """``ids`` and ``text`` of each prompt's greedy continuation, generated as one batch."""
+        """Return ``ids`` and ``text`` of each prompt's greedy continuation, generated as one batch."""
         answer: list[dict[str, Any]] = self._call(
             "generate", silent, prompts=prompts, output_len=output_len
         )
         return answer
 
     def flaw(self) -> str | None:
-        """Why the resident engine's output is no working model's; asked once a loaded engine."""
+        """Return why the engine's output cannot come from a working model, or None.
+
+        The worker is asked once per loaded engine.
+        """
         if self._checked is not self._loaded:
             answer = self._call(
                 "check_output",
@@ -107,7 +122,10 @@ class EngineSlot:
         return self._flaw
 
     def quality(self, text: Text, progress: Progress) -> Quality | str:
-        """Score a text, its unquantized model's distributions kept for later; or why that cannot be."""
+        """Score a text; return the reason as a string if that cannot be done.
+
+        An unquantized model's distributions are kept, to compare quantized ones with them later.
+        """
         assert self._cell is not None
         assert self._loaded is not None
         engine = {
@@ -115,7 +133,7 @@ class EngineSlot:
             "version": self._loaded.version,
             "dtype": self._loaded.info.dtype,
         }
-        # An engine's own arguments may quantize what the mode does not.
+        # The engine's arguments may quantize weights even in mode none.
         args = self._settings.args_of(self._cell.backend)
         plain = not backend_class(self._cell.backend).changes_weights(args)
         answer = self._call(
@@ -128,10 +146,10 @@ class EngineSlot:
         return answer.get("unavailable") or Quality.from_wire(answer)
 
     def score(self, prompt: str | list[int]) -> list[float] | str:
-        """Log-likelihoods of a prompt's tokens after the first; or why the engine does not tell."""
+        """Return log-likelihoods of a prompt's tokens after the first, or the reason as a string."""
         answer = self._call("score", silent, prompt=prompt)
-        found: list[float] | str = answer.get("unavailable") or answer["scores"]
-        return found
+        scores: list[float] | str = answer.get("unavailable") or answer["scores"]
+        return scores
 
     @property
     def _references(self) -> Path:
@@ -143,13 +161,14 @@ class EngineSlot:
 
     def close(self) -> None:
         """End the resident engine, if there is one."""
-        worker, self._worker = self._worker, None
-        self._cell = self._loaded = None
-        if worker is not None:
-            worker.close()
+        with self._changing:
+            worker, self._worker = self._worker, None
+            self._cell = self._loaded = None
+            if worker is not None:
+                worker.close()
 
     def spec(self, cell: Cell) -> EngineSpec:
-        """What the worker is told to load, before anything is downloaded or converted."""
+        """Return the worker's specification of a cell, before anything is downloaded or converted."""
         settings = self._settings
         dummy = settings.load_format == "dummy"
         folder = cell.model.shipped_config if dummy else cell.model.gguf
@@ -167,14 +186,14 @@ class EngineSlot:
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
-        """The same, with everything that had to be made first."""
+        """Return the specification of a cell, its files prepared if the engine needs that."""
         spec = self.spec(cell)
         cache = self._settings.cache_dir
         ready = backend_class(spec.backend).ready(spec, cache, self._packages(cell.backend))
         if ready is not None:
             return ready
         progress("prepare", 0, 0)
-        # In a process of its own, so that its memory is in no measurement.
+        # In a separate process, so that its memory is not part of a measurement.
         self._worker, self._cell = self._start(cell), cell
         try:
             changed = self._call("prepare", progress, spec=spec.to_wire(), cache=str(cache))
@@ -192,7 +211,10 @@ class EngineSlot:
 
 
 def engine_threads(settings: Settings) -> int | None:
-    """Engine threads. On a CPU as many threads as cores collapse under any neighbour: one is left."""
+    """Return the number of engine threads; None leaves it to the engine.
+
+    On a CPU one core is left free: as many threads as cores collapse under any other process.
+    """
     if settings.threads:
         return settings.threads
     return max(1, usable_cores() - 1) if runs_on_cpu(settings.device) else None

@@ -1,4 +1,4 @@
-"""What a run prints: one line before its tests, and its sections after them, made of records."""
+"""The output of a run: one line before its tests, and sections after them, made of records."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
 
 
 def sections(session: LLMSession) -> Iterator[Section]:
-    """Return what the run has to say at its end."""
+    """Return the sections to print when the run ends."""
     if session.results.records:
         yield Section("LLM performance", _performance(session))
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
     yield Section("", session.budgets.summary())
+    unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
-        yield Section("LLM gate", session.gate.lines(session.verdict()))
+        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet))
+    elif unmet:
+        yield Section("", [f"ERROR: {unmet}"])
     yield Section("", _kept(session))
 
 
@@ -50,8 +53,8 @@ def _performance(session: LLMSession) -> list[str]:
 
     rows = rows_of(session.results.records)
     text = [*table(rows), "", *legend(rows, session.settings.hourly_cost)]
-    found = [one for one in trade_offs(session.results.records) if one.test]
-    return [*text, "", "trade-offs", *lines(found)] if found else text
+    with_speed = [trade_off for trade_off in trade_offs(session.results.records) if trade_off.test]
+    return [*text, "", "trade-offs", *lines(with_speed)] if with_speed else text
 
 
 def _fit(session: LLMSession, size: float) -> Iterator[Section]:
@@ -64,10 +67,11 @@ def _fit(session: LLMSession, size: float) -> Iterator[Section]:
 
 
 def _kept(session: LLMSession) -> list[str]:
-    """Return lines on what this run or an earlier one has left on disk."""
+    """Return lines about journals that this run or an earlier one has left on disk."""
     message = session.settle_journal()
     left = [
-        f"an earlier run was killed and left {len(run.entries)} entries: pytest-llmperf recover"
+        f"an earlier run was killed and left {len(run.entries)} entries; "
+        "run `pytest-llmperf recover` to store them"
         for run in session.results.left_behind()
     ]
     return [message, *left] if message else left

@@ -1,6 +1,6 @@
 """Option values that name something: models, engines, modes, metrics, budgets, files, folders.
 
-Every parser raises ValueError with one line that says what is wrong and what would be right.
+Every parser raises ValueError with one line that says what is wrong and what to write instead.
 """
 
 from __future__ import annotations
@@ -158,10 +158,10 @@ def default_cache_dir() -> Path:
     """Return ``$PYTEST_LLMPERF_CACHE``, or ``pytest-llmperf`` in the user's cache folder.
 
     That is ``$XDG_CACHE_HOME``, or ``~/Library/Caches`` on macOS and ``~/.cache`` elsewhere. A user
-    without a home folder has pytest's own cache folder instead. Nothing is created here.
+    without a home folder has pytest's cache folder instead. Nothing is created here.
     """
-    # platformdirs knows this too, but it brings a pytest plugin of its own, which every run would
-    # import at more than the cost of this one.
+    # platformdirs knows this too, but it brings a pytest plugin, which every run would import at more
+    # than the cost of this one.
     if named := os.environ.get("PYTEST_LLMPERF_CACHE"):
         return Path(named)
     if root := os.environ.get("XDG_CACHE_HOME"):

@@ -1,19 +1,18 @@
-"""Measurements as pytest-benchmark entries. The only module that touches pytest-benchmark.
+"""Store measurements as pytest-benchmark entries. The only module that touches pytest-benchmark.
 
 A measurement becomes one primary entry (the wall time of a round) and a sibling entry for each chosen
 metric. All of them are lower-is-better, so that every stock column, comparison and gate reads right:
 throughput is stored as seconds per token, and its OPS column is tokens per second.
 
-The primary entry is made through public means only: a marker sets ``timer=`` to a virtual clock, and
-``benchmark.pedantic`` replays the samples by advancing it. Siblings need three private names; where
-those are gone, they are added to the files through a public hook instead, and only the table and the
-gate inside the run do without them.
+The primary entry is made through the public interface only: a marker sets ``timer=`` to a virtual
+clock, and ``benchmark.pedantic`` replays the samples by advancing it. Siblings need three private
+names; without those, they are added to the files through a public hook instead, and only the table
+and the gate inside the run do not have them.
 """
 
 from __future__ import annotations
 
 import copy
-import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,10 @@ import pytest
 
 from ..metrics.samples import Metric
 from .schema import KEY, Record
+from .stats import stats
 
 ROUND_GROUP = "round"
+_PLUGIN = "pytest-benchmark"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
 _ASK_FOR_TABLE = (
     "compare",
@@ -36,9 +37,9 @@ _ASK_FOR_TABLE = (
     "columns",
     "time_unit",
 )
-"""Options of pytest-benchmark that are empty unless somebody asks for what its table shows."""
+"""Options of pytest-benchmark that are empty unless the user asks for something in its table."""
 TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
-"""The same kind of options, with what they are when nobody gives them."""
+"""Further options of the table, with the values that they have when they are not given."""
 
 
 class VirtualClock:
@@ -73,7 +74,7 @@ class _SiblingSource:
 
 @dataclass(frozen=True, eq=False)
 class _KnownInfo:
-    """A plugin that answers pytest-benchmark with what it has answered before."""
+    """A plugin that gives pytest-benchmark its earlier answers again."""
 
     machine: Any
     commit: Any
@@ -110,10 +111,10 @@ class BenchmarkStore:
             clock: the timer that its marker has set.
             samples: wall times of the rounds in seconds (or the one time that was measured).
             record: for ``extra_info["llmperf"]`` of the primary entry.
-            siblings: metrics that become entries of their own.
+            siblings: metrics that become separate entries.
 
         Returns:
-            The same entries as they will stand in the JSON, samples included.
+            The entries as they will be in the JSON, samples included.
         """
         user_group = benchmark.group
         benchmark.group = user_group or ROUND_GROUP
@@ -132,13 +133,13 @@ class BenchmarkStore:
         return [_entry(_primary(benchmark), samples), *entries]
 
     def update_json(self, output_json: dict[str, Any]) -> None:
-        """Add the siblings to the files, which is the public way, where the private way is gone."""
+        """Add the siblings to the files if they could not be added through the private names."""
         output_json["benchmarks"] += self._fallback
 
     def hide_table_of_ours(self) -> None:
-        """Leave out pytest-benchmark's wide table when all it would show is in our own.
+        """Leave out pytest-benchmark's wide table if it would show only entries of this plugin.
 
-        An option that shapes that table asks for it.
+        It is kept if an option asks for it: one that only changes that table.
         """
         session = self._session()
         entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
@@ -158,7 +159,7 @@ class BenchmarkStore:
     def folder(self) -> Path:
         """The storage folder; the default one where results go elsewhere (Elasticsearch).
 
-        Asked anew each time: pytest-benchmark may be configured after this plugin.
+        It is looked up each time: pytest-benchmark may be configured after this plugin.
         """
         path = getattr(getattr(self._session(), "storage", None), "path", None)
         return Path(path or ".benchmarks")
@@ -171,10 +172,19 @@ class BenchmarkStore:
 
     def will_measure(self) -> bool:
         """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
-        return not any(getattr(self._session(), name, False) for name in ("disabled", "skip"))
+        return not self.why_disabled()
+
+    def why_disabled(self) -> str:
+        """Return why benchmarks are not measured; empty if they are."""
+        if getattr(self._session(), "skip", False):
+            return "--benchmark-skip is set"
+        if not getattr(self._session(), "disabled", False):
+            return ""
+        by_option = getattr(self.config.option, "benchmark_disable", False)
+        return "--benchmark-disable is set" if by_option else "pytest-benchmark is disabled"
 
     def file_header(self) -> dict[str, Any]:
-        """Return machine and commit as pytest-benchmark's own files have them.
+        """Return machine and commit as they are in pytest-benchmark's files.
 
         Both are looked up once per run, which takes a second of CPU time: pytest-benchmark gets the same
         answers when it saves.
@@ -196,7 +206,7 @@ class BenchmarkStore:
         }
 
     def _session(self) -> Any:
-        return self.config.pluginmanager.get_plugin("pytest-benchmark")
+        return self.config.pluginmanager.get_plugin(_PLUGIN)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -216,23 +226,32 @@ CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
 def is_active(config: pytest.Config) -> bool:
     """Return whether pytest-benchmark is there (not with ``-p no:benchmark``)."""
-    return config.pluginmanager.hasplugin("benchmark")
+    # By the name that it gives itself: that of its module depends on how it was loaded.
+    return config.pluginmanager.hasplugin(_PLUGIN)
+
+
+def is_its_module(module: str) -> bool:
+    """Return whether a module is one of pytest-benchmark's."""
+    return module.partition(".")[0] == "pytest_benchmark"
 
 
 def is_enabled(benchmark: Any) -> bool:
-    """Return whether it measures: not under ``--benchmark-disable`` or another plugin's fixture."""
+    """Return whether a ``benchmark`` fixture measures.
+
+    It does not under ``--benchmark-disable``, nor if it is another plugin's fixture.
+    """
     return bool(getattr(benchmark, "enabled", False))
 
 
 def abandon(benchmark: Any) -> None:
-    """Tell a ``benchmark`` fixture that its test has failed: it would warn that nobody used it."""
+    """Mark a ``benchmark`` fixture as used, because its test has failed: it would warn otherwise."""
     # Disabled, a call leaves no entry behind; an empty one would be stored as a run.
     benchmark.disabled = True
     benchmark.pedantic(lambda: None)
 
 
 def use_virtual_clock(item: pytest.Item) -> VirtualClock:
-    """Give a test's ``benchmark`` fixture a virtual clock, its own benchmark marker kept."""
+    """Give a test's ``benchmark`` fixture a virtual clock; keep the test's benchmark marker."""
     clock = VirtualClock()
     marker = item.get_closest_marker("benchmark")
     kwargs = dict(marker.kwargs) if marker else {}
@@ -293,7 +312,7 @@ def _metadata(source: _SiblingSource, samples: Sequence[float]) -> Any:
     entry = Metadata(source, iterations=1, options=_OPTIONS)
     for sample in samples:
         entry.update(sample)
-    # Everything that the table, the files and the gate will read, read once now.
+    # Read now everything that the table, the files and the gate will read.
     stored = entry.as_dict(include_data=True, flat=False)
     if not entry or stored["fullname"] != source.fullname or entry.has_error:
         raise TypeError("an entry does not keep what it was made of")
@@ -310,43 +329,6 @@ def _entry(source: _SiblingSource, samples: Sequence[float]) -> dict[str, Any]:
         "extra_info": source.extra_info,
         "options": _OPTIONS,
         "stats": stats(samples),
-    }
-
-
-def stats(samples: Sequence[float]) -> dict[str, Any]:
-    """Return the ``stats`` of an entry without pytest-benchmark's classes; quartiles are inclusive."""
-    ordered = sorted(samples)
-    mean = statistics.fmean(ordered)
-    stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0.0
-    q1, _, q3 = (
-        statistics.quantiles(ordered, n=4, method="inclusive")
-        if len(ordered) > 1
-        else (ordered * 3)
-    )
-    iqr = q3 - q1
-    inside = [s for s in ordered if q1 - 1.5 * iqr <= s <= q3 + 1.5 * iqr]
-    iqr_outliers = len(ordered) - len(inside)
-    stddev_outliers = sum(1 for s in ordered if abs(s - mean) > stddev)
-    total = sum(ordered)
-    return {
-        "min": ordered[0],
-        "max": ordered[-1],
-        "mean": mean,
-        "stddev": stddev,
-        "rounds": len(ordered),
-        "median": statistics.median(ordered),
-        "iqr": iqr,
-        "q1": q1,
-        "q3": q3,
-        "iqr_outliers": iqr_outliers,
-        "stddev_outliers": stddev_outliers,
-        "outliers": f"{stddev_outliers};{iqr_outliers}",
-        "ld15iqr": inside[0],
-        "hd15iqr": inside[-1],
-        "ops": len(ordered) / total if total else 0,
-        "total": total,
-        "data": list(samples),
-        "iterations": 1,
     }
 
 

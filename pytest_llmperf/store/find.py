@@ -1,4 +1,4 @@
-"""Find the stored runs that a name on the command line means."""
+"""Find the stored runs that a name on the command line stands for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .stored import StoredError, read_runs
 
 
 def find_files(name: str, storage: Path) -> list[Path]:
-    """Return the files that a name on the command line means.
+    """Return the files that a name on the command line stands for.
 
     Args:
         name: a file, a folder, a glob, a stored run's number (``0007``), a commit or its beginning,
             or a run id; the last three are looked up in ``storage``.
 
     Raises:
-        StoredError: it means nothing.
+        StoredError: there is no such file.
     """
     path = Path(name)
     if path.is_dir():
@@ -40,7 +40,7 @@ def stored_files(folder: Path) -> list[Path]:
 
 
 def _by_identity(name: str, storage: Path) -> list[Path]:
-    """Search pytest-benchmark's file names, NUMBER_COMMIT_...; a run id stands in the file only."""
+    """Search pytest-benchmark's file names, NUMBER_COMMIT_...; a run id is only in the file."""
     if not storage.is_dir():
         return []
     files = stored_files(storage)

@@ -1,4 +1,4 @@
-"""The hardware of a measurement, from its record: what has to be equal before two numbers compare."""
+"""The hardware of a measurement, from its record; it has to be equal before two numbers compare."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Environment = Mapping[str, Any]
 
 
 def hardware(environment: Environment) -> dict[str, Any]:
-    """Return what must match, by name: a number of other hardware is another number.
+    """Return the parts of the hardware that must match, by name.
 
-    None: the record does not say it.
+    None: the record does not have the part.
     """
     device = _device(environment)
     cards = _cards(environment)
@@ -34,18 +34,18 @@ def hardware(environment: Environment) -> dict[str, Any]:
         ):
             parts[f"{label} {name}"] = card.get(key)
         if environment.get("gpus"):
-            # The driver was asked: no limit is an answer there, not a gap.
+            # The driver reported: a missing limit means that there is none, not that it is unknown.
             parts[f"{label} clock limit"] = card.get("clock_limit_mhz") or "unlimited"
     return parts
 
 
 def hardware_changes(a: Environment, b: Environment) -> list[str]:
-    """Return a phrase for each part that differs. What one side does not know is no difference."""
+    """Return a phrase for each part that differs. A part that one side lacks is not a difference."""
     return changes(hardware(a), hardware(b), known_only=True)
 
 
 def machine(environment: Environment) -> str:
-    """Return the name of what ran the engine: its GPUs, or the CPU."""
+    """Return the name of the hardware that ran the engine: its GPUs, or the CPU."""
     names = [str(card.get("name")) for card in _cards(environment)]
     cpu = str(environment.get("cpu", "an unknown machine"))
     return cpu if _device(environment) == "cpu" else ", ".join(dict.fromkeys(names)) or cpu
@@ -55,19 +55,19 @@ def changes(a: Mapping[str, Any], b: Mapping[str, Any], known_only: bool = False
     """Return a phrase for each key with unequal values.
 
     Args:
-        known_only: leave out keys that one side does not know: a missing tool is no difference.
+        known_only: leave out keys that one side lacks: a missing tool is not a difference.
     """
     phrases = []
     for key in dict.fromkeys([*a, *b]):
-        one, other = a.get(key), b.get(key)
-        if one == other or (known_only and (one is None or other is None)):
+        left, right = a.get(key), b.get(key)
+        if left == right or (known_only and (left is None or right is None)):
             continue
-        phrases.append(f"{key}: {_word(one)} / {_word(other)}")
+        phrases.append(f"{key}: {_word(left)} / {_word(right)}")
     return phrases
 
 
 def _device(environment: Environment) -> str | None:
-    """Return the engine's device; an engine that does not number its GPUs uses the first."""
+    """Return the engine's device; an engine that does not number its GPUs uses the first one."""
     device = environment.get("device")
     return "cuda:0" if device == "cuda" else device
 
@@ -78,7 +78,7 @@ def _cards(environment: Environment) -> list[Mapping[str, Any]]:
 
 
 def _gpus_are_known(environment: Environment) -> bool:
-    """Return whether an empty list of GPUs is an answer: only a framework that is loaded has any."""
+    """Return whether an empty list of GPUs means none: only a framework that is loaded lists any."""
     on_gpu = str(_device(environment)).startswith("cuda")
     return environment.get("gpus") is not None or not on_gpu
 

@@ -1,8 +1,8 @@
-"""Finished measurements on disk at once: pytest-benchmark writes only when the run ends.
+"""Keep finished measurements on disk at once: pytest-benchmark writes only when the run ends.
 
 Each run has one file in the storage folder, with one JSON object per line: first a header with machine
-and commit, then one line per entry as it stands in pytest-benchmark's files. A run that ends as it
-should removes its file.
+and commit, then one line per entry as it is in pytest-benchmark's files. A run that ends normally
+removes its file.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ class JournalError(Exception):
 
 
 class Journal:
-    """The journal of the run that is going on."""
+    """The journal of the current run."""
 
     def __init__(self, storage: Path, run_id: str, header: Mapping[str, Any]) -> None:
-        """``header``: machine and commit, as pytest-benchmark's file has them."""
+        """Make a journal, whose file is written with the first entry.
+
+        Args:
+            header: machine and commit, as they are in pytest-benchmark's file.
+        """
         self.path = storage / FOLDER / f"{run_id}.jsonl"
         self._header = header
         self.entries = 0
@@ -51,7 +55,7 @@ class Journal:
         """Write entries and wait until the disk has them.
 
         Raises:
-            OSError: the disk does not take them; then the file is as long as it was before.
+            OSError: they cannot be written; then the file is as long as it was before.
         """
         lines = list(entries)
         if not self.entries:
@@ -76,15 +80,15 @@ class Journal:
         self.entries += len(entries)
 
     def remove(self) -> None:
-        """Forget what the run's own file now holds."""
+        """Remove the journal, whose entries are now in the run's stored file."""
         self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # Other runs' journals are there, or it never was.
+        with suppress(OSError):  # It holds other journals, or does not exist.
             self.path.parent.rmdir()
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """What an interrupted run left behind."""
+    """The journal that an interrupted run left behind."""
 
     path: Path
     header: dict[str, Any]
@@ -92,7 +96,7 @@ class Interrupted:
     unreadable: int = 0
     """Complete lines that hold no entry and were left out."""
     seconds_silent: float = 0.0
-    """Since the file was last written."""
+    """Seconds since the file was last written."""
 
     @property
     def run_id(self) -> str:
@@ -100,20 +104,20 @@ class Interrupted:
 
     @property
     def machine(self) -> str:
-        """Return the host name of the machine that writes it; empty if unknown."""
+        """Return the host name of the machine that wrote it; empty if unknown."""
         return str(self.header["machine_info"].get("node") or "")
 
     @property
     def is_of_this_machine(self) -> bool:
-        """Return whether the processes of this machine say anything about the run."""
+        """Return whether the run belongs to this machine, whose processes can be checked."""
         return self.machine in ("", platform.node())
 
     @property
     def is_running(self) -> bool:
-        """Return whether the run that writes it may still be going on.
+        """Return whether the run may still be going on.
 
-        On this machine its process is asked. A run on another machine that has the same storage counts
-        as going on until it has written nothing for ``SILENCE``.
+        On this machine its process is checked. A run on another machine that has the same storage
+        counts as going on until it has written nothing for ``SILENCE``.
         """
         if not self.is_of_this_machine:
             return self.seconds_silent < SILENCE
@@ -134,7 +138,7 @@ def interrupted_runs(storage: Path) -> list[Path]:
     """Return the journals in a storage folder, oldest first."""
     ages: dict[Path, float] = {}
     for path in (storage / FOLDER).glob("*.jsonl"):
-        with suppress(FileNotFoundError):  # Its run has ended meanwhile.
+        with suppress(FileNotFoundError):  # Its run has just ended.
             ages[path] = path.stat().st_mtime
     return sorted(ages, key=lambda path: ages[path])
 
@@ -146,7 +150,7 @@ def read(path: Path) -> Interrupted:
     counted.
 
     Raises:
-        JournalError: it is not a journal, or of a version that this release does not know.
+        JournalError: the file is not a journal, or has a version that this release does not know.
     """
     try:
         first, *lines = path.read_bytes().split(b"\n")
@@ -204,7 +208,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _write(file: io.RawIOBase, content: bytes) -> None:
-    """Write all of it: a full disk takes a part first, and refuses the rest."""
+    """Write all of the content: on a full disk, the first call writes only a part of it."""
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) or 0 :]
@@ -214,14 +218,15 @@ def _is_alive(pid: int, start: int | None) -> bool:
     """Return whether a process of this machine lives.
 
     Args:
-        start: as ``_process_start``; another process may have got the number since. None if unknown.
+        start: its ``_process_start``, because a later process may have the same number; None if
+            unknown.
     """
     if pid <= 0:
         return False
     try:
         os.kill(pid, 0)
     except PermissionError:
-        pass  # Another user's, and alive.
+        pass  # It belongs to another user, and is alive.
     except (OSError, OverflowError):
         return False
     now = _process_start(pid)

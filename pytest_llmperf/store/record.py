@@ -45,41 +45,41 @@ class Run:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured."""
+    """The measured test, cell and engine."""
 
     nodeid: str
     cell: Cell
     spec: EngineSpec
     engine: LoadedEngine
     peak_by_driver: bool
-    """Whether the engine's peak memory on a GPU is the driver's count."""
+    """True if the engine's peak memory on a GPU is the driver's count."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What measuring it gave."""
+    """The results of a measurement."""
 
     metrics: Mapping[str, Metric]
     samples: Sequence[float]
     """Seconds: wall times of the rounds, or the one time that was measured."""
     workload: Workload | None = None
     measurement: Measurement | None = None
-    """None where nothing was generated."""
+    """Traces of the rounds; None if nothing was generated."""
     quality: QualityPart | None = None
-    """Of a scored text."""
+    """Results of a scored text; None without one."""
     roof: Roof | None = None
-    """What ``mbu`` and ``mfu`` are shares of; None where they are unknown."""
+    """The ceilings that ``mbu`` and ``mfu`` are shares of; None where they are unknown."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all measurements of a run have in common, and what a test's marker says."""
+    """The properties of the run and its machine, and the limits from the test's marker."""
 
     run: Run
     chosen: Sequence[str]
-    """Metrics that become entries of their own."""
+    """Metrics that become separate entries."""
     gpus: Sequence[Mapping[str, Any]] | None = None
-    """As ``nvml.Gpus.described``."""
+    """The run's GPUs, as in ``nvml.Gpus.described``; None without NVML."""
     idle: IdlePower = field(default_factory=IdlePower)
     hourly_cost: float | None = None
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Context:
 
 
 def job_id(environ: Mapping[str, str]) -> str | None:
-    """Return the CI job's name; ``PYTEST_LLMPERF_JOB`` goes before the variables of CI services."""
+    """Return the CI job's name; ``PYTEST_LLMPERF_JOB`` takes precedence over CI services."""
     github = (environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT"))
     names = (
         environ.get("PYTEST_LLMPERF_JOB"),
@@ -99,7 +99,7 @@ def job_id(environ: Mapping[str, str]) -> str | None:
 
 
 def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
-    """Return the stored form: builtin types only, and no path of this machine."""
+    """Return the stored form: only builtin types, without any path of this machine."""
     record: Record = {
         "schema": SCHEMA,
         "nodeid": subject.nodeid,
@@ -201,10 +201,10 @@ def _work(outcome: Outcome) -> str | None:
 
 
 def work_hash(cell: Cell, spec: EngineSpec, work: str | None) -> str:
-    """Return a name of the work: equal hashes did the same work on the same kind of engine.
+    """Return a hash of the work: measurements with equal hashes did the same on the same kind of engine.
 
-    Versions, rounds and machines are left out: they are what runs are compared over. So are secrets: a
-    new token does not end a history.
+    Versions, rounds and machines are not part of it, because runs are compared across them. Secrets are
+    not either: a new token does not end a history.
     """
     parts = {
         "model": [cell.model.name, spec.revision, spec.load_format, spec.dtype],

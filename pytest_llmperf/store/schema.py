@@ -1,6 +1,6 @@
 """Schema 1: the types of ``extra_info["llmperf"]`` and of the file around it.
 
-These are plain dictionaries, so that a record is the same thing when it is made, stored and read again.
+The types are plain dictionaries, so that a record is the same when it is made, stored and read again.
 A key that may be missing was added after the first stored files, or depends on the machine. The JSON
 Schema of ``Record`` is published as docs/reference/record.schema.json.
 """
@@ -14,7 +14,7 @@ from msgspec import Meta
 
 SCHEMA = 1
 KEY = "llmperf"
-"""Of ``extra_info``."""
+"""Key of ``extra_info``."""
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -54,11 +54,11 @@ class BackendPart(TypedDict):
     name: str
     version: str
     args: dict[str, Any]
-    """The engine's own keyword arguments that were given."""
+    """The engine's keyword arguments that were given."""
     settings: dict[str, Any]
     """Settings that the engine reports."""
     peak_by_driver: NotRequired[bool]
-    """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
+    """True if the peak on a GPU is the driver's count, which includes the CUDA context."""
     cache_value_bytes: NotRequired[float]
     """Bytes of one number in the key-value cache."""
     devices: NotRequired[int]
@@ -76,9 +76,9 @@ class WorkloadPart(TypedDict):
     """The work of one round; only ``hash`` where nothing was generated."""
 
     hash: str
-    """Names the work on this kind of engine."""
+    """Hash of the work on this kind of engine."""
     requests: NotRequired[str]
-    """Names the requests only."""
+    """Hash of the requests only."""
     input_tokens: NotRequired[Count]
     output_tokens: NotRequired[Count]
     batch_size: NotRequired[Count]
@@ -87,7 +87,7 @@ class WorkloadPart(TypedDict):
 
 
 class MetricPart(TypedDict):
-    """One metric; numbers are in ``unit``."""
+    """A metric and its statistics; numbers are in ``unit``."""
 
     unit: str
     better: Literal["lower", "higher"]
@@ -101,11 +101,11 @@ class MetricPart(TypedDict):
     p95: float
     p99: float
     samples: list[float]
-    """Empty where there is one for each token and nobody asked for them."""
+    """Empty for a metric with one sample per token, unless ``--llm-metrics`` names it."""
 
 
 class AcceleratorPart(TypedDict):
-    """A device as the engine's own framework reports it."""
+    """A device as the engine's framework reports it."""
 
     name: str
     memory_mib: NotRequired[int]
@@ -126,7 +126,7 @@ class GpuPart(TypedDict):
 
 
 class ConditionsPart(TypedDict, total=False):
-    """What else went on while the rounds ran."""
+    """Other activity on the machine while the rounds ran."""
 
     steal_share: float
     other_cores: float
@@ -134,7 +134,7 @@ class ConditionsPart(TypedDict, total=False):
     throttling: list[str]
     other_gpu_processes: int
     sm_clock_mhz: list[int | None]
-    """Before and after."""
+    """Before and after the rounds."""
     temperature_c: list[int | None]
 
 
@@ -160,7 +160,7 @@ class EnergyPart(TypedDict, total=False):
 
 
 class CeilingsPart(TypedDict):
-    """What ``mbu`` and ``mfu`` are shares of."""
+    """The ceilings that ``mbu`` and ``mfu`` are shares of."""
 
     read_bytes_per_s: float | None
     matmul_flops: float | None
@@ -170,7 +170,7 @@ class CeilingsPart(TypedDict):
 
 
 class EnvironmentPart(TypedDict):
-    """What a number was measured on."""
+    """The machine, the software and the conditions of a measurement."""
 
     device: str
     cpu: NotRequired[str]
@@ -206,7 +206,7 @@ class RunPart(TypedDict):
 
 
 class DocumentPart(TypedDict):
-    """One document of a scored text (``metrics.quality.DocumentQuality``)."""
+    """A document of a scored text (``metrics.quality.DocumentQuality``)."""
 
     tokens: int
     nll: float
@@ -229,11 +229,11 @@ class QualityPart(TypedDict):
     text: TextPart
     documents: list[DocumentPart]
     reference: NotRequired[dict[str, Any] | None]
-    """Whose distributions ``kl`` and ``agreement`` are against."""
+    """The engine whose distributions ``kl`` and ``agreement`` compare with."""
 
 
 class Record(TypedDict):
-    """One measurement: the primary entry's ``extra_info["llmperf"]``."""
+    """A measurement: the primary entry's ``extra_info["llmperf"]``."""
 
     schema: int
     nodeid: str
@@ -262,13 +262,13 @@ class Sibling(TypedDict):
 
 
 class CommitPart(TypedDict, total=False):
-    """pytest-benchmark's ``commit_info``, as far as it is read."""
+    """The part of pytest-benchmark's ``commit_info`` that is read."""
 
     branch: str | None
 
 
 class RejectedPart(TypedDict):
-    """An entry that the gate found regressed when its run ended."""
+    """An entry that regressed, by the gate's verdict at the end of its run."""
 
     nodeid: str
     metric: str

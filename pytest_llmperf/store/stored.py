@@ -1,7 +1,7 @@
 """Read stored runs: pytest-benchmark's files with this plugin's records in them.
 
-Everything that a person reads is made of what this module returns, so a report of a run and one of its
-file are the same.
+All reports are made of the records that this module returns, so a report of a run and one of its file
+are the same.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _LOAD = "load_time"
 
 
 class StoredError(Exception):
-    """A file that is not a stored run of ours; one line that names it and says why."""
+    """A file that is not a stored run of this plugin; one line that names the file and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One metric of one test in one process: rounds of a process are one observation, never more."""
+    """A metric of a test in one process. All rounds of a process together are one observation."""
 
     value: float
     """The median over the samples, in the metric's unit."""
@@ -38,20 +38,20 @@ class Observation:
     better: str
     kind: str
     samples: tuple[float, ...] = ()
-    """Negative log-likelihoods of documents, for perplexity alone: they pair up between runs."""
+    """Negative log-likelihoods of documents, for perplexity only: they pair up between runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:
-    """One test of a stored run."""
+    """A test of a stored run."""
 
-    __test__ = False  # Not a pytest class, whatever its name says.
+    __test__ = False  # Its name looks like a test class to pytest.
 
     nodeid: str
     cell: str
     """MODEL-BACKEND-MODE, the first part of the test's parameters."""
     subject: Mapping[str, Any]
-    """What was loaded: model, type, engine and its arguments, quantization."""
+    """Loaded model, its type, engine and its arguments, quantization; by name."""
     workload: Mapping[str, Any]
     environment: Mapping[str, Any]
     metrics: Mapping[str, Observation]
@@ -61,43 +61,43 @@ class TestRecord:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One pytest run, read from its file."""
+    """A pytest run, read from its file."""
 
     path: Path
     run_id: str
     job_id: str
-    """The CI job of the run; a run outside CI is a job of its own."""
+    """The CI job of the run; a run outside CI counts as a separate job."""
     started_at: str
     commit: str
     branch: str
     dirty: bool
     tests: Mapping[str, TestRecord]
     rejected: frozenset[tuple[str, str]]
-    """(nodeid, metric) that the gate found regressed when the run ended."""
+    """(nodeid, metric) of entries that regressed, by the gate's verdict at the end of the run."""
 
     @property
     def label(self) -> str:
-        """Short, for a person: the commit, or when it ran where there is none."""
+        """A short name for reports: the commit, or the start time if there is none."""
         known = self.commit not in ("", "unversioned")
         return self.commit[:8] + ("+" if self.dirty else "") if known else self.started_at
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """Everything of ours in one file of pytest-benchmark."""
+    """The data of this plugin in a file of pytest-benchmark."""
 
     path: Path
-    """Names the file in messages."""
+    """Name of the file in messages."""
     records: tuple[Record, ...]
-    """One for each measurement, at least one."""
+    """A record for each measurement, at least one."""
     chosen: Mapping[str, tuple[str, ...]]
-    """Metrics that are entries of their own, by test id."""
+    """Metrics that are separate entries, by test id."""
     branch: str
     rejected: frozenset[tuple[str, str]]
-    """(nodeid, metric) that the gate found regressed when the run ended."""
+    """(nodeid, metric) of entries that regressed, by the gate's verdict at the end of the run."""
 
     def run(self) -> StoredRun:
-        """Return what the gate judges: the chosen metrics of each test."""
+        """Return the run as the gate judges it: with the chosen metrics of each test."""
         run = self.records[0]["run"]
         return StoredRun(
             path=self.path,
@@ -131,13 +131,13 @@ class _File(msgspec.Struct):
 
 
 class _Shape(msgspec.Struct):
-    """Of any file of pytest-benchmark."""
+    """The part that every file of pytest-benchmark has."""
 
     benchmarks: list[msgspec.Raw]
 
 
 class _Kind(msgspec.Struct):
-    """What tells a record from a sibling, and its schema."""
+    """The keys by which a record differs from a sibling, and its schema."""
 
     schema: int | None = None
     parent: str | None = None
@@ -154,8 +154,8 @@ def read_file(path: Path) -> StoredFile:
     """Read the records of a file.
 
     Raises:
-        StoredError: unreadable, truncated, empty, not pytest-benchmark's, without a measurement of ours,
-            or of a schema that is newer than this release.
+        StoredError: the file is unreadable, truncated, empty, not one of pytest-benchmark, without a
+            measurement of this plugin, or of a schema that is newer than this release.
     """
     try:
         content = path.read_bytes()
@@ -170,7 +170,7 @@ def read_run(path: Path) -> StoredRun:
     """Read a stored run as the gate judges it.
 
     Raises:
-        StoredError: as ``read_file``.
+        StoredError: as in ``read_file``.
     """
     return read_file(path).run()
 
@@ -192,12 +192,12 @@ def file_of(
     """Return entries that are not stored yet as they will be read from their file.
 
     Args:
-        entries: as they will stand in pytest-benchmark's file.
-        commit_info: of the file.
-        name: of the run, for messages.
+        entries: the entries as they will be in pytest-benchmark's file.
+        commit_info: ``commit_info`` of the file.
+        name: name of the run in messages.
 
     Raises:
-        StoredError: as ``read_file``.
+        StoredError: as in ``read_file``.
     """
     ours = [
         {"fullname": entry["fullname"], "extra_info": {KEY: entry["extra_info"][KEY]}}
@@ -210,7 +210,14 @@ def file_of(
 
 
 def decode(content: bytes, path: Path) -> StoredFile:
-    """Return a file's content; ``path`` names it in messages. Raises StoredError as ``read_file``."""
+    """Return the data in a file's content.
+
+    Args:
+        path: name of the file in messages.
+
+    Raises:
+        StoredError: as in ``read_file``.
+    """
     try:
         try:
             file = _FILE.decode(content)
@@ -239,7 +246,7 @@ def _strict(value: Any) -> Any:
 
 
 def _problem(content: bytes) -> str | None:
-    """Return what is wrong with a file beside its records, the plainest first; None for nothing."""
+    """Return what is wrong with a file apart from its records, or None."""
     try:
         data = _strict(json.loads(content))
     except (ValueError, RecursionError) as error:
@@ -289,13 +296,13 @@ class CellName:
     id: str
     """MODEL-BACKEND-MODE, and the degree where several devices share the model."""
     backend: str
-    """With its label (``vllm@next``)."""
+    """The engine with its label (``vllm@next``)."""
     degree: str
-    """For instance ``tp2``; empty for one device."""
+    """The parallelism, for instance ``tp2``; empty for one device."""
 
 
 def cell_name(record: Record) -> CellName:
-    """Return the cell of a record; early files have it only in parts."""
+    """Return the cell of a record; early files have only its parts."""
     model, mode = record["model"]["name"], record["quantization"]["mode"]
     backend = record["backend"]["name"]
     cell = record.get("cell") or f"{model}-{backend}-{mode}"
@@ -307,7 +314,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
     """Return a record as the gate judges it.
 
     Args:
-        chosen: metrics that are entries of their own.
+        chosen: metrics that are separate entries.
     """
     metrics, model, backend = record["metrics"], record["model"], record["backend"]
     judged = [key for key in metrics if key in chosen or key == PAIRED]

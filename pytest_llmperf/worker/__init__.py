@@ -1,1 +1,1 @@
-"""An engine in a process of its own: ``client`` here in pytest, ``server`` there beside the engine."""
+"""An engine in a separate process: ``client`` runs in pytest, ``server`` runs beside the engine."""

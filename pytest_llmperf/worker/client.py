@@ -1,4 +1,4 @@
-"""Pytest's side of a worker: start it, call it, and end it whatever happens."""
+"""Pytest's side of a worker: start it, call it, and end it in every case."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -18,15 +19,18 @@ from ..core.progress import Progress, silent
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _CLOSE_TIMEOUT = 30.0
-# Ends the worker's whole process group when pytest goes away without saying so, even by SIGKILL:
-# the kernel then closes the pipe that this shell reads.
+# This shell ends the worker's whole process group if pytest disappears without notice, even by
+# SIGKILL: the kernel then closes the pipe that the shell reads.
 _WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
 
 
 class Worker(ABC):
-    """Where an engine lives: in a process of its own, or (for a debugger) in this one."""
+    """The place of an engine: a separate process, or (for a debugger) this process."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        # An answer has no name: whoever asks has to hear it before anybody else may ask.
+        self._turn = threading.Lock()
+
     def call(
         self,
         method: str,
@@ -35,46 +39,55 @@ class Worker(ABC):
         limit: str = "--llm-timeout",
         **arguments: Any,
     ) -> Any:
-        """Call a method of ``server.EngineHost`` and wait for its answer.
+        """Call a method of ``server.EngineHost`` and return its answer.
+
+        Calls of several threads are answered one after the other.
 
         Args:
-            timeout: seconds that may pass without an answer or a sign of progress.
-            limit: the option that sets them, for the message.
+            method: name of the method.
+            progress: called with each progress report.
+            timeout: maximum seconds without an answer or a progress report.
+            limit: the option that sets the timeout, for the message.
+            **arguments: arguments of the method.
 
         Raises:
-            EngineError: with one line; EngineDied when the worker is of no more use.
+            EngineError: one line; EngineDied if the worker can no longer be used.
         """
+        with self._turn:
+            return self._ask(method, progress, timeout, limit, arguments)
+
+    @abstractmethod
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
+    ) -> Any:
+        """Send one question and wait for its answer; nobody else asks meanwhile."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the engine and everything it started. Never raises."""
+        """End the engine and everything that it started. Never raises."""
 
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """Whether the engine can still be called, as far as its process shows now."""
+        """Return whether the engine can still be called, as far as its process shows."""
 
 
 def start_worker(isolation: str, python: str, log: Path) -> Worker:
-    """Start and return a worker in its own process (``process``) or in this one (``none``)."""
+    """Start and return a worker in a separate process (``process``) or in this one (``none``)."""
     return ProcessWorker(python, log) if isolation == "process" else InlineWorker()
 
 
 class InlineWorker(Worker):
-    """The engine in pytest's own process: a debugger can step into it, nothing protects from it."""
+    """The engine in pytest's process: a debugger can step into it, but a crash ends pytest too."""
 
     def __init__(self) -> None:
         from .server import EngineHost
 
+        super().__init__()
         self._host = EngineHost()
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         from .server import answer
 
@@ -92,9 +105,10 @@ class InlineWorker(Worker):
 
 
 class ProcessWorker(Worker):
-    """The engine in a child process, in a session of its own, carried by execnet."""
+    """The engine in a child process with its own session, connected by execnet."""
 
     def __init__(self, python: str, log: Path) -> None:
+        super().__init__()
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._group = execnet.Group()
@@ -123,17 +137,12 @@ class ProcessWorker(Worker):
 
     @property
     def _process(self) -> subprocess.Popen[bytes] | None:
-        """The child that execnet has started."""
+        """The child process that execnet started."""
         process = getattr(getattr(self._gateway, "_io", None), "popen", None)
         return process if isinstance(process, subprocess.Popen) else None
 
-    def call(
-        self,
-        method: str,
-        progress: Progress,
-        timeout: float,
-        limit: str = "--llm-timeout",
-        **arguments: Any,
+    def _ask(
+        self, method: str, progress: Progress, timeout: float, limit: str, arguments: dict[str, Any]
     ) -> Any:
         if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
@@ -144,7 +153,7 @@ class ProcessWorker(Worker):
                 if kind != "progress":
                     return _result(kind, payload, log=self._log)
                 progress(*payload)
-        except execnet.TimeoutError:  # Before OSError, which it is one of.
+        except execnet.TimeoutError:  # Before OSError, its base class.
             self.kill()
             raise EngineTimeout(
                 f"no answer for {timeout:g} s ({limit}), so the engine was ended; log: {self._log}"
@@ -154,18 +163,22 @@ class ProcessWorker(Worker):
         except EngineError:
             raise
         except BaseException:
-            # Ctrl-C among others: the engine is in the middle of something nobody waits for.
+            # For instance Ctrl-C: the engine is still working, but nothing waits for its answer.
             self.kill()
             raise
 
     def close(self) -> None:
+        # A thread of a test that is gone may still wait for its answer.
+        turn = self._turn.acquire(timeout=_CLOSE_TIMEOUT)
         try:
-            if self.alive:
-                self.call("close", silent, _CLOSE_TIMEOUT)
+            if turn and self.alive:
+                self._ask("close", silent, _CLOSE_TIMEOUT, "", {})
         except EngineError:
             pass
         finally:
-            # A dead engine may have left children and the watchdog behind.
+            if turn:
+                self._turn.release()
+            # A dead engine may have left its children and the watchdog running.
             self.kill()
 
     def kill(self) -> None:
@@ -181,7 +194,7 @@ class ProcessWorker(Worker):
         self._group.terminate(timeout=1)
 
     def _end(self) -> str:
-        """End the children of a process that has ended, and say in words how it ended."""
+        """End the children of a process that has ended; return a description of how it ended."""
         process = self._process
         status = None
         if process is not None:
@@ -206,8 +219,8 @@ def _result(kind: str, payload: Any, log: Path | None) -> Any:
 
 
 def _bootstrap(channel, package, log):  # type: ignore[no-untyped-def]
-    # Sent to the worker as source. It loads this package only by its own location: the folder above
-    # it on the path would bring this environment's packages into the worker's.
+    # This function is sent to the worker as source. It loads this package by its location only: adding
+    # the parent folder to the path would make this environment's packages visible to the worker.
     import importlib.util
     import sys
 

@@ -1,7 +1,7 @@
-"""Energy of the measured rounds: what the engine computes on, and the processor packages beside it.
+"""The energy of the measured rounds: of the engine's device, and of the processor packages beside it.
 
-Counters are read before the first round and after the last, as ``conditions`` reads the kernel's. What
-cannot be known gives no number but the reason why.
+The counters are read before the first round and after the last one, like the kernel's counters in
+``conditions``. Unknown energy is reported as the reason, without a number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..machine.energy import (
     Source,
     gpu_source,
 )
-from ..machine.nvml import Gpus
+from ..machine.gpus import Gpus
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
 
 REFRESHES = 10
-"""Refreshes of a counter that rounds have to last: then its age is a tenth of the window at most."""
+"""Minimum length of the rounds in refreshes of a counter: its age is then at most a tenth of it."""
 
 
 class Meter:
-    """The energy of one measurement. A context: leaving it ends whatever samples."""
+    """The energy of one measurement. It is a context manager: leaving it ends all sampling."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Meter:
         gpus: Sequence[str] = (),
         clock: Clock = time.monotonic,
     ) -> None:
-        """Nothing is measured, and nothing said, without a source.
+        """Keep the sources; without a source nothing is measured or reported.
 
         Args:
-            source: what the engine computes on.
-            packages: the processor's, beside a GPU.
+            source: energy of the engine's device.
+            packages: energy of the processor packages, beside a GPU.
             gpus: UUIDs of the GPUs that the source counts.
         """
         self._source = source
@@ -70,40 +70,40 @@ class Meter:
             source.close()
 
     def start(self) -> None:
-        """Start just before the first round."""
+        """Begin the window, just before the first round."""
         for source in self._sources:
             self._asked(source, source.start)
         self._begin = self._clock()
 
     def mark(self) -> None:
-        """Note a moment between two rounds."""
+        """Take a reading between two rounds."""
         for source in self._sources:
             self._asked(source, source.mark)
 
     def stop(self) -> dict[str, Any]:
-        """Return ``environment.energy`` of the record after the last round; empty without a source.
+        """End the window after the last round; return the record's ``environment.energy``.
 
-        ``gpus`` in it are UUIDs, for ``IdlePower.added``.
+        It is empty without a source. ``gpus`` in it are UUIDs, for ``IdlePower.added``.
         """
         seconds = self._clock() - self._begin
         joules = {source: self._joules(source, seconds) for source in self._sources}
         if self._source is None:
             return {}
-        found: dict[str, Any] = {}
-        own = joules[self._source]
-        if own is None:
-            found["unavailable"] = self._failed[self._source]
+        energy: dict[str, Any] = {}
+        device_joules = joules[self._source]
+        if device_joules is None:
+            energy["unavailable"] = self._failed[self._source]
         else:
-            found |= {
+            energy |= {
                 "source": self._source.name,
-                "joules": own,
+                "joules": device_joules,
                 "seconds": seconds,
-                "mean_w": own / seconds,
+                "mean_w": device_joules / seconds,
                 "error_share": self._source.refresh / seconds,
             }
-            found |= {"gpus": self._gpus} if self._gpus else {}
-        beside = None if self._packages is None else joules[self._packages]
-        return found if beside is None else {**found, "cpu_joules": beside}
+            energy |= {"gpus": self._gpus} if self._gpus else {}
+        cpu_joules = None if self._packages is None else joules[self._packages]
+        return energy if cpu_joules is None else {**energy, "cpu_joules": cpu_joules}
 
     @property
     def _sources(self) -> list[Source]:
@@ -111,17 +111,17 @@ class Meter:
 
     def _joules(self, source: Source, seconds: float) -> float | None:
         joules = self._asked(source, source.stop)
-        least = REFRESHES * source.refresh
-        if joules is not None and seconds < least:
+        minimum = REFRESHES * source.refresh
+        if joules is not None and seconds < minimum:
             self._failed[source] = (
-                f"rounds took {seconds:.2g} s, and the {source.name} needs {least:g} s: "
-                "more rounds or tokens"
+                f"rounds took {seconds:.2g} s, but the {source.name} needs {minimum:g} s: "
+                "use more rounds or tokens"
             )
             return None
         return joules
 
     def _asked(self, source: Source, question: Callable[[], float | None]) -> float | None:
-        """Return the answer; None once a source has failed."""
+        """Return the source's answer, or None once it has failed."""
         if source not in self._failed:
             try:
                 return question()
@@ -137,12 +137,14 @@ def meter_of(
     gpus: Gpus | None = None,
     powercap: Path = POWERCAP,
 ) -> Meter:
-    """Return the meter of a loaded engine's energy.
+    """Return the meter for the energy of a loaded engine.
 
     Args:
-        device: the engine's, as ``EngineInfo.device``.
-        devices: how many GPUs share the model, as ``EngineInfo.devices``.
-        gpus: those that the engine's process sees; None asks for them.
+        backend: the engine, which may report its own energy.
+        device: the engine's device, as in ``EngineInfo.device``.
+        devices: number of GPUs that share the model, as in ``EngineInfo.devices``.
+        gpus: the GPUs that the engine's process sees; None asks for them.
+        powercap: folder of RAPL's counters.
     """
     if backend.joules() is not None:
         return Meter(EngineCounter(backend.name, backend.joules))
@@ -151,12 +153,12 @@ def meter_of(
         return Meter(packages)
     if not device.startswith("cuda"):
         return Meter()
-    beside = packages if isinstance(packages, Packages) else None
+    gpu_packages = packages if isinstance(packages, Packages) else None
     try:
         boards = (gpus or Gpus(os.environ)).boards(os.getpid(), devices)
-        return Meter(gpu_source(boards), beside, [board.uuid or "" for board in boards])
+        return Meter(gpu_source(boards), gpu_packages, [board.uuid or "" for board in boards])
     except (LookupError, NoEnergy) as error:
-        return Meter(Nothing(str(error)), beside)
+        return Meter(Nothing(str(error)), gpu_packages)
 
 
 def _packages(powercap: Path) -> Packages | Nothing:

@@ -1,4 +1,4 @@
-"""Warm-up, rounds, checks, memory: the measuring loop. It runs beside the engine."""
+"""The measuring loop: warm-up, rounds, checks, memory. It runs in the engine's process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from .energy import Meter
 
 _PROBES = 3
 _CACHED = 1.5
-"""How much longer a new prompt has to take: three stalls in a row do not happen, a cache does."""
+"""Minimum ratio of the times of new and repeated prompts that is taken for a cache: a stall in each
+of the three probes is too unlikely to explain it."""
 
 
 def measure(
@@ -31,13 +32,17 @@ def measure(
     progress: Progress,
     meter: Meter | None = None,
 ) -> Measurement:
-    """Run a workload: warm-up rounds unmeasured, then the rounds, each checked.
+    """Run a workload and return its rounds: first unmeasured warm-up rounds, then the measured ones.
 
     Args:
-        meter: measures their energy.
+        backend: the loaded engine.
+        info: the engine's report of what it loaded.
+        workload: the work.
+        progress: called before each round.
+        meter: measures the energy of the rounds.
 
     Raises:
-        InvalidMeasurement: a request came back with other tokens than it had to, or from a cache.
+        InvalidMeasurement: the tokens of an answer differ from the request, or come from a cache.
     """
     encode = encoder(backend, info)
     canary_before = canary.run(info.device)
@@ -59,7 +64,7 @@ def measure(
         meter.mark()
     energy = meter.stop()
     conditions = between(before, Snapshot.take())
-    # Before the canary, whose memory is not the engine's.
+    # Before the canary, whose memory does not belong to the engine.
     peak_memory = backend.peak_memory()
     canary_after = canary.run(info.device)
     if workload.prompt is not None:
@@ -72,17 +77,17 @@ def measure(
 def check_no_hidden_cache(
     backend: Backend, info: EngineInfo, workload: Workload, rounds: Sequence[RoundTrace]
 ) -> None:
-    """Raise InvalidMeasurement when prompts that the engine has never seen take much longer.
+    """Raise InvalidMeasurement if prompts that the engine has never seen take much longer.
 
-    A prompt that every round repeats is answered by a prefix cache, if there is one, and not every
-    engine says so. Random prompts of the same length cannot be.
+    A prefix cache, if there is one, answers a prompt that every round repeats, and not every engine
+    reports that. It cannot answer random prompts of the same length.
     """
     repeated = rounds[0].requests
     fresh = Workload(
         output_len=1,
         input_len=repeated[0].input_tokens,
         batch_size=workload.batch_size,
-        # Never drawn before, so that no cache knows these prompts: not of this process, nor on disk.
+        # A new salt, so that no cache has these prompts, neither in this process nor on disk.
         salt=secrets.token_hex(8),
     )
     probes = [
@@ -93,8 +98,8 @@ def check_no_hidden_cache(
     if min(probes) > _CACHED * slowest:
         raise InvalidMeasurement(
             f"ttft is at most {slowest * 1e3:.1f} ms for the test's prompt and at least "
-            f"{min(probes) * 1e3:.1f} ms for prompts of the same length that are new: a prefix cache "
-            "answers"
+            f"{min(probes) * 1e3:.1f} ms for new prompts of the same length: the engine uses a prefix "
+            "cache"
         )
 
 
@@ -103,22 +108,26 @@ def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
 
 
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
-    """Return the engine's tokenizer; for random weights without one, one stable id per word."""
+    """Return the engine's tokenizer; without one (random weights), return one stable id per word."""
     if info.has_tokenizer:
         return backend.encode
     return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
 
 
 def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[int]]:
-    """Return the token ids of each greedy continuation, each as long as it was asked to be."""
-    found = backend.continue_ids(requests)
-    for i, (request, ids) in enumerate(zip(requests, found, strict=True)):
+    """Return the token ids of each greedy continuation.
+
+    Raises:
+        InvalidMeasurement: a continuation does not have the requested length.
+    """
+    outputs = backend.continue_ids(requests)
+    for i, (request, ids) in enumerate(zip(requests, outputs, strict=True)):
         if len(ids) != request.output_len:
             raise InvalidMeasurement(
                 f"generate, request {i + 1} of {len(requests)}: the engine gave {len(ids)} output "
                 f"tokens instead of {request.output_len}"
             )
-    return found
+    return outputs
 
 
 def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: str) -> None:
@@ -148,4 +157,4 @@ def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: st
             )
         ordered = [trace.submitted, *trace.times]
         if any(later <= earlier for earlier, later in pairwise(ordered)):
-            raise InvalidMeasurement(f"{name}: its time stamps do not run forwards")
+            raise InvalidMeasurement(f"{name}: its timestamps do not increase")

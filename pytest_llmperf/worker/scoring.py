@@ -1,6 +1,7 @@
-"""Scores texts beside the engine: its next-token distributions never leave its process.
+"""Scores of texts, computed in the engine's process: its next-token distributions never leave it.
 
-The unquantized model's distributions are kept on disk once they are known. numpy comes with the engine.
+The distributions of the unquantized model are stored on disk as the reference. numpy comes from the
+engine's environment.
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[numpy.float32]
-    """(positions, vocabulary): log-probabilities of the next token."""
+    """Log-probabilities of the next token, with the shape (positions, vocabulary)."""
 
 _NOTES = "reference.json"
 _BLOCK = 64
-"""Positions at a time: what is compared at once stays small beside the engine."""
+"""Positions that are compared at a time, to keep the memory of a comparison small."""
 _GLIMPSES, _GLIMPSE_LONGEST = 16, 48
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Distributions of the unquantized model for some documents, in a folder of their own."""
+    """Distributions of the unquantized model for a list of documents, stored in one folder."""
 
     folder: Path
     notes: Mapping[str, Any]
 
     @classmethod
     def find(cls, root: Path, documents: Sequence[Sequence[int]]) -> Reference | None:
-        """Return the one that was kept for these documents, or None.
+        """Return the stored reference of these documents, or None.
 
         Args:
             root: the model's folder.
-            documents: token ids; another tokenizer's are other documents.
+            documents: token ids; another tokenizer makes other documents.
         """
         folder = root / _name(documents[0])
         try:
@@ -59,16 +60,16 @@ class Reference:
             kept = notes["documents"][: len(documents)]
             sizes = [(folder / f"{i}.npy").stat().st_size for i in range(len(kept))]
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # Not there, or damaged: it is made anew.
-        wanted = [[_name(ids), size] for ids, size in zip(documents, sizes, strict=False)]
-        return cls(folder, notes) if kept == wanted and len(kept) == len(documents) else None
+            return None  # Missing or damaged: it will be written again.
+        expected = [[_name(ids), size] for ids, size in zip(documents, sizes, strict=False)]
+        return cls(folder, notes) if kept == expected and len(kept) == len(documents) else None
 
     def rows(self, i: int) -> Rows:
-        """Return the rows of one document, read from disk as far as they are looked at."""
+        """Return the rows of one document; only the parts that are used are read from disk."""
         import numpy
 
-        found: Rows = numpy.load(self.folder / f"{i}.npy", mmap_mode="r")
-        return found
+        rows: Rows = numpy.load(self.folder / f"{i}.npy", mmap_mode="r")
+        return rows
 
 
 def assess(
@@ -79,12 +80,16 @@ def assess(
     may_keep: Mapping[str, Any] | None,
     progress: Progress,
 ) -> Quality:
-    """Score documents, and compare them with the unquantized model's distributions.
+    """Score documents and compare them with the distributions of the unquantized model.
 
     Args:
+        backend: the loaded engine.
+        info: the engine's report of what it loaded.
+        texts: the documents.
         root: folder of the model's references.
-        may_keep: what to note of this engine when its distributions become the reference, which they do
-            where there is none yet; None for a quantized model.
+        may_keep: description of this engine, stored with its distributions if they become the
+            reference, which happens if there is none yet; None for a quantized model.
+        progress: called before each document.
 
     Raises:
         NotSupported: the engine reports no distributions.
@@ -95,22 +100,22 @@ def assess(
     documents = [backend.encode(text) for text in texts]
     reference = Reference.find(root, documents)
     if reference is None and may_keep is not None:
-        # Where nothing can be kept (a full disk, another's folder) the score is good all the same.
+        # The score is valid even if nothing can be stored (full disk, another user's folder).
         with suppress(OSError):
             return _kept(backend, documents, root, may_keep, progress, start)
-    found = []
+    qualities = []
     vocabulary = info.vocabulary
     for i, ids in enumerate(documents):
         progress("score", i + 1, len(documents))
         rows = backend.log_probabilities(ids)
         vocabulary = rows.shape[1]
-        found.append(_document(rows, ids, reference.rows(i) if reference else None))
+        qualities.append(_document(rows, ids, reference.rows(i) if reference else None))
     notes = None if reference is None else {**reference.notes["engine"], "own": False}
-    return Quality(tuple(found), vocabulary, time.perf_counter() - start, notes)
+    return Quality(tuple(qualities), vocabulary, time.perf_counter() - start, notes)
 
 
 class _Broken(Exception):
-    """The unquantized model's own output is broken: its folder must not appear."""
+    """The output of the unquantized model is broken, so it must not become the reference."""
 
 
 def _kept(
@@ -121,14 +126,14 @@ def _kept(
     progress: Progress,
     start: float,
 ) -> Quality:
-    """Score, and keep the distributions as the reference if a working model can have made them."""
+    """Score documents; store the distributions as the reference if a working model can make them."""
     import numpy
 
-    found: list[DocumentQuality] = []
+    qualities: list[DocumentQuality] = []
     kept: list[tuple[str, int]] = []
     vocabulary = 0
     folder = root / _name(documents[0])
-    # What is there is damaged, or of a text that has changed behind its first document.
+    # The existing folder is damaged, or belongs to a text with other documents after the first one.
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with new_folder(folder) as part:
@@ -139,12 +144,14 @@ def _kept(
                 file = part / f"{i}.npy"
                 numpy.save(file, rows)
                 kept.append((_name(ids), file.stat().st_size))
-                alone = _document(rows, ids, None)
-                # Against itself: known to the last bit.
-                found.append(replace(alone, kl=0.0, agreement=1.0, reference_nll=alone.nll))
+                document = _document(rows, ids, None)
+                # The comparison with itself is exact.
+                qualities.append(
+                    replace(document, kl=0.0, agreement=1.0, reference_nll=document.nll)
+                )
             notes = {"engine": dict(engine), "documents": kept}
             (part / _NOTES).write_text(json.dumps(notes), "utf-8")
-            quality = Quality(tuple(found), vocabulary, time.perf_counter() - start, None)
+            quality = Quality(tuple(qualities), vocabulary, time.perf_counter() - start, None)
             if flaw(quality):
                 raise _Broken
     except _Broken:
@@ -153,13 +160,13 @@ def _kept(
 
 
 def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
-    """Return why the output cannot come from a working model, or None."""
+    """Return the reason why the output cannot come from a working model, or None."""
     try:
         return flaw(assess(backend, info, [text], root, None, silent))
     except NotSupported:
         pass
     except Exception:
-        # A short context, a full GPU: no flaw of the output. The log has it.
+        # A short context or a full GPU is not a flaw of the output; the log has the error.
         traceback.print_exc()
     try:
         return flaw_at_a_glimpse(glimpse(backend, text, root))
@@ -169,7 +176,7 @@ def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | Non
 
 
 def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
-    """Return the next token at a few places of a text, one by one: any engine has room for that."""
+    """Return the next token at a few positions of a text, one request each: every engine can do that."""
     ids = backend.encode(text)
     longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
     ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
@@ -182,14 +189,14 @@ def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
 
 
 def scores(backend: Backend, ids: Sequence[int]) -> list[float]:
-    """Return the log-likelihood of each token after the first, given those before it."""
+    """Return the log-likelihood of each token after the first, given all tokens before it."""
     if len(ids) < 2:
-        raise ValueError("a score needs at least 2 tokens: the first one has nothing before it")
+        raise ValueError("a score needs at least 2 tokens: the first one has no token before it")
     return backend.score(ids)
 
 
 def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> DocumentQuality:
-    """Compare the distributions of one document, some positions at a time."""
+    """Return the quality of one document, compared with its reference a block at a time."""
     import numpy
 
     targets = numpy.asarray(ids[1:])
@@ -198,22 +205,22 @@ def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> Documen
         raise ValueError(f"{rows.shape[0]} distributions for {count} positions")
     places = numpy.arange(count)
     likeliest = rows.argmax(axis=1)
-    alone = DocumentQuality(
+    quality = DocumentQuality(
         tokens=count,
         nll=-float(rows[places, targets].mean(dtype=numpy.float64)),
         choices=len(set(likeliest.tolist())),
     )
     if reference is None:
-        return alone
+        return quality
     divergence, agreeing = 0.0, 0
-    # Some engines pad the vocabulary: what only one of them has is counted with the last shared token.
+    # Some engines pad the vocabulary: tokens that only one side has count as the last shared token.
     width = min(rows.shape[1], reference.shape[1])
     for begin in range(0, count, _BLOCK):
         p, q = reference[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
         agreeing += int((p.argmax(axis=1) == likeliest[begin : begin + _BLOCK]).sum())
         divergence += float(_divergence(_folded(p, width), _folded(q, width)).sum())
     return replace(
-        alone,
+        quality,
         kl=divergence / count,
         agreement=agreeing / count,
         reference_nll=-float(reference[places, targets].mean(dtype=numpy.float64)),
@@ -221,7 +228,7 @@ def _document(rows: Rows, ids: Sequence[int], reference: Rows | None) -> Documen
 
 
 def _divergence(p: Any, q: Any) -> Any:
-    """Return the KL divergence of each row of log-probabilities; what p never gives adds nothing."""
+    """Return the KL divergence of each row of log-probabilities; zero probabilities in p add nothing."""
     import numpy
 
     terms = numpy.exp(p)
@@ -232,7 +239,7 @@ def _divergence(p: Any, q: Any) -> Any:
 
 
 def _folded(rows: Any, width: int) -> Any:
-    """Return rows of a width: what lies beyond is added to the last column."""
+    """Return rows of a given width: the probabilities beyond it are added to the last column."""
     import numpy
 
     if rows.shape[1] == width:

@@ -1,6 +1,6 @@
-"""The engine's side: load, measure, generate, close.
+"""The engine's side of a worker: load, measure, generate, close.
 
-Runs in the worker process, in whatever environment the engine needs, so it imports only the
+It runs in the worker process, in the environment that the engine needs, so it imports only the
 standard library and modules of this package that do the same.
 """
 
@@ -32,11 +32,11 @@ from .energy import meter_of
 from .measure import continuations, encoder, measure
 
 _REPORTING = ("measure", "quality", "prepare")
-"""Methods of the host that report their progress."""
+"""Methods of EngineHost that report their progress."""
 
 
 class EngineHost:
-    """One engine and the calls that it answers; arguments and answers are builtin types only."""
+    """One engine and the calls that it answers; arguments and answers have builtin types only."""
 
     def __init__(self) -> None:
         self._backend: Backend | None = None
@@ -45,7 +45,7 @@ class EngineHost:
         self._environment: dict[str, str | None] = {}
 
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """Load an engine; return what is loaded and how long it took."""
+        """Load an engine; return its info, load time, versions and environment."""
         start = time.perf_counter()
         engine = EngineSpec(**spec)
         before = dict(os.environ)
@@ -71,22 +71,22 @@ class EngineHost:
         }
 
     def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:
-        """Run a workload and return its Measurement in its wire form.
+        """Run a workload and return its Measurement in the wire form.
 
-        A workload whose salt was measured before gets other random prompts, for instance when a
-        failed test runs again: this engine has seen the first ones.
+        If the salt of the workload was measured before (a failed test runs again, for instance), it
+        gets other random prompts, because this engine has already seen the first ones.
         """
         backend, info = self._loaded()
         work = Workload(**workload)
-        before = self._measured[work.salt]
+        repeats = self._measured[work.salt]
         self._measured[work.salt] += 1
-        if before:
-            work = replace(work, salt=f"{work.salt}#{before}")
+        if repeats:
+            work = replace(work, salt=f"{work.salt}#{repeats}")
         with meter_of(backend, info.device, info.devices) as meter:
             return measure(backend, info, work, report, meter).to_wire()
 
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        """Return greedy continuations of a batch: token ids, and text where there is a tokenizer."""
+        """Return the greedy continuations of a batch: token ids, and text if there is a tokenizer."""
         backend, info = self._loaded()
         encode = encoder(backend, info)
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
@@ -97,9 +97,10 @@ class EngineHost:
         ]
 
     def check_output(self, text: str, references: str) -> dict[str, Any]:
-        """Return ``flaw``: why the output cannot come from a working model, or None.
+        """Return ``flaw``: the reason why the output cannot come from a working model, or None.
 
         Args:
+            text: the text to test the model with.
             references: folder of the unquantized model's distributions.
         """
         backend, info = self._loaded()
@@ -112,16 +113,16 @@ class EngineHost:
         may_keep: dict[str, Any] | None,
         report: Progress,
     ) -> dict[str, Any]:
-        """Return a Quality in its wire form, or ``unavailable`` with the reason."""
+        """Return a Quality in the wire form, or ``unavailable`` with the reason."""
         backend, info = self._loaded()
         try:
-            found = scoring.assess(backend, info, texts, Path(references), may_keep, report)
+            quality = scoring.assess(backend, info, texts, Path(references), may_keep, report)
         except NotSupported as error:
             return {"unavailable": str(error)}
-        return found.to_wire()
+        return quality.to_wire()
 
     def score(self, prompt: str | list[int]) -> dict[str, Any]:
-        """Return ``scores``: log-likelihoods of the tokens after the first; or ``unavailable``."""
+        """Return ``scores``, the log-likelihoods of the tokens after the first, or ``unavailable``."""
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
         try:
@@ -130,7 +131,7 @@ class EngineHost:
             return {"unavailable": str(error)}
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
-        """Download and convert what an engine reads; return where it is."""
+        """Download and convert a model; return the location that the engine loads it from."""
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
@@ -141,12 +142,12 @@ class EngineHost:
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
-        """Return what a device can do at best; no engine is loaded in such a process."""
-        found = ceilings.measure(device, threads)
-        return found.to_wire() if found else None
+        """Return the ceilings of a device; call this in a process without an engine."""
+        measured = ceilings.measure(device, threads)
+        return measured.to_wire() if measured else None
 
     def close(self) -> None:
-        """Let the engine end its own processes, and put its environment variables back."""
+        """Let the engine end its processes, and restore the environment variables."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
             try:
@@ -161,10 +162,13 @@ class EngineHost:
 
 
 def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Progress) -> Any:
-    """Call one method of the host; an exception becomes an answer, so that it can travel.
+    """Call one method of the host; return its result, or its exception as a message.
 
     Args:
-        report: called with the progress of a method that takes long.
+        host: the engine's host.
+        method: name of the method.
+        arguments: arguments of the method.
+        report: called with the progress of a long method.
 
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
@@ -180,20 +184,20 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception in one line: its type and the first line of its message."""
+    """Return an exception as one line: its type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else "no message"
     if "validation error" in text:
-        # Pydantic's first line counts the errors; what is wrong stands in the next ones.
+        # Pydantic's first line only counts the errors; the next lines describe them.
         text = " ".join(line.partition(" [type=")[0] for line in lines[1:3]) or text
     return f"{type(error).__name__}: {text[:300]}"
 
 
 def serve(channel: Any, log: str) -> None:
-    """Answer calls from the channel until it closes; all of the engine's output goes to the log."""
+    """Answer calls from the channel until it closes; write all of the engine's output to the log."""
     _redirect_output(log)
     os.setsid()
-    # Ctrl-C is pytest's to handle: it decides what happens to this process.
+    # Pytest handles Ctrl-C: it decides what happens to this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.send(("started", os.getpid()))
     host = EngineHost()
@@ -203,17 +207,17 @@ def serve(channel: Any, log: str) -> None:
 
     for method, arguments in channel:
         channel.send(answer(host, method, arguments, report))
-    # Pytest is gone or wants no more.
+    # Pytest has ended, or has closed the channel.
     answer(host, "close", {}, report=silent)
 
 
 def installed_packages() -> dict[str, str]:
-    """Return versions of the distributions that backends ask about and that are installed here."""
-    found = {}
+    """Return the versions of the installed distributions that backends ask about."""
+    versions = {}
     for name in distributions():
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _redirect_output(log: str) -> None:
@@ -226,35 +230,35 @@ def _redirect_output(log: str) -> None:
 
 
 def _prepare_environment(spec: EngineSpec) -> None:
-    """Set what engines read from the environment when they are imported."""
+    """Set the environment variables that engines read when they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if spec.local:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        _tell_hub_library()
+        _update_hub_library()
     if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         os.environ["MKL_NUM_THREADS"] = str(spec.threads)
 
 
 def _changed_since(before: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the earlier value of every environment variable that has changed; None: it was not set."""
+    """Return the earlier value of each environment variable that has changed; None if it was not set."""
     names = {*before, *os.environ}
     return {name: before.get(name) for name in names if before.get(name) != os.environ.get(name)}
 
 
 def _restore_environment(values: Mapping[str, str | None]) -> None:
-    """Set variables back: without isolation this process is pytest's, and another model may follow."""
+    """Restore variables: without isolation this is pytest's process, and another model may follow."""
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    _tell_hub_library()
+    _update_hub_library()
 
 
-def _tell_hub_library() -> None:
-    """Let a hub library that is imported already follow HF_HUB_OFFLINE, which it reads only once."""
+def _update_hub_library() -> None:
+    """Apply HF_HUB_OFFLINE to a hub library that is already imported and reads it only once."""
     constants: Any = sys.modules.get("huggingface_hub.constants")
     if constants is not None:
-        given = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-        constants.HF_HUB_OFFLINE = given.upper() in ("1", "ON", "YES", "TRUE")
+        setting = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+        constants.HF_HUB_OFFLINE = setting.upper() in ("1", "ON", "YES", "TRUE")

@@ -24,15 +24,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def shared_cache(monkeypatch):
-    """Runs inside runs have a home folder of their own; the converted model is the same."""
+    """Share the caches with the runs inside tests, which have another home folder."""
     monkeypatch.setenv("PYTEST_LLMPERF_CACHE", str(CACHE))
-    # What vLLM knows of an architecture: a process of ten seconds finds it out, once.
+    # vLLM inspects an architecture in a process of ten seconds, and caches the result.
     monkeypatch.setenv("VLLM_CACHE_ROOT", VLLM_CACHE)
 
 
 @pytest.fixture(scope="session")
 def checkpoint():
-    """The embedded model as a folder of safetensors: made now, unless a run before has."""
+    """Return the embedded model as a folder of safetensors; make it unless an earlier run did."""
     file = embedded_gguf()
     folder = cached_folder(file, CACHE)
     code = (
@@ -40,25 +40,25 @@ def checkpoint():
         "from pytest_llmperf.backends.conversion import convert; "
         "convert(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
-    # In a process of its own: it imports an engine.
+    # In a separate process, because it imports an engine.
     subprocess.run([sys.executable, "-c", code, file, folder], check=True)
     return folder
 
 
 @pytest.fixture
 def session_processes():
-    """Tells every process of a session: an engine and whatever it has started."""
+    """Return a function that lists the processes of a session: an engine and all its children."""
 
     def find(session: int) -> list[int]:
-        found = []
+        pids = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                     if os.getsid(int(entry.name)) == session and state != "Z":
-                        found.append(int(entry.name))
+                        pids.append(int(entry.name))
                 except OSError:
                     continue
-        return found
+        return pids
 
     return find

@@ -1,4 +1,4 @@
-"""CTranslate2's own ways of taking a batch."""
+"""Batches that CTranslate2 splits or keeps together."""
 
 TEST = """
     import pytest

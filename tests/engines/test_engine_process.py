@@ -1,4 +1,4 @@
-"""Real child processes that must not stay behind."""
+"""Real child processes that must not outlive the run."""
 
 import signal
 import subprocess
@@ -24,7 +24,7 @@ def wait_until(condition, seconds: float) -> bool:
 
 
 def test_vllm_leaves_no_process_when_pytest_is_killed(pytester, monkeypatch, session_processes):
-    # With its core in a process of its own, so that there is a grandchild to leave behind.
+    # With the engine core in a separate process, so that there is a grandchild that could stay.
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     pytester.makepyfile(LONG)
     command = [sys.executable, "-m", "pytest", "--llm-backend=vllm"]

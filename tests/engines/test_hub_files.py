@@ -1,4 +1,4 @@
-"""Models of the hub, from the hub library's own cache: nothing is asked over the network."""
+"""Models from the hub library's cache: nothing is downloaded."""
 
 import json
 
@@ -15,7 +15,7 @@ TEST = """
 
 @pytest.fixture
 def hub(pytester, monkeypatch):
-    """Puts files into a cache of the hub library, as if a repository had been downloaded."""
+    """Return a function that puts files into the hub library's cache, like a download."""
     root = pytester.mkdir("hub")
     monkeypatch.setenv("HF_HUB_CACHE", str(root))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -34,8 +34,8 @@ def hub(pytester, monkeypatch):
 
 def records(pytester):
     entries = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
-    found = [entry["extra_info"]["llmperf"] for entry in entries]
-    return [record for record in found if "nodeid" in record]
+    all_records = [entry["extra_info"]["llmperf"] for entry in entries]
+    return [record for record in all_records if "nodeid" in record]
 
 
 def test_a_gguf_file_runs_as_it_is_and_dequantized(pytester, hub):
@@ -47,9 +47,9 @@ def test_a_gguf_file_runs_as_it_is_and_dequantized(pytester, hub):
         "--benchmark-json=out.json",
     )
     run.assert_outcomes(passed=2)
-    found = {record["backend"]["name"]: record["model"] for record in records(pytester)}
-    assert {model["source"] for model in found.values()} == {f"some/Model-GGUF/{EMBEDDED_FILE}"}
-    assert found["llama-cpp"]["revision"] == COMMIT
+    models = {record["backend"]["name"]: record["model"] for record in records(pytester)}
+    assert {model["source"] for model in models.values()} == {f"some/Model-GGUF/{EMBEDDED_FILE}"}
+    assert models["llama-cpp"]["revision"] == COMMIT
 
 
 def test_a_checkpoint_is_converted_once(pytester, hub, checkpoint):

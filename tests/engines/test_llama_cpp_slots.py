@@ -1,4 +1,4 @@
-"""What does not fit llama.cpp's slots is one line with the option that it needs."""
+"""A request that does not fit llama.cpp's slots fails with one line that names the option to set."""
 
 TEST = """
     def test_batch(llm):
@@ -19,9 +19,9 @@ def test_a_batch_or_a_request_that_is_too_large_says_what_to_set(pytester):
     cell = "smollm2-135m-llama-cpp-q4_1"
     run.stdout.fnmatch_lines(
         [
-            f"{cell}: ValueError: a batch of 9 needs as many slots, and this server has 8: "
+            f"{cell}: ValueError: a batch of 9 needs as many slots, but this server has 8: "
             "--llm-backend-arg=llama-cpp.n_parallel=9; log: *",
-            f"{cell}: ValueError: a request of 2060 tokens does not fit the 2048 of a slot: "
+            f"{cell}: ValueError: a request of 2060 tokens does not fit in a slot of 2048: "
             "--llm-backend-arg=llama-cpp.n_ctx=16480 (for 8 slots); log: *",
         ]
     )
@@ -34,11 +34,11 @@ def test_its_own_arguments_reach_it(pytester):
         "--llm-backend-arg=llama-cpp.n_parallel=9",
         "--llm-backend-arg=llama-cpp.n_ctx=2304",
     )
-    # Nine slots now, of 256 tokens each: a batch of nine and a request of 256 fit.
+    # Now there are nine slots of 256 tokens each: a batch of nine fits, and a request of 256 tokens.
     run.assert_outcomes(passed=2, failed=1)
     run.stdout.fnmatch_lines(
         [
-            "*: a request of 2060 tokens does not fit the 256 of a slot: "
+            "*: a request of 2060 tokens does not fit in a slot of 256: "
             "--llm-backend-arg=llama-cpp.n_ctx=18540 (for 9 slots); log: *",
         ]
     )

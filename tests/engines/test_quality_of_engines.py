@@ -1,4 +1,4 @@
-"""Quality of real engines: against transformers alone, and a dequantization that was broken."""
+"""Quality of real engines, compared with plain transformers and with a broken dequantization."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def load_and_break(self, spec):
 
 TransformersBackend.load = load_and_break
 """
-# Perplexity of the first document, of the unquantized model in bfloat16.
+# Perplexity of the first document with the unquantized model in bfloat16.
 FIRST = 31.1
 
 
@@ -40,7 +40,7 @@ RUN = ("--llm-backend=transformers", "--llm-device=cpu", f"--llm-cache-dir={defa
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """The stored run of three modes, which leaves the unquantized model's distributions behind."""
+    """Return a stored run of three modes; it also stores the unquantized model's distributions."""
     folder = tmp_path_factory.mktemp("quality")
     (folder / "test_quality.py").write_text(QUALITY)
     done = subprocess.run(
@@ -57,12 +57,12 @@ def stored(tmp_path_factory):
 
 
 def test_figures_are_those_of_transformers_alone_and_in_their_order(stored, checkpoint):
-    found = {}
+    perplexities = {}
     for entry in json.loads(stored.read_text())["benchmarks"]:
         record = entry["extra_info"]["llmperf"]
         if "metrics" in record:
-            found[record["quantization"]["mode"]] = record["metrics"]["perplexity"]["p50"]
-    assert found["none"] <= found["int8"] <= found["nf4"]
+            perplexities[record["quantization"]["mode"]] = record["metrics"]["perplexity"]["p50"]
+    assert perplexities["none"] <= perplexities["int8"] <= perplexities["nf4"]
     script = [sys.executable, ROOT / "tools" / "check_quality.py", checkpoint]
     done = subprocess.run(
         [*script, "--modes=none,nf4", f"--against={stored}"],
@@ -70,14 +70,14 @@ def test_figures_are_those_of_transformers_alone_and_in_their_order(stored, chec
         text=True,
         check=False,
     )
-    # The script ends with 1 for a difference of half a percent.
+    # The script's exit code is 1 for a difference of half a percent.
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        ("float('nan')", "its log-probabilities are no finite numbers"),
+        ("float('nan')", "its log-probabilities are not finite numbers"),
         ("10", "its perplexity *far from the unquantized model's*"),
     ],
 )

@@ -17,7 +17,7 @@ TEST = """
 
 def test_random_weights_give_speed_but_refuse_text(pytester):
     pytester.makepyfile(TEST)
-    # vLLM makes weights without a quantization by itself: the two workers' test has such.
+    # test_tensor_parallel.py covers vLLM without quantization.
     result = pytester.runpytest_subprocess(
         *ARGS, "--llm-quant=none,nf4", "--llm-backend=transformers,vllm", "-k", "not vllm-none"
     )

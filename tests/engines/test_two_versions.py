@@ -1,4 +1,4 @@
-"""Two versions of one engine in one run, each in its own environment."""
+"""Two versions of an engine in one run, each in a separate environment."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ TEST = """
 
 @pytest.fixture(scope="module")
 def other_python(tmp_path_factory):
-    """An interpreter with another transformers; everything else comes from this environment."""
+    """Return an interpreter with another version of transformers and this environment's packages."""
     folder = tmp_path_factory.mktemp("other")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"

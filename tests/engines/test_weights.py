@@ -1,4 +1,4 @@
-"""Bytes and numbers of the embedded model's weights, in every mode of every engine."""
+"""Bytes and number of the embedded model's weights, in every mode of every engine."""
 
 import pytest
 

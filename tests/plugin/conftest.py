@@ -1,4 +1,4 @@
-"""What the tests here share: run pytest on a small file, read what it stored, watch processes."""
+"""Shared fixtures: run pytest on a small file, read its stored runs, watch processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_x(llm, llm_benchmark):
 
 @pytest.fixture(scope="module", autouse=True)
 def _plain_environment():
-    """Runs inside ask nobody about the processor: that takes a process, twice a run."""
+    """Runs inside do not look up the processor, which takes a process, twice per run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
         # For those in a process of their own, and for those in this one.
@@ -53,7 +53,7 @@ def llm_pytest(pytester, arguments):
 
 @pytest.fixture
 def llm_pytest_process(pytester, arguments):
-    """Run pytest in a process of its own on the simulated engine."""
+    """Run pytest in a separate process on the simulated engine."""
 
     def run(*extra, **program):
         return pytester.runpytest_subprocess(*arguments(*extra, **program), timeout=60)
@@ -106,7 +106,7 @@ def stored(stored_files):
 
 @pytest.fixture
 def records(stored):
-    """What the primary entries of a stored run say about themselves, by test name."""
+    """The records of a stored run's primary entries, by test name."""
 
     def read(file=None):
         found = {name: e["extra_info"].get("llmperf", {}) for name, e in stored(file).items()}
@@ -135,7 +135,7 @@ def model_folder(pytester):
 
 @pytest.fixture
 def bare_python(pytester):
-    """An interpreter without any installed package: the worker has to do with that."""
+    """An interpreter without any installed package, which has to be enough for the worker."""
     script = pytester.path / "bare-python"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     script.chmod(0o755)

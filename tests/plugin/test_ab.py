@@ -133,7 +133,7 @@ def ab():
 
 
 def errors(done):
-    """What it complains of: the lines that are no progress."""
+    """Return the error messages: the lines that do not show progress."""
     return [line for line in done.stderr.splitlines() if line.startswith("pytest-llmperf")]
 
 
@@ -295,7 +295,7 @@ def test_a_side_that_does_not_run_is_told_in_one_line(repository, ab, arguments,
 
 @pytest.fixture
 def plan_only(monkeypatch, capsys):
-    """Runs the command in this process, which has to end before any side runs; gives what it says."""
+    """Run the command in this process, where it has to end before any side runs; give its output."""
 
     def run(folder, *arguments):
         monkeypatch.chdir(folder)

@@ -250,12 +250,12 @@ def test_a_test_that_the_baseline_lacks_passes_and_is_named(llm_pytest, other):
     llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
     run = llm_pytest("--llm-fail-if=e2e.p50:+400%", *other)
     run.assert_outcomes(passed=1)
-    named = lines(run, "baseline has no ")
+    named = lines(run, "no baseline for ")
     if other == ["--llm-rounds=1"]:
-        assert named == []  # Rounds repeat the work and are no part of it.
+        assert named == []  # Rounds repeat the work and are not part of it.
     else:
         (line,) = named
-        assert line.startswith(f"baseline has no {TEST[:-1]}")
+        assert line.startswith(f"no baseline for {TEST[:-1]}")
         assert line.endswith(" (e2e.p50; same work, same hardware)")
 
 
@@ -268,8 +268,8 @@ def test_runs_on_other_hardware_are_no_baseline(llm_pytest, stored_files):
     file.write_text(json.dumps(run))
     result = llm_pytest("--llm-fail-if=e2e.p50:+400%")
     result.assert_outcomes(passed=1)
-    assert lines(result, "baseline has no ") == [
-        f"baseline has no {TEST} (e2e.p50; same work, same hardware)"
+    assert lines(result, "no baseline for ") == [
+        f"no baseline for {TEST} (e2e.p50; same work, same hardware)"
     ]
 
 
@@ -282,8 +282,8 @@ def test_what_the_gate_found_regressed_is_no_baseline(llm_pytest, stored_files):
     file.write_text(json.dumps(run))
     result = llm_pytest("--llm-fail-if=e2e.p50:+400%", "--llm-fail-if=ttft.p50:+400%")
     result.assert_outcomes(passed=1)
-    assert lines(result, "baseline has no ") == [
-        f"baseline has no {TEST} (e2e.p50; same work, same hardware)"
+    assert lines(result, "no baseline for ") == [
+        f"no baseline for {TEST} (e2e.p50; same work, same hardware)"
     ]
 
 
@@ -298,9 +298,9 @@ def test_at_most_five_tests_without_a_baseline_are_named(pytester, llm_pytest):
     llm_pytest("--benchmark-autosave", "-k", "0").assert_outcomes(passed=1, deselected=7)
     run = llm_pytest("--llm-fail-if=e2e.p50:+400%")
     run.assert_outcomes(passed=8)
-    named = lines(run, "baseline has no ")
+    named = lines(run, "no baseline for ")
     assert len(named) == 6
-    assert named[-1] == "baseline has no 2 more"
+    assert named[-1] == "no baseline for 2 more"
 
 
 @pytest.mark.timing
@@ -311,6 +311,6 @@ def test_a_baseline_percentile_needs_samples_too(llm_pytest):
     budget = ("--llm-fail-if=ttft.p90:+900%", "--llm-rounds=50")
     run = llm_pytest("--benchmark-autosave", *budget, **quick)
     run.assert_outcomes(passed=1)
-    assert len(lines(run, "baseline has no ")) == 1
+    assert len(lines(run, "no baseline for ")) == 1
     run = llm_pytest(*budget, **quick)
-    assert lines(run, "baseline has no ") == []
+    assert lines(run, "no baseline for ") == []

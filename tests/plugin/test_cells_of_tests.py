@@ -1,4 +1,4 @@
-"""Which cells a test runs on: ids, the llm marker, views, one load a cell."""
+"""The cells that a test runs on: ids, the llm marker, views, one load per cell."""
 
 import pytest
 

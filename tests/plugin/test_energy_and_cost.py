@@ -1,4 +1,4 @@
-"""Programmed power and a price come back from the stored file, and the reason where nothing tells."""
+"""Programmed power and a price come back from the stored file, or the reason if nothing reports it."""
 
 import sys
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_an_engine_on_a_gpu_that_tells_nothing_says_why(one_test, llm_pytest, re
     llm_pytest("--benchmark-autosave", "--llm-isolation=none").assert_outcomes(passed=1)
     record = records()[f"test_x[{CELL}]"]
     assert record["environment"]["energy"]["unavailable"] == (
-        "which GPUs the engine sees is not known"
+        "the GPUs that the engine sees are unknown"
     )
     assert "energy_per_token" not in record["metrics"]
 
@@ -77,7 +77,11 @@ def test_a_price_gives_the_cost_of_a_million_tokens(pytester, llm_pytest, record
     assert cost["n"] == 3
     assert record["environment"]["hourly_cost"] == 3.96
     run.stdout.fnmatch_lines(
-        ["*cost/1M*", f"{CELL} *10.0*", "cost/1M: a million output tokens at 3.96 per hour"]
+        [
+            "*cost/1M*",
+            f"{CELL} *10.0*",
+            "cost/1M: price of a million output tokens at 3.96 per hour",
+        ]
     )
 
 

@@ -167,7 +167,7 @@ def test_without_the_package_its_name_is_unknown(pytester):
         ),
         (
             {"source": SOURCE.replace('name = "tiny"', 'name = "small"')},
-            "backend 'tiny' (tiny_engine:TinyBackend) calls itself 'small'",
+            "backend 'tiny' (tiny_engine:TinyBackend) has another name in its class: 'small'",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What happens when pytest-benchmark's private names are gone: siblings still reach the files."""
+"""Without pytest-benchmark's private names, siblings still reach the files."""
 
 import sys
 

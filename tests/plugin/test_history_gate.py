@@ -80,14 +80,14 @@ def set_speed(monkeypatch):
 
 
 def gate_lines(run):
-    """What stands below the gate's own heading."""
+    """Return the lines below the gate's heading."""
     lines = run.outlines
     start = next(i for i, line in enumerate(lines) if " LLM gate " in line)
     return lines[start + 1 : -1]
 
 
 def rows(run, verdict):
-    """Metrics of the table's rows with a verdict, and how many runs each had."""
+    """Return the metrics of the table's rows with a verdict, and the number of runs of each."""
     found = [line.split() for line in gate_lines(run) if line.startswith(f"{verdict}  ")]
     return {row[2]: int(row[-1]) for row in found}
 
@@ -228,9 +228,15 @@ def test_an_ini_file_that_asks_for_the_gate_is_told_the_same(pytester):
 
 
 @pytest.mark.usefixtures("one_test")
-@pytest.mark.parametrize("option", ["--collect-only", "--benchmark-disable"])
-def test_a_run_that_measures_nothing_needs_no_stored_run(gated, option):
-    assert gated(option).ret == 0
+def test_a_run_that_only_collects_needs_no_stored_run(gated):
+    assert gated("--collect-only").ret == 0
+
+
+@pytest.mark.usefixtures("one_test")
+def test_a_run_that_is_told_not_to_measure_is_not_green(gated):
+    run = gated("--benchmark-disable")
+    assert run.ret == 4
+    assert "ERROR: --llm-gate: nothing was measured: --benchmark-disable is set" in gate_lines(run)
 
 
 ORDINARY = """
@@ -275,14 +281,35 @@ def test_quality_that_stays_passes_a_strict_gate_and_a_worse_one_fails(
 
 @pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
 @pytest.mark.parametrize("tests", ["ours deselected", "none of ours"])
-def test_a_run_of_ordinary_benchmarks_is_not_judged(pytester, history, gated, save, tests):
+def test_a_run_of_ordinary_benchmarks_is_not_judged(pytester, history, llm_pytest, save, tests):
+    # By the ini file: a command line that asks for the gate and deselects every test is not green.
+    pytester.makeini(f"{INI}llm_gate = history\n")
     ours = ONE_TEST if tests == "ours deselected" else ""
     (pytester.path / "test_speed.py").write_text(ours + ORDINARY)
-    run = gated("-k", "other", *save)
+    run = llm_pytest("-k", "other", *save)
     run.assert_outcomes(passed=1, deselected=1 if ours else 0)
     assert run.ret == 0
     message = "no test with llm_benchmark was to be measured, so nothing was judged"
+    assert not ours or message in gate_lines(run)
+
+
+def test_the_gate_of_the_command_line_without_any_test_of_ours_is_not_red(pytester, history, gated):
+    (pytester.path / "test_speed.py").write_text(ORDINARY)
+    run = gated("-k", "other")
+    assert run.ret == 0
+    message = "no test with llm_benchmark was to be measured, so nothing was judged"
     assert message in gate_lines(run)
+
+
+def test_the_gate_of_the_command_line_is_red_where_it_deselects_every_test(
+    pytester, history, gated
+):
+    (pytester.path / "test_speed.py").write_text(ONE_TEST + ORDINARY)
+    run = gated("-k", "other")
+    run.assert_outcomes(passed=1, deselected=1)
+    assert run.ret == 4
+    line = "ERROR: --llm-gate: nothing was measured: every test of this plugin was deselected (1)"
+    assert line in gate_lines(run)
 
 
 @pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])

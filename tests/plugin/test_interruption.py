@@ -117,8 +117,8 @@ def test_ctrl_c_without_autosave_says_where_the_measurements_are(interrupted, jo
     output = interrupted().end(signal.SIGINT)
     (journal,) = journals()
     assert (
-        f"interrupted: 6 measured entries are kept in {journal}; pytest-llmperf recover stores them"
-        in output.splitlines()
+        f"interrupted: 6 measured entries are kept in {journal}; "
+        "run `pytest-llmperf recover` to store them" in output.splitlines()
     )
     assert "LLM performance" in output
 

@@ -69,7 +69,7 @@ def test_measuring_twice_is_a_clear_error(pytester, llm_pytest):
     run = llm_pytest()
     run.assert_outcomes(failed=1)
     assert (
-        "RuntimeError: llm_benchmark measures once a test: parametrize the test to measure more"
+        "RuntimeError: llm_benchmark measures once per test: parametrize the test to measure more"
         in run.stdout.str()
     )
 
@@ -141,7 +141,8 @@ def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, r
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.re_match_lines(
         [
-            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: a prefix cache answers"
+            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: "
+            "the engine uses a prefix cache"
         ]
     )
     assert list(records()) == [f"test_new_prompts[{CELL}]"]

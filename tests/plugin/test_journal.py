@@ -114,7 +114,9 @@ def test_the_compare_command_reads_a_recovered_run(killed, recover, pytester):
 def test_the_next_run_says_what_a_killed_run_left(killed, llm_pytest, recover, journals):
     run = llm_pytest()
     run.assert_outcomes(passed=2)
-    message = "an earlier run was killed and left 6 entries: pytest-llmperf recover"
+    message = (
+        "an earlier run was killed and left 6 entries; run `pytest-llmperf recover` to store them"
+    )
     assert run.outlines.count(message) == 1
     assert journals() == [killed]
     assert recover().ret == 0

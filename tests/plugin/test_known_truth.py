@@ -130,7 +130,7 @@ def test_goodput_is_zero_when_one_objective_is_missed(pytester, llm_pytest, stor
     """)
     llm_pytest("--benchmark-autosave", ALL_METRICS).assert_outcomes(passed=1)
     assert records()[f"test_x[{CELL}]"]["metrics"]["goodput"]["samples"] == [0.0, 0.0]
-    # There are no seconds per request when no request counts.
+    # Seconds per request do not exist if no request counts.
     assert f"test_x[{CELL}-goodput]" not in stored()
 
 

@@ -21,7 +21,7 @@ def test_load(llm, llm_benchmark):
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path_factory):
-    """What is kept of a model must not reach the next test."""
+    """Give each test an empty cache: kept distributions must not reach the next test."""
     monkeypatch.setenv("PYTEST_LLMPERF_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -60,7 +60,7 @@ def test_another_engine_is_compared_with_the_first(pytester, llm_pytest, records
 @pytest.mark.parametrize(
     ("broken", "flaw"),
     [
-        (1, "its log-probabilities are no finite numbers"),
+        (1, "its log-probabilities are not finite numbers"),
         (2, "its likeliest next token is the same at each of *places of a text"),
         (3, "its *places of a text"),
     ],

@@ -1,4 +1,4 @@
-"""What stands in the stored file: schema 1, names and groups, and nothing private of the machine."""
+"""The content of the stored file: schema 1, names and groups, and nothing private of the machine."""
 
 import datetime
 import json
@@ -21,7 +21,7 @@ NODEID = f"test_speed.py::test_x[{CELL}]"
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory, run_in):
-    """What the primary entry of one test says about itself."""
+    """The record of one test's primary entry."""
     folder = tmp_path_factory.mktemp("record")
     (folder / "test_speed.py").write_text("""
 def test_x(llm, llm_benchmark):

@@ -88,7 +88,7 @@ def test_a_mode_is_refused_before_anything_loads(pytester, run):
     result = run("--llm-quant=nf4")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in result.errlines if line] == [
-        "ERROR: --llm-quant: TensorRT-LLM runs a checkpoint as it was quantized: it has no mode nf4"
+        "ERROR: --llm-quant: TensorRT-LLM cannot quantize to nf4: it runs a checkpoint in its own mode"
     ]
 
 
@@ -98,7 +98,7 @@ def test_without_its_environment_it_says_how_to_name_one(pytester):
     result.assert_outcomes(skipped=3)
     result.stdout.fnmatch_lines(
         [
-            "SKIPPED * tensorrt-llm is not installed: its pins fit no other engine, so give its own: "
+            "SKIPPED * tensorrt-llm is not installed: its pinned packages need a separate environment: "
             "--llm-python tensorrt-llm=PATH"
         ]
     )

@@ -1,4 +1,4 @@
-"""What the user sees: the header line, the table, the progress line on a terminal, and no more."""
+"""Everything that the user sees: the header line, the table, the progress line on a terminal."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""The engine's own process: a crash or a hang costs one test, and nothing outlives the run."""
+"""The engine's process: a crash or a hang costs one test, and nothing outlives the run."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A run that uses no LLM pays nothing; one that does loads no engine into pytest's own process."""
+"""A run without an LLM costs nothing; one with an LLM loads no engine into pytest's process."""
 
 import pytest
 
@@ -6,6 +6,7 @@ ENGINES = ("torch", "transformers", "vllm", "numpy", "scipy", "bitsandbytes", "a
 OURS = (
     "pytest_llmperf.session.session",
     "pytest_llmperf.session.slot",
+    "pytest_llmperf.machine.gpus",
     "pytest_llmperf.machine.nvml",
     "pytest_llmperf.session.collect",
     "pytest_llmperf.worker.client",

@@ -35,7 +35,7 @@ def plan(unsaid):
 
 @pytest.fixture
 def ended_pid():
-    """Number of a process that is no more."""
+    """Id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait()
     return process.pid
@@ -51,7 +51,7 @@ def storage(tmp_path):
 
 @pytest.fixture
 def leave_journal(storage, ended_pid):
-    """Writes the journal that an interrupted run leaves behind."""
+    """Write the journal that an interrupted run leaves behind."""
 
     def leave(run_id, entries, pid=ended_pid, **changes):
         header = {

@@ -94,7 +94,7 @@ def test_mistral_7b_has_7_24_billion_parameters():
     vocabulary, hidden = mistral["vocab_size"], mistral["hidden_size"]
     inner, layers = mistral["intermediate_size"], mistral["num_hidden_layers"]
     key_value = hidden // mistral["num_attention_heads"] * mistral["num_key_value_heads"]
-    # No bias anywhere; norms have a weight alone.
+    # There are no biases; norms have only a weight.
     attention = 2 * hidden * hidden + 2 * hidden * key_value  # query, output; key, value
     feed_forward = 3 * hidden * inner  # gate, up, down
     norm = hidden

@@ -1,4 +1,4 @@
-"""What each engine refuses before anything is loaded."""
+"""The refusals of each engine before anything is loaded."""
 
 import json
 
@@ -88,7 +88,7 @@ def test_vllm_does_no_nf4_without_bitsandbytes():
 def test_newer_vllm_does_no_nf4_without_the_plugin(distribution, version):
     packages = {distribution: version, "bitsandbytes": "0.50.2"}
     assert VLLM.refusal("nf4", packages) == Refusal(
-        f"vLLM {version} has bitsandbytes in a plugin of its own: {PLUGIN_HINT}", by_nature=False
+        f"vLLM {version} needs a plugin for bitsandbytes: {PLUGIN_HINT}", by_nature=False
     )
 
 

@@ -302,10 +302,10 @@ def test_tests_without_a_baseline_are_named_and_then_counted():
         assert checker.after(record) == []
     lines = checker.summary()
     assert lines[0] == (
-        "baseline has no test_a.py::test_0 (ttft.p50, ttft.max; same work, same hardware)"
+        "no baseline for test_a.py::test_0 (ttft.p50, ttft.max; same work, same hardware)"
     )
     assert len(lines) == 6
-    assert lines[-1] == "baseline has no 2 more"
+    assert lines[-1] == "no baseline for 2 more"
 
 
 def test_a_budget_is_a_value():

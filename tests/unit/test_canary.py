@@ -15,9 +15,9 @@ def without_torch(monkeypatch):
 
 
 def test_the_reference_work_takes_time(without_torch):
-    found = canary.run("cpu")
-    assert set(found) == {"compute_s", "copy_s"}
-    assert all(seconds > 0 for seconds in found.values())
+    times = canary.run("cpu")
+    assert set(times) == {"compute_s", "copy_s"}
+    assert all(seconds > 0 for seconds in times.values())
 
 
 def test_the_simulated_engine_has_none():
@@ -25,12 +25,12 @@ def test_the_simulated_engine_has_none():
 
 
 def test_times_are_joined_only_when_both_are_there():
-    one = {"compute_s": 1.0, "copy_s": 2.0}
-    assert canary.joined(one, {"compute_s": 3.0, "copy_s": 4.0}) == {
+    before = {"compute_s": 1.0, "copy_s": 2.0}
+    assert canary.joined(before, {"compute_s": 3.0, "copy_s": 4.0}) == {
         "compute_s": [1.0, 3.0],
         "copy_s": [2.0, 4.0],
     }
-    assert canary.joined(one, {}) == canary.joined({}, one) == {}
+    assert canary.joined(before, {}) == canary.joined({}, before) == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read through /proc")
@@ -53,7 +53,7 @@ print(json.dumps(resident() - before))
 
 
 class FakeTorch:
-    """The calls that the canary makes, counted. No GPU is on the machine that runs these tests."""
+    """Records the canary's calls. The machine that runs these tests has no GPU."""
 
     uint8 = bfloat16 = None
 
@@ -89,7 +89,7 @@ class FakeTorch:
 
 @pytest.fixture
 def on(monkeypatch):
-    """Run the canary for an engine on cuda:0, with this torch loaded."""
+    """Return a function that runs the canary for an engine on cuda:0 with a given torch."""
 
     def run(torch):
         monkeypatch.setitem(sys.modules, "torch", torch)

@@ -1,4 +1,4 @@
-"""Measuring ceilings and keeping them. No wall time is asserted: only what is measured, and when."""
+"""Measuring and storing ceilings. No wall time is asserted: only what is measured, and when."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ MIXED = Ceilings(((32 * MIB, 15e9), (64 * MIB, 12e9)), {"float32": 2e11}, 1, "by
 
 
 class Measured:
-    """Stands in for the process that measures; counts how often it was asked."""
+    """A stand-in for the process that measures; it records each call."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -54,19 +54,19 @@ class Measured:
 
 @pytest.fixture
 def process(monkeypatch):
-    """The answers of the processes to come: ``process(SLOW, None)``."""
+    """Return a function that sets the answers of the next processes: ``process(SLOW, None)``."""
 
     def put(*answers):
-        found = Measured(*answers)
-        monkeypatch.setattr(ceilings, "start_worker", found)
-        return found
+        worker = Measured(*answers)
+        monkeypatch.setattr(ceilings, "start_worker", worker)
+        return worker
 
     return put
 
 
 @pytest.fixture
 def cache(unsaid, tmp_path):
-    """A new run on the same cache folder each time."""
+    """Return a function that starts a new run on the same cache folder."""
     return lambda **settings: CeilingCache(
         replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs"
     )
@@ -207,11 +207,11 @@ def test_where_an_engine_will_compute():
 
 def test_where_an_engine_does_compute():
     assert of_engine(spec(threads=3), info("cpu")) == ("cpu", 3)
-    # As many threads as it reports, whatever it was asked for.
+    # The number of threads that the engine reports, not the requested number.
     assert of_engine(spec(threads=3), info("cpu", threads=4)) == ("cpu", 4)
     assert of_engine(spec(), info("cpu")) == ("cpu", None)
     assert of_engine(spec(), info("cuda", threads=8)) == ("cuda:0", None)
-    # It sees the second GPU as its first.
+    # The engine sees the second GPU as its first one.
     assert of_engine(spec(device="cuda:1"), info("cuda:0")) == ("cuda:1", None)
 
 
@@ -219,9 +219,9 @@ def test_where_an_engine_does_compute():
 
 
 def test_buffers_double_until_one_fills_the_cache():
-    some = [size * MIB for size in (32, 64, 128, 256, 512)]
-    assert measuring.buffer_sizes(100 * 2**30, 2 * MIB) == some
-    assert measuring.buffer_sizes(100 * 2**30, 600 * MIB) == [*some, 1024 * MIB]
+    sizes = [size * MIB for size in (32, 64, 128, 256, 512)]
+    assert measuring.buffer_sizes(100 * 2**30, 2 * MIB) == sizes
+    assert measuring.buffer_sizes(100 * 2**30, 600 * MIB) == [*sizes, 1024 * MIB]
 
 
 def test_buffers_take_a_quarter_of_the_free_memory_at_most():
@@ -231,7 +231,7 @@ def test_buffers_take_a_quarter_of_the_free_memory_at_most():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Buffers and products of no size, one thread's worth."""
+    """Make buffers and products tiny, and use one thread."""
     monkeypatch.setattr(measuring, "buffer_sizes", lambda free, cache: [MIB, 2 * MIB])
     monkeypatch.setattr(measuring, "_SIDES", (64,))
     monkeypatch.setattr(measuring, "_SECONDS", 0)
@@ -239,14 +239,14 @@ def small(monkeypatch):
         monkeypatch.setenv(f"{name}_NUM_THREADS", "1")
 
 
-def check(found, method, types):
-    assert [size for size, _ in found.read] == [MIB, 2 * MIB]
-    assert all(rate > 0 for _, rate in found.read)
-    assert set(found.matmul) == types
-    assert all(rate > 0 for rate in found.matmul.values())
-    assert found.method.startswith(method)
-    assert found.threads == 1
-    assert Ceilings.from_wire(found.to_wire()) == found
+def check(measured, method, types):
+    assert [size for size, _ in measured.read] == [MIB, 2 * MIB]
+    assert all(rate > 0 for _, rate in measured.read)
+    assert set(measured.matmul) == types
+    assert all(rate > 0 for rate in measured.matmul.values())
+    assert measured.method.startswith(method)
+    assert measured.threads == 1
+    assert Ceilings.from_wire(measured.to_wire()) == measured
 
 
 def test_numpy_measures_float32(small, monkeypatch):
@@ -302,7 +302,7 @@ def test_a_worker_without_a_library_answers_none(monkeypatch):
 
 
 class FakeTensor:
-    """As much of a tensor as is asked of one; nothing is computed."""
+    """The part of a tensor's interface that is used; it computes nothing."""
 
     def __init__(self, torch, length):
         self.torch, self.length = torch, length
@@ -338,7 +338,7 @@ class FakeTensor:
 
 
 class FakeTorch:
-    """A GPU with so much free memory. None is on the machine that runs these tests."""
+    """A torch with a GPU of a given free memory. The machine that runs these tests has no GPU."""
 
     __version__ = "0.0"
     float32, bfloat16, float16 = "float32", "bfloat16", "float16"
@@ -365,14 +365,14 @@ class FakeTorch:
         assert device == "cuda:1"
         return FakeTensor(self, shape[0])
 
-    def dot(self, one, other):
-        assert one.length == other.length
+    def dot(self, left, right):
+        assert left.length == right.length
         self.calls.append("dot")
 
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """Measure the second GPU with this torch; every run counts once and three looks are enough."""
+    """Return a function that measures the second GPU with a given torch, with the fewest repeats."""
 
     def run(torch):
         monkeypatch.setitem(sys.modules, "torch", torch)
@@ -384,14 +384,14 @@ def on_gpu(monkeypatch):
 
 def test_a_gpu_is_measured_over_buffers_up_to_a_gibibyte(on_gpu):
     torch = FakeTorch()
-    found = on_gpu(torch)
-    assert [size // MIB for size, _ in found.read] == [32, 64, 128, 256, 512, 1024]
-    assert set(found.matmul) == {"bfloat16", "float16", "float32"}
-    assert (found.threads, found.method) == (None, "torch 0.0")
-    # One run that is not counted and three times ten, for each of six buffers.
+    measured = on_gpu(torch)
+    assert [size // MIB for size, _ in measured.read] == [32, 64, 128, 256, 512, 1024]
+    assert set(measured.matmul) == {"bfloat16", "float16", "float32"}
+    assert (measured.threads, measured.method) == (None, "torch 0.0")
+    # One run that is not counted, and three times ten runs, for each of six buffers.
     for kernel in ("copy", "sum", "dot"):
         assert torch.calls.count(kernel) == 6 * (1 + 3 * 10)
-    # What was started is waited for: the clock is read after that.
+    # The clock is read after all started runs have finished.
     assert torch.calls[1] == torch.calls[12] == "wait"
 
 

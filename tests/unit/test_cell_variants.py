@@ -57,7 +57,7 @@ def test_packages_are_those_of_the_labelled_environment(plan):
     # nf4 needs nothing more than bitsandbytes in 0.27, and a plugin in 0.32.
     problems = [choice.problem for choice in plan(quantizations=("nf4",)).choices(None)]
     assert problems[0].startswith("nf4 needs bitsandbytes")
-    assert problems[1].startswith("vLLM 0.32.0 has bitsandbytes in a plugin of its own")
+    assert problems[1].startswith("vLLM 0.32.0 needs a plugin for bitsandbytes")
 
 
 def test_a_labelled_cell_is_found_by_its_id(plan):

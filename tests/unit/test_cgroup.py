@@ -1,4 +1,4 @@
-"""CPU quotas from trees of control groups that are written here by hand."""
+"""CPU quotas from handwritten trees of control groups."""
 
 import pytest
 
@@ -12,7 +12,10 @@ V1_MEMORY = "31 25 0:28 {top} /sys/fs/cgroup/memory rw shared:12 - cgroup cgroup
 
 @pytest.fixture
 def machine(tmp_path):
-    """Writes a root folder: ``machine([mount], "0::/", {"sys/fs/cgroup/cpu.max": "..."})``."""
+    """Return a function that writes a root folder.
+
+    For instance ``machine([mount], "0::/", {"sys/fs/cgroup/cpu.max": "..."})``.
+    """
 
     def make(mounts, groups, files):
         texts = {"proc/self/mountinfo": "\n".join(mounts), "proc/self/cgroup": groups, **files}

@@ -1,4 +1,4 @@
-"""What else the machine did: against processes that burn a known time, then against written texts."""
+"""Other activity on the machine: from processes with a known CPU time, and from texts like /proc's."""
 
 import json
 import subprocess
@@ -21,9 +21,9 @@ from pytest_llmperf.machine.proc import (
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 
-# A process that leads a session of its own, as the engine's does, and starts one that burns. The
-# burner is stopped before the last reading, so that what it had used by then is known exactly. What
-# other processes of this machine use meanwhile is in `busy`.
+# A process that leads its own session, as the engine's process does, starts a burner, which uses CPU
+# time. The burner is stopped before the last reading, so that its CPU time by then is known exactly.
+# `busy` includes the CPU time of other processes on this machine.
 BURN = """
 import json, os, signal, subprocess, sys, time
 from pytest_llmperf.machine.conditions import Snapshot, between
@@ -58,12 +58,12 @@ print(json.dumps({{
 
 
 def burn(foreign, ended):
-    """Cores: what the burner used, what all processes used, what counts as the others'."""
+    """Return cores used by the burner, by all processes, and by other processes as they are counted."""
     code = BURN.format(foreign=foreign, ended=ended)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["burnt"] > 0.1
-    return found["burnt"], found["busy"], found["other_cores"]
+    cores = json.loads(done.stdout)
+    assert cores["burnt"] > 0.1
+    return cores["burnt"], cores["busy"], cores["other_cores"]
 
 
 @linux
@@ -85,22 +85,24 @@ def test_outside_a_session_of_its_own_this_process_alone_is_own(monkeypatch):
     before = Snapshot.take()
     sum(range(30_000_000))
     after = Snapshot.take()
-    own = process(int(Path("/proc/self").readlink().name))
-    assert before.own < after.own <= own.ticks
+    this_process = process(int(Path("/proc/self").readlink().name))
+    assert before.session < after.session <= this_process.ticks
 
 
 CPU = "cpu  {} {} {} {} {} {} {} {} 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n"
-BEFORE = Snapshot(clock=100.0, cpu=CpuTicks(total=10_000, busy=3000, steal=50), own=1000, swapped=7)
+BEFORE = Snapshot(
+    clock=100.0, cpu=CpuTicks(total=10_000, busy=3000, steal=50), session=1000, swapped=7
+)
 
 
 def after(seconds=10.0, **changes):
-    """What the counters say that much later."""
+    """Return the counters that many seconds later, with these changes of the CPU's ticks."""
     cpu = replace(BEFORE.cpu, **{k: getattr(BEFORE.cpu, k) + v for k, v in changes.items()})
     return replace(BEFORE, clock=BEFORE.clock + seconds, cpu=cpu)
 
 
 def test_the_first_line_of_stat_is_all_cores():
-    # user nice system idle iowait irq softirq steal, then guests, who are in user and nice already.
+    # user nice system idle iowait irq softirq steal, then guests, which are part of user and nice.
     assert parse_cpu(CPU.format(100, 20, 30, 700, 60, 5, 6, 40)) == CpuTicks(961, 150, 40)
 
 
@@ -121,7 +123,9 @@ def test_swapped_pages_are_those_in_and_out():
 
 
 def test_shares_and_cores_are_differences():
-    later = replace(after(total=2000, busy=900, steal=30), own=BEFORE.own + 600, swapped=7 + 512)
+    later = replace(
+        after(total=2000, busy=900, steal=30), session=BEFORE.session + 600, swapped=7 + 512
+    )
     assert between(BEFORE, later, tick=0.01, page=4096) == {
         "steal_share": 30 / 2000,
         "other_cores": (900 - 600) * 0.01 / 10,
@@ -130,7 +134,7 @@ def test_shares_and_cores_are_differences():
 
 
 def test_other_cores_are_never_negative():
-    later = replace(after(total=2000, busy=590), own=BEFORE.own + 600)
+    later = replace(after(total=2000, busy=590), session=BEFORE.session + 600)
     assert between(BEFORE, later, tick=0.01)["other_cores"] == 0
 
 
@@ -139,13 +143,13 @@ def test_too_short_a_time_says_nothing_about_cores():
 
 
 def test_counters_that_stand_still_say_nothing_about_cores():
-    # As in a sandbox that has the file for form's sake.
+    # As in a sandbox where the file exists but nothing is counted.
     assert between(BEFORE, after(total=0)) == {"swapped_mib": 0}
 
 
 def test_a_system_without_counters_says_nothing(tmp_path):
     before = Snapshot.take(tmp_path / "none")
-    assert (before.cpu, before.own, before.swapped) == (None, 0, None)
+    assert (before.cpu, before.session, before.swapped) == (None, 0, None)
     assert between(before, replace(before, clock=before.clock + 9)) == {}
 
 
@@ -157,8 +161,8 @@ def test_a_worker_counts_the_processes_of_its_session(tmp_path, monkeypatch):
         folder.mkdir()
         stat = f"{pid} (python) S 1 {pid} {session} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20"
         (folder / "stat").write_text(stat)
-    (tmp_path / "43").mkdir()  # It ended meanwhile.
+    (tmp_path / "43").mkdir()  # This process has ended in the meantime.
     (tmp_path / "stat").write_text(CPU.format(1, 2, 3, 4, 5, 6, 7, 8))
     (tmp_path / "vmstat").write_text("pswpin 1\npswpout 2\n")
-    found = Snapshot.take(tmp_path)
-    assert (found.own, found.cpu, found.swapped) == (11, CpuTicks(36, 6, 8), 3)
+    snapshot = Snapshot.take(tmp_path)
+    assert (snapshot.session, snapshot.cpu, snapshot.swapped) == (11, CpuTicks(36, 6, 8), 3)

@@ -1,4 +1,4 @@
-"""What CTranslate2 refuses, and how its compute types are named. The engine itself: the contract."""
+"""The refusals and compute types of CTranslate2. The engine itself: tests/engines/contract."""
 
 import json
 import sys
@@ -51,12 +51,12 @@ def test_it_converts_with_transformers():
 @pytest.mark.parametrize(
     ("model", "mode", "setup", "reason"),
     [
-        (EMBEDDED, "int8_float16", CPU, "CTranslate2 computes in int8_float16 on a GPU only"),
+        (EMBEDDED, "int8_float16", CPU, "CTranslate2 computes in int8_float16 only on a GPU"),
         (
             EMBEDDED,
             "none",
             Setup(random_weights=False, dtype="bfloat16", on_cpu=True),
-            "CTranslate2 computes in bfloat16 on a GPU only",
+            "CTranslate2 computes in bfloat16 only on a GPU",
         ),
         (
             EMBEDDED,
@@ -68,7 +68,7 @@ def test_it_converts_with_transformers():
             parse_model("phi-2"),
             "none",
             GPU,
-            "CTranslate2's converter does not know Phi as transformers 5 has it",
+            "CTranslate2 cannot convert Phi in the layout of transformers 5",
         ),
     ],
 )
@@ -79,12 +79,12 @@ def test_a_model_that_it_cannot_load_is_refused_with_the_reason(model, mode, set
 def test_a_folder_says_its_own_architecture(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "phi3"}))
     refusal = CTRANSLATE2.refusal_of_model(parse_model(str(tmp_path)), "none", GPU)
-    assert refusal.reason == "CTranslate2's converter does not know Phi-3 as transformers 5 has it"
+    assert refusal.reason == "CTranslate2 cannot convert Phi-3 in the layout of transformers 5"
 
 
 @pytest.fixture
 def engine(monkeypatch):
-    """Stands in for the engine where something is prepared; a conversion is an empty folder."""
+    """Replace the engine by a stand-in for ``prepare``; a conversion makes an empty folder."""
     stand_in = ModuleType("ctranslate2")
     stand_in.__version__ = "4.8.5"
     stand_in.get_cuda_device_count = lambda: 0
@@ -96,7 +96,7 @@ def engine(monkeypatch):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A folder that counts as a model of this machine."""
+    """Return a folder that counts as a local model."""
     folder = tmp_path / "some-model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -104,7 +104,7 @@ def checkpoint(tmp_path):
 
 
 def prepared(spec, cache):
-    """What ``prepare`` gives, and the phases that it has reported."""
+    """Return the spec from ``prepare``, and the phases that it reported."""
     phases = []
     made = CTRANSLATE2.prepare(spec, cache, lambda phase, number, total: phases.append(phase))
     return made, phases
@@ -160,13 +160,13 @@ def test_a_model_of_the_hub_is_looked_for_there(engine, checkpoint, tmp_path, mo
     spec = EngineSpec("ctranslate2", "int8", "some/model", local=False)
     assert prepared(spec, tmp_path)[1] == ["download", "convert"]
     assert prepared(spec, tmp_path)[1] == ["download"]
-    # Which revision the hub has now is not known here.
+    # The current revision on the hub is unknown here.
     assert CTRANSLATE2.ready(spec, tmp_path, PACKAGES) is None
 
 
 @pytest.fixture
 def supported(monkeypatch):
-    """Says what a device can compute in; the real engine is not asked."""
+    """Return a function that sets the compute types of the device; the real engine is not asked."""
     engine = pytest.importorskip("ctranslate2")
 
     def of(*types):

@@ -1,4 +1,4 @@
-"""Joules that are programmed into a fake NVML and a fake powercap tree, and what comes back."""
+"""Energy from a fake NVML and a fake powercap tree: the programmed joules come back."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
 from pytest_llmperf.machine.energy import GpuPower
+from pytest_llmperf.machine.gpus import Gpus
 from pytest_llmperf.machine.idle import IDLE_SECONDS, IdlePower, idle_power
-from pytest_llmperf.machine.nvml import Gpus
 from pytest_llmperf.worker.energy import Meter, meter_of
 
 WORKER = os.getpid()
@@ -18,7 +18,7 @@ NO_SLICES = [0, 0]
 
 
 class Clock:
-    """Seconds that a test moves on."""
+    """A clock that only the test moves on."""
 
     def __init__(self):
         self.now = 100.0
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Gpu:
-    """A GPU that draws a programmed power; a counter of millijoules, unless it has none."""
+    """A GPU that draws a programmed power, with or without a counter of millijoules."""
 
     def __init__(
         self, number, clock, watts, pids=(WORKER,), counter=True, power=True, mig=NO_SLICES
@@ -51,7 +51,7 @@ class Gpu:
 
 
 class FakeNvml:
-    """Module ``pynvml`` with the calls that energy needs."""
+    """A module ``pynvml`` with the functions that energy needs."""
 
     class NVMLError(Exception):
         pass
@@ -98,7 +98,7 @@ def clock():
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """The run's GPUs: ``nvml(Gpu(...), CUDA_VISIBLE_DEVICES="0")``."""
+    """Return a function that makes the run's GPUs: ``nvml(Gpu(...), CUDA_VISIBLE_DEVICES="0")``."""
 
     def make(*gpus, **environ):
         monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*gpus) if gpus else None)
@@ -109,7 +109,10 @@ def nvml(monkeypatch):
 
 @pytest.fixture
 def powercap(tmp_path):
-    """A folder like /sys/class/powercap: ``powercap({"intel-rapl:0": ("package-0", 0)})``."""
+    """Return a function that writes a folder like /sys/class/powercap.
+
+    For instance ``powercap({"intel-rapl:0": ("package-0", 0)})``.
+    """
 
     def make(domains, range_uj=262_143_328_850):
         folder = tmp_path / "powercap"
@@ -133,7 +136,7 @@ def no_powercap(tmp_path):
 
 
 class Engine(SimulatedBackend):
-    """An engine that does not know its energy."""
+    """An engine that does not report its energy."""
 
     def joules(self):
         return None
@@ -141,14 +144,14 @@ class Engine(SimulatedBackend):
 
 @pytest.fixture
 def meter(clock, monkeypatch, no_powercap):
-    """The meter of a loaded engine, on the test's clock."""
+    """Return a function that makes the meter of a loaded engine, on the test's clock."""
 
     def make(device, devices=1, gpus=None, folder=no_powercap):
-        found = meter_of(Engine(), device, devices, gpus, folder)
-        found._clock = clock
-        for source in found._sources:
+        meter = meter_of(Engine(), device, devices, gpus, folder)
+        meter._clock = clock
+        for source in meter._sources:
             source._clock = clock
-        return found
+        return meter
 
     return make
 
@@ -163,8 +166,8 @@ def measured(meter, clock, seconds, rounds=2):
 
 
 def test_the_counter_of_a_gpu(meter, nvml, clock):
-    found = measured(meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0))), clock, 2.0)
-    assert found == {
+    energy = measured(meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0))), clock, 2.0)
+    assert energy == {
         "source": "NVML counter",
         "joules": pytest.approx(600.0),
         "seconds": pytest.approx(2.0),
@@ -181,15 +184,15 @@ def test_the_engines_gpus_are_summed_and_no_other(meter, nvml, clock):
         Gpu(2, clock, 70.0, pids=(1,)),
         Gpu(3, clock, 70.0, ()),
     )
-    found = measured(meter("cuda", 2, gpus), clock, 2.0)
-    assert found["joules"] == pytest.approx(1000.0)
-    assert found["gpus"] == ["GPU-0", "GPU-1"]
+    energy = measured(meter("cuda", 2, gpus), clock, 2.0)
+    assert energy["joules"] == pytest.approx(1000.0)
+    assert energy["gpus"] == ["GPU-0", "GPU-1"]
 
 
 def test_visible_devices_leave_the_others_out(meter, nvml, clock):
     cards = [Gpu(i, clock, 100.0 * (i + 1), pids=()) for i in range(3)]
-    found = measured(meter("cuda:0", gpus=nvml(*cards, CUDA_VISIBLE_DEVICES="2")), clock, 1.5)
-    assert found["joules"] == pytest.approx(450.0)
+    energy = measured(meter("cuda:0", gpus=nvml(*cards, CUDA_VISIBLE_DEVICES="2")), clock, 1.5)
+    assert energy["joules"] == pytest.approx(450.0)
 
 
 def test_the_device_number_is_not_asked_where_the_driver_lists_the_engine(meter, nvml, clock):
@@ -201,24 +204,24 @@ def test_the_device_number_is_not_asked_where_the_driver_lists_the_engine(meter,
 
 def test_where_the_driver_lists_nobody_all_visible_gpus_have_to_be_the_engines(meter, nvml, clock):
     cards = [Gpu(i, clock, 300.0, pids=()) for i in range(2)]
-    found = measured(meter("cuda", 2, nvml(*cards)), clock, 2.0)
-    assert found["joules"] == pytest.approx(1200.0)
+    energy = measured(meter("cuda", 2, nvml(*cards)), clock, 2.0)
+    assert energy["joules"] == pytest.approx(1200.0)
     assert measured(meter("cuda", 1, nvml(*cards)), clock, 2.0) == {
-        "unavailable": "which of 2 visible GPUs the engine uses is not known: the driver lists no "
-        "process of it (CUDA_VISIBLE_DEVICES can leave the others out)"
+        "unavailable": "the driver does not report which of 2 visible GPUs the engine uses: "
+        "set CUDA_VISIBLE_DEVICES to these only"
     }
 
 
 def test_a_board_behind_mig_slices_tells_nothing(meter, nvml, clock):
     gpus = nvml(Gpu(0, clock, 300.0, mig=[1, 1]))
     assert measured(meter("cuda:0", gpus=gpus), clock, 2.0) == {
-        "unavailable": "a MIG slice has no counter of its own, and the board's is everybody's"
+        "unavailable": "a MIG slice has no energy counter, and its GPU's counter includes all slices"
     }
 
 
 def test_without_the_package_it_is_unavailable(meter, nvml, clock):
     assert measured(meter("cuda:0", gpus=nvml()), clock, 2.0) == {
-        "unavailable": "NVML cannot be asked: pip install 'pytest-llmperf[gpu]'"
+        "unavailable": "NVML is not available: pip install 'pytest-llmperf[gpu]'"
     }
 
 
@@ -230,31 +233,33 @@ def test_a_gpu_that_tells_nothing(meter, nvml, clock):
 
 
 def test_too_few_refreshes_of_a_counter_give_no_number(meter, nvml, clock):
-    found = measured(meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0))), clock, 0.3)
-    assert found == {
-        "unavailable": "rounds took 0.3 s, and the NVML counter needs 1 s: more rounds or tokens"
+    energy = measured(meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0))), clock, 0.3)
+    assert energy == {
+        "unavailable": "rounds took 0.3 s, but the NVML counter needs 1 s: use more rounds or tokens"
     }
 
 
 def test_a_counter_that_stands_still_is_none(meter, nvml, clock):
     assert measured(meter("cuda:0", gpus=nvml(Gpu(0, clock, 0.0))), clock, 2.0) == {
-        "unavailable": "the counter stood still"
+        "unavailable": "the energy counter did not change"
     }
 
 
 def test_a_driver_that_stops_answering(meter, nvml, clock):
     card = Gpu(0, clock, 300.0)
-    own = meter("cuda:0", gpus=nvml(card))
-    own.start()
+    gpu_meter = meter("cuda:0", gpus=nvml(card))
+    gpu_meter.start()
     clock.pass_(2)
     card.counter = False
-    assert own.stop() == {"unavailable": "the driver no longer reports the energy or the power"}
+    assert gpu_meter.stop() == {
+        "unavailable": "the driver no longer reports the energy or the power"
+    }
 
 
 def test_without_a_counter_power_is_sampled_and_integrated(nvml, clock):
     card = Gpu(0, clock, 100.0, counter=False)
     source = GpuPower(nvml(card).boards(WORKER), clock)
-    source._end.set()  # Its thread ends at once: the test samples by itself.
+    source._end.set()  # The thread ends at once: the test takes the samples.
     source.start()
     source._thread.join()
     for watts in (200.0, 300.0, 300.0):
@@ -266,21 +271,21 @@ def test_without_a_counter_power_is_sampled_and_integrated(nvml, clock):
 
 
 def test_sampling_ends_when_the_meter_is_left_without_a_stop(meter, nvml, clock):
-    own = meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0, counter=False)))
-    with own:
-        own.start()
-        assert own._source._thread.is_alive()
-    assert not own._source._thread.is_alive()
+    gpu_meter = meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0, counter=False)))
+    with gpu_meter:
+        gpu_meter.start()
+        assert gpu_meter._source._thread.is_alive()
+    assert not gpu_meter._source._thread.is_alive()
 
 
 def test_sampled_power_in_real_time(nvml):
     card = Gpu(0, time.monotonic, 250.0, counter=False)
-    with meter_of(Engine(), "cuda:0", 1, nvml(card)) as own:
-        own.start()
+    with meter_of(Engine(), "cuda:0", 1, nvml(card)) as gpu_meter:
+        gpu_meter.start()
         time.sleep(1.05)
-        found = own.stop()
-    assert found["source"] == "sampled power"
-    assert found["mean_w"] == pytest.approx(250.0, rel=0.01)
+        energy = gpu_meter.stop()
+    assert energy["source"] == "sampled power"
+    assert energy["mean_w"] == pytest.approx(250.0, rel=0.01)
 
 
 def test_packages_are_summed_without_their_parts(meter, powercap, clock):
@@ -293,14 +298,14 @@ def test_packages_are_summed_without_their_parts(meter, powercap, clock):
             "intel-rapl-mmio:0": ("package-0", 7_000_000),
         }
     )
-    own = meter("cpu", folder=folder)
-    own.start()
+    cpu_meter = meter("cpu", folder=folder)
+    cpu_meter.start()
     clock.pass_(2)
     set_uj(folder, "intel-rapl:0", 7e6 + 120e6)
     set_uj(folder, "intel-rapl:1", 9e6 + 80e6)
     for other in ("intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"):
         set_uj(folder, other, 900e6)
-    assert own.stop() == {
+    assert cpu_meter.stop() == {
         "source": "RAPL",
         "joules": pytest.approx(200.0),
         "seconds": pytest.approx(2.0),
@@ -311,22 +316,22 @@ def test_packages_are_summed_without_their_parts(meter, powercap, clock):
 
 def test_a_counter_that_wraps_goes_on(meter, powercap, clock):
     folder = powercap({"intel-rapl:0": ("package-0", 65_000e6)}, range_uj=65_532_610_987)
-    own = meter("cpu", folder=folder)
-    own.start()
+    cpu_meter = meter("cpu", folder=folder)
+    cpu_meter.start()
     clock.pass_(10)
     set_uj(folder, "intel-rapl:0", 65_000e6 + 1000e6 - 65_532_610_987)
-    assert own.stop()["joules"] == pytest.approx(1000.0)
+    assert cpu_meter.stop()["joules"] == pytest.approx(1000.0)
 
 
 def test_rounds_keep_a_counter_from_wrapping_twice_unseen(meter, powercap, clock):
     folder = powercap({"intel-rapl:0": ("package-0", 0)}, range_uj=65_532_610_987)
-    own = meter("cpu", folder=folder)
-    own.start()
+    cpu_meter = meter("cpu", folder=folder)
+    cpu_meter.start()
     for i in range(1, 5):  # 160 s at 500 W: more than the counter holds.
         clock.pass_(40)
         set_uj(folder, "intel-rapl:0", i * 20_000e6 % 65_532_610_987)
-        own.mark()
-    assert own.stop()["joules"] == pytest.approx(80_000)
+        cpu_meter.mark()
+    assert cpu_meter.stop()["joules"] == pytest.approx(80_000)
 
 
 def test_a_round_in_which_a_counter_could_wrap_twice(meter, powercap, clock):
@@ -339,7 +344,7 @@ def test_a_round_in_which_a_counter_could_wrap_twice(meter, powercap, clock):
 def test_a_package_that_cannot_be_read(meter, powercap, clock):
     folder = powercap({"intel-rapl:0": ("package-0", 0), "intel-rapl:1": ("package-1", 0)})
     (folder / "intel-rapl:1/energy_uj").unlink()
-    (folder / "intel-rapl:1/energy_uj").mkdir()  # Not even root reads that.
+    (folder / "intel-rapl:1/energy_uj").mkdir()  # Even root cannot read a folder.
     assert measured(meter("cpu", folder=folder), clock, 2) == {
         "unavailable": f"{folder}/intel-rapl:1/energy_uj cannot be read by this user"
     }
@@ -351,12 +356,12 @@ def test_a_machine_without_rapl(meter, no_powercap, clock):
 
 def test_beside_a_gpu_the_packages_stand_apart(meter, nvml, powercap, clock):
     folder = powercap({"intel-rapl:0": ("package-0", 0)})
-    own = meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0)), folder=folder)
-    own.start()
+    gpu_meter = meter("cuda:0", gpus=nvml(Gpu(0, clock, 300.0)), folder=folder)
+    gpu_meter.start()
     clock.pass_(2)
     set_uj(folder, "intel-rapl:0", 90e6)
-    found = own.stop()
-    assert (found["joules"], found["cpu_joules"]) == (pytest.approx(600), pytest.approx(90))
+    energy = gpu_meter.stop()
+    assert (energy["joules"], energy["cpu_joules"]) == (pytest.approx(600), pytest.approx(90))
 
 
 @pytest.mark.parametrize("device", ["simulated", "mps"])
@@ -373,7 +378,10 @@ def test_without_a_source_nothing_is_said():
 
 @pytest.fixture
 def idle(clock, no_powercap):
-    """Idle power on the test's clock: ``idle(gpus)``; what passes while it sleeps may be programmed."""
+    """Return a function that measures idle power on the test's clock: ``idle(gpus)``.
+
+    Its last argument is called while the measurement sleeps.
+    """
 
     def measure(gpus, folder=no_powercap, meanwhile=lambda: None):
         def sleep(seconds):
@@ -389,14 +397,14 @@ def idle(clock, no_powercap):
 def test_idle_power_is_known_for_each_gpu_and_the_packages(idle, nvml, powercap, clock):
     folder = powercap({"intel-rapl:0": ("package-0", 0)})
     cards = Gpu(0, clock, 70.0), Gpu(1, clock, 65.0, counter=False)
-    found = idle(nvml(*cards), folder, lambda: set_uj(folder, "intel-rapl:0", 40e6))
-    assert found.gpus == {"GPU-0": pytest.approx(70.0), "GPU-1": pytest.approx(65.0)}
-    assert found.packages == pytest.approx(40.0)
+    power = idle(nvml(*cards), folder, lambda: set_uj(folder, "intel-rapl:0", 40e6))
+    assert power.gpus == {"GPU-0": pytest.approx(70.0), "GPU-1": pytest.approx(65.0)}
+    assert power.packages == pytest.approx(40.0)
 
 
 def test_where_nothing_tells_the_idle_power_nobody_waits(nvml, no_powercap, clock):
     def sleep(seconds):
-        raise AssertionError("waited for nothing")
+        raise AssertionError("slept without a source")
 
     assert idle_power(nvml(), no_powercap, clock, sleep) == IdlePower()
 

@@ -138,7 +138,7 @@ def test_the_order_of_the_files_does_not_matter(past, new_run):
 
 
 def jobs(runs, restarts):
-    """The same runs as restarts of fewer jobs."""
+    """Return the runs as restarts of fewer jobs."""
     return [replace(run, job_id=f"job{i // restarts}") for i, run in enumerate(runs)]
 
 

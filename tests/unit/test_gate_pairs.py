@@ -463,7 +463,7 @@ def test_a_machine_that_was_slower_itself_is_a_note(stored_test, pairs):
     base = [[stored_test(ttft=0.1, environment=canary(0.020))] for _ in range(3)]
     head = [[stored_test(ttft=0.1, environment=canary(0.021))] for _ in range(3)]
     assert paired.judge(pairs(base, head), LimitSettings()).notes == (
-        "head: the machine's own memory took +5% of time (canary)",
+        "head: the machine itself changed: memory time +5% (canary)",
     )
 
 
@@ -554,7 +554,7 @@ def test_ttft_of_concurrent_requests_may_change_by_5_percent(
         ({"min_effect": {"*": 0.2, "ttft": 0.03}}, LimitSettings(), Verdict.REGRESSION),
         ({"min_effect": {"*": 0.2}}, LimitSettings(min_effect=0.03), Verdict.REGRESSION),
         ({}, LimitSettings(min_effect=0.2, must_see=0.2), Verdict.PASS),
-        # What is no regression need not be seen either.
+        # A change that is too small for a regression does not have to be seen.
         ({"min_effect": {"*": 0.2}}, LimitSettings(), Verdict.PASS),
     ],
 )

@@ -200,7 +200,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_text_has_twenty_lines_of_a_kind_at_most(kind):
     def shown(n):
-        # A row of the table begins with the verdict alone, a reason with a colon after it.
+        # A row of the table begins with only the verdict, a reason with the verdict and a colon.
         lines = text(KINDS[kind](n)).splitlines()
         return [line for line in lines if line.startswith(f"{kind}: ")]
 

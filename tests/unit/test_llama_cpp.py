@@ -1,4 +1,4 @@
-"""What llama.cpp's stream means, and what it refuses. The engine itself: tests/engines/contract."""
+"""The stream and the refusals of llama.cpp. The engine itself: tests/engines/contract."""
 
 import pytest
 
@@ -14,7 +14,7 @@ EMBEDDED = parse_model("smollm2-135m")
 
 
 def answer(now, tokens, milliseconds):
-    """A chunk that came at ``now``: tokens until then, and the time since the first of them."""
+    """Return a chunk that arrived at ``now``, with its tokens so far and the time since the first."""
     return _Answer(
         now, {"predicted_n": tokens, "predicted_ms": milliseconds, "prompt_n": 5, "cache_n": 0}
     )
@@ -37,7 +37,7 @@ def test_tokens_that_were_held_back_count_where_their_text_arrives():
 
 
 def test_a_first_token_that_was_held_back_has_the_servers_own_time():
-    # Three tokens in the first text: the first of them was there 0.2 s before.
+    # The first text has three tokens: the first of them was computed 0.2 s earlier.
     trace = _trace(9.5, Request((1,) * 5, 4), [answer(10.2, 3, 200), answer(10.3, 4, 300)])
     assert trace.times == pytest.approx((10.0, 10.2, 10.3))
     assert trace.counts == (1, 2, 1)
@@ -92,7 +92,7 @@ def test_modes_of_other_engines_are_refused_by_nature(mode):
             EMBEDDED,
             "q4_1",
             Setup(random_weights=False, dtype="float16", on_cpu=True),
-            "llama.cpp chooses its compute types: it has no --llm-dtype=float16",
+            "llama.cpp chooses its compute types: leave out --llm-dtype=float16",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from pytest_llmperf.machine import canary
 from pytest_llmperf.worker import measure as measuring
 from pytest_llmperf.worker.measure import check, encoder, measure
 
-# Not on a CPU, where every measurement would wait for the canary.
+# Not the device "cpu", where every measurement would run the canary.
 INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)
 REQUEST = Request(prompt_ids=(5, 6, 7), output_len=2)
 GOOD = RequestTrace(
@@ -21,7 +21,7 @@ GOOD = RequestTrace(
 
 
 class FakeBackend(Backend):
-    """Answers at once with the right tokens, and remembers what it was asked."""
+    """Answers at once with the right tokens, and records its requests."""
 
     name = "fake"
 
@@ -68,18 +68,18 @@ def silent(phase, number, total):
 
 def test_warm_up_is_not_measured():
     backend = FakeBackend()
-    found = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
+    measurement = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
     assert len(backend.seen) == 5
-    # The fake engine's clock is the number of its call.
-    assert [r.requests[0].submitted for r in found.rounds] == [3.0, 4.0, 5.0]
+    # The fake engine's clock counts its calls.
+    assert [r.requests[0].submitted for r in measurement.rounds] == [3.0, 4.0, 5.0]
 
 
 def test_peak_memory_is_that_of_the_rounds_alone():
     backend = FakeBackend()
-    found = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
+    measurement = measure(backend, INFO, Workload(2, input_len=3, rounds=3, warmup=2), silent)
     warm_up, rounds = ["generate"] * 2, ["generate"] * 3
     assert backend.calls == [*warm_up, "reset_peak_memory", *rounds, "peak_memory"]
-    assert found.peak_memory == 123.5
+    assert measurement.peak_memory == 123.5
 
 
 def test_the_canary_is_outside_the_window_of_peak_memory(monkeypatch):
@@ -91,7 +91,7 @@ def test_the_canary_is_outside_the_window_of_peak_memory(monkeypatch):
 
     monkeypatch.setattr(canary, "run", run)
     info = replace(INFO, device="cpu")
-    found = measure(backend, info, Workload(2, input_len=3, rounds=1, warmup=1), silent)
+    measurement = measure(backend, info, Workload(2, input_len=3, rounds=1, warmup=1), silent)
     assert backend.calls == [
         "canary on cpu",
         "generate",
@@ -100,7 +100,7 @@ def test_the_canary_is_outside_the_window_of_peak_memory(monkeypatch):
         "peak_memory",
         "canary on cpu",
     ]
-    assert found.canary == {"compute_s": [1.0, 6.0]}
+    assert measurement.canary == {"compute_s": [1.0, 6.0]}
 
 
 def test_conditions_are_those_of_the_rounds_alone(monkeypatch):
@@ -120,7 +120,7 @@ def test_conditions_are_those_of_the_rounds_alone(monkeypatch):
 
     monkeypatch.setattr(measuring, "Snapshot", Taken)
     monkeypatch.setattr(measuring, "between", between)
-    found = measure(backend, INFO, Workload(2, input_len=3, rounds=2, warmup=1), silent)
+    measurement = measure(backend, INFO, Workload(2, input_len=3, rounds=2, warmup=1), silent)
     assert backend.calls == [
         "generate",
         "reset_peak_memory",
@@ -130,8 +130,8 @@ def test_conditions_are_those_of_the_rounds_alone(monkeypatch):
         "take",
         "peak_memory",
     ]
-    assert found.conditions == {"steal_share": 0.25}
-    assert found.canary == {}
+    assert measurement.conditions == {"steal_share": 0.25}
+    assert measurement.canary == {}
 
 
 def test_progress_is_told_before_each_round():
@@ -185,7 +185,7 @@ def test_new_prompts_are_new_in_every_measurement():
         measure(backend, INFO, Workload(2, prompt="abcdefgh", rounds=1, warmup=0), silent)
     measure(backend, INFO, Workload(2, input_len=8, rounds=3, warmup=0), silent)
     prompts = [ids for batch in backend.seen for ids in batch]
-    # The text twice, three new prompts after each, and three random ones.
+    # The text twice, with three new prompts after each, and three random prompts.
     assert len(prompts) == 11
     assert len(set(prompts)) == 10
 
@@ -255,8 +255,8 @@ def test_a_trace_of_one_chunk_is_valid():
         ({"token_ids": (8,)}, "1 token ids but 2 counted tokens"),
         ({"input_tokens": 4}, "the engine counted 4 prompt tokens instead of 3"),
         ({"cached_tokens": 2}, "2 of 3 prompt tokens came from a prefix cache"),
-        ({"times": (2.0, 1.5)}, "its time stamps do not run forwards"),
-        ({"submitted": 1.75}, "its time stamps do not run forwards"),
+        ({"times": (2.0, 1.5)}, "its timestamps do not increase"),
+        ({"submitted": 1.75}, "its timestamps do not increase"),
     ],
 )
 def test_a_trace_that_is_not_what_was_asked_for_is_invalid(change, message):

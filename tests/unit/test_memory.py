@@ -1,4 +1,4 @@
-"""Peaks of processes that are started for it: this one's memory is full of other tests."""
+"""Peaks of processes that the tests start: the memory of this process includes other tests."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ input()
 
 
 def run(*parts):
-    """What a process prints that leads a session of its own, as the engine's does."""
+    """Return the JSON output of a process that leads its own session, as the engine's process does."""
     return run_in_this_session("os.setsid()", *parts)
 
 
@@ -96,27 +96,27 @@ child.stdout.readline()
 
 
 def test_a_child_process_of_the_engine_counts():
-    own, peak = run(
+    parent_peak, peak = run(
         START_CHILD,
         "print(json.dumps([own_peak(), memory.peak_mib()]))",
         "child.kill()",
     )
-    assert own < 100
-    assert peak - own > 200
+    assert parent_peak < 100
+    assert peak - parent_peak > 200
 
 
 def test_outside_a_session_of_its_own_no_other_process_counts():
-    own, peak = run_in_this_session(
+    parent_peak, peak = run_in_this_session(
         "memory.reset_peak()",
         START_CHILD,
         "print(json.dumps([own_peak(), memory.peak_mib()]))",
         "child.kill()",
     )
-    assert peak == pytest.approx(own, abs=1)
+    assert peak == pytest.approx(parent_peak, abs=1)
 
 
 class Card:
-    """A driver's count of used MiB, as it is at each question; None where it cannot be asked."""
+    """A driver's count of used MiB at each question; None if the driver cannot be asked."""
 
     def __init__(self, *counts):
         self.counts = list(counts)

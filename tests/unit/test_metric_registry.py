@@ -1,4 +1,4 @@
-"""One row of the registry is all that a metric needs, beside the code that produces its samples."""
+"""A metric needs only a row of the registry, and the code that produces its samples."""
 
 import pytest
 

@@ -1,8 +1,8 @@
-"""GPUs through a fake NVML: no GPU is on the machine that runs these tests.
+"""GPUs through a fake NVML: the machine that runs these tests has no GPU.
 
 The fake's functions have the names, arguments and answers of NVIDIA's package nvidia-ml-py: modes
-are [current, pending], power is in mW, memory in bytes, clocks in MHz, and what a GPU or a driver
-does not know raises NVMLError.
+are [current, pending], power is in mW, memory in bytes, clocks in MHz. A question that a GPU or a
+driver cannot answer raises NVMLError.
 """
 
 import os
@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf.machine.nvml import Gpus, GpuState, conditions
+from pytest_llmperf.machine.gpus import Gpus, GpuState, conditions
 
 WORKER = os.getpid()
 
 
 class FakeNvml:
-    """Module ``pynvml``: a list of GPUs, each a mapping of answers; a missing answer raises."""
+    """A module ``pynvml`` with a list of GPUs, each a mapping of answers; a missing answer raises."""
 
     class NVMLError(Exception):
         pass
@@ -52,14 +52,14 @@ class FakeNvml:
 
     def _by_uuid(self, uuid):
         slices = [s for gpu in self.gpus for s in gpu.get("slices", ())]
-        found = [gpu for gpu in (*self.gpus, *slices) if gpu["UUID"] == uuid]
-        if not found:
+        matches = [gpu for gpu in (*self.gpus, *slices) if gpu["UUID"] == uuid]
+        if not matches:
             raise self.NVMLError("Not Found")
-        return found[0]
+        return matches[0]
 
 
 def gpu(number=0, pids=(WORKER,), **changes):
-    """One H100's answers."""
+    """Return the answers of one H100."""
     return {
         "UUID": f"GPU-{number}a1b2c3d-1111-2222-3333-444455556666",
         "Name": "NVIDIA H100 80GB HBM3",
@@ -83,7 +83,10 @@ def without(card, *keys):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """The run's GPUs with a fake driver: ``gpus(gpu(), gpu(1), CUDA_VISIBLE_DEVICES="1")``."""
+    """Return a function that makes the run's GPUs with a fake driver.
+
+    For instance ``gpus(gpu(), gpu(1), CUDA_VISIBLE_DEVICES="1")``.
+    """
 
     def make(*cards, **environ):
         monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*cards))
@@ -110,11 +113,11 @@ def test_a_gpu_is_described(gpus):
 def test_a_gpu_is_described_once_a_run(monkeypatch):
     fake = FakeNvml(gpu())
     monkeypatch.setitem(sys.modules, "pynvml", fake)
-    found = Gpus({})
+    run_gpus = Gpus({})
     assert fake.opened == 0
-    first = found.described
+    first = run_gpus.described
     fake.gpus.clear()
-    assert found.described == first == [H100]
+    assert run_gpus.described == first == [H100]
     assert fake.opened == 1
 
 
@@ -146,7 +149,7 @@ def test_older_packages_give_bytes(gpus):
     [
         (1980, 1980, None),
         (1400, 1980, 1400),
-        (1400, 1400, None),  # As it came: some GPUs go above their default by themselves.
+        (1400, 1400, None),  # As delivered: some GPUs exceed their default clock by themselves.
     ],
 )
 def test_a_clock_limit_is_what_somebody_set(gpus, application, default, limit):
@@ -181,12 +184,12 @@ def test_without_a_driver_there_is_no_answer(monkeypatch):
 )
 def test_visible_devices_choose_and_order(gpus, setting, expected):
     cards = [gpu(i, MemoryInfo=SimpleNamespace(total=(i + 1) * 2**30)) for i in range(3)]
-    found = gpus(*cards, CUDA_VISIBLE_DEVICES=setting).described
-    assert [card["memory_mib"] // 1024 - 1 for card in found] == expected
+    descriptions = gpus(*cards, CUDA_VISIBLE_DEVICES=setting).described
+    assert [card["memory_mib"] // 1024 - 1 for card in descriptions] == expected
 
 
 def test_an_index_says_nothing_where_gpus_differ(gpus):
-    # CUDA numbers the fastest first unless it is told otherwise, NVML by slot.
+    # CUDA numbers the fastest GPU first by default, NVML numbers by slot.
     cards = [gpu(0), gpu(1, Name="NVIDIA T4")]
     assert gpus(*cards, CUDA_VISIBLE_DEVICES="0").described is None
     by_bus = gpus(*cards, CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_ORDER="PCI_BUS_ID").described
@@ -211,9 +214,9 @@ def test_a_slice_has_its_own_memory_and_the_boards_power(gpus):
 
 
 def test_an_engine_without_gpu_has_no_state(gpus):
-    found = gpus(gpu())
-    assert found.state("cpu", WORKER) is None
-    assert found.state("simulated", WORKER) is None
+    run_gpus = gpus(gpu())
+    assert run_gpus.state("cpu", WORKER) is None
+    assert run_gpus.state("simulated", WORKER) is None
     assert gpus(gpu(), CUDA_VISIBLE_DEVICES="").state("cuda", WORKER) is None
 
 
@@ -261,7 +264,7 @@ def test_a_driver_that_says_nothing_leaves_the_state_empty(gpus):
 
 @pytest.fixture
 def child():
-    """Starts a process that lives as long as the test."""
+    """Return a function that starts a process, which ends with the test."""
     started = []
 
     def start(**options):
@@ -289,7 +292,7 @@ def test_a_child_of_the_worker_is_the_engines(gpus, child, session):
 
 @pytest.mark.parametrize("pids", [(), (1,)])
 def test_where_the_engine_is_not_listed_nobody_can_be_told_from_it(gpus, pids):
-    # As in a container, where the driver lists nobody or the host's numbers.
+    # As in a container, where the driver lists no process, or the host's pids.
     assert gpus(gpu(pids=pids)).state("cuda", WORKER).others is None
 
 
@@ -298,16 +301,16 @@ def test_only_the_engines_own_gpus_count(gpus):
         gpu(0, pids=(1,), CurrentClocksEventReasons=0x40, Temperature=90),
         gpu(1, pids=(WORKER,), CurrentClocksEventReasons=0x4),
     ]
-    state = gpus(*cards).state("cuda:0", WORKER)  # Named by the worker's own numbers.
+    state = gpus(*cards).state("cuda:0", WORKER)  # The number as the worker counts GPUs.
     assert (state.throttling, state.others, state.temperature_c) == ({"sw_power_cap"}, set(), 41)
 
 
 def test_where_no_process_is_listed_the_devices_number_tells(gpus):
     cards = [gpu(i, pids=(), Temperature=40 + i) for i in range(3)]
-    found = gpus(*cards)
-    assert found.state("cuda:2", WORKER).temperature_c == 42
-    assert found.state("cuda", WORKER).temperature_c == 40
-    assert found.state("cuda:7", WORKER).temperature_c == 40
+    run_gpus = gpus(*cards)
+    assert run_gpus.state("cuda:2", WORKER).temperature_c == 42
+    assert run_gpus.state("cuda", WORKER).temperature_c == 40
+    assert run_gpus.state("cuda:7", WORKER).temperature_c == 40
 
 
 def test_conditions_unite_before_and_after():

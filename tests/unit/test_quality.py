@@ -1,4 +1,4 @@
-"""Quality from distributions whose figures are worked out by hand."""
+"""Quality from small distributions, compared with figures computed by hand."""
 
 import json
 import math
@@ -22,14 +22,14 @@ from pytest_llmperf.worker import scoring
 
 INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=4, has_tokenizer=True)
 ENGINE = {"backend": "table", "version": "1", "dtype": "float32"}
-# The next token after the first, the second and the third token of "abcd", over a vocabulary of 4.
+# Distributions after the first, second and third token of "abcd", over a vocabulary of 4.
 HALF = [[0.25, 0.5, 0.125, 0.125], [0.25, 0.25, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
-# The same with another favourite at the second place.
+# The same with another likeliest token at the second position.
 OTHER = [[0.25, 0.5, 0.125, 0.125], [0.5, 0.25, 0.25, 0.0], [0.25, 0.25, 0.25, 0.25]]
 
 
 class TableBackend(Backend):
-    """Distributions from a table; letters a to d are the token ids 0 to 3."""
+    """An engine with distributions from a table; the letters a to d are the token ids 0 to 3."""
 
     name = "table"
 
@@ -57,10 +57,10 @@ class TableBackend(Backend):
 
 
 class SilentBackend(TableBackend):
-    """Gives tokens, and no probabilities."""
+    """An engine that reports tokens but no probabilities."""
 
     def log_probabilities(self, ids):
-        raise NotSupported("silent tells nothing")
+        raise NotSupported("silent reports nothing")
 
 
 def assess(table, root, may_keep=None, texts=("abcd",)):
@@ -69,9 +69,9 @@ def assess(table, root, may_keep=None, texts=("abcd",)):
 
 def test_perplexity_is_exp_of_the_mean_loss_of_the_next_tokens(tmp_path):
     # "abcd": P(b) = 1/2, P(c) = 1/2, P(d) = 1/4: the mean loss is (ln 2 + ln 2 + ln 4) / 3 = 4/3 ln 2.
-    found = assess(HALF, tmp_path)
-    assert found.perplexity == pytest.approx(2 ** (4 / 3))
-    assert (found.tokens, found.vocabulary, found.reference) == (3, 4, None)
+    quality = assess(HALF, tmp_path)
+    assert quality.perplexity == pytest.approx(2 ** (4 / 3))
+    assert (quality.tokens, quality.vocabulary, quality.reference) == (3, 4, None)
 
 
 def test_a_long_document_counts_as_many_times_as_it_has_tokens():
@@ -81,39 +81,39 @@ def test_a_long_document_counts_as_many_times_as_it_has_tokens():
 
 
 def test_without_a_reference_there_is_no_divergence_and_no_agreement(tmp_path):
-    found = assess(HALF, tmp_path)
-    assert (found.kl_divergence, found.top1_agreement) == (None, None)
-    assert set(found.metrics()) == {"perplexity"}
+    quality = assess(HALF, tmp_path)
+    assert (quality.kl_divergence, quality.top1_agreement) == (None, None)
+    assert set(quality.metrics()) == {"perplexity"}
 
 
 def test_the_unquantized_model_is_its_own_reference(tmp_path):
-    found = assess(HALF, tmp_path, ENGINE)
-    assert (found.kl_divergence, found.top1_agreement) == (0.0, 1.0)
-    assert found.reference == {**ENGINE, "own": True}
+    quality = assess(HALF, tmp_path, ENGINE)
+    assert (quality.kl_divergence, quality.top1_agreement) == (0.0, 1.0)
+    assert quality.reference == {**ENGINE, "own": True}
 
 
 def test_divergence_and_agreement_are_against_the_kept_distributions(tmp_path):
     assess(HALF, tmp_path, ENGINE)
-    found = assess(OTHER, tmp_path)
-    # They differ at the second place alone: 1/4 ln(1/2) + 1/4 ln 1 + 1/2 ln 2 = 1/4 ln 2, of 3 places.
-    assert found.kl_divergence == pytest.approx(math.log(2) / 12, rel=1e-6)
-    assert found.top1_agreement == pytest.approx(2 / 3)
-    assert found.reference == {**ENGINE, "own": False}
-    assert found.reference_perplexity == pytest.approx(2 ** (4 / 3))
+    quality = assess(OTHER, tmp_path)
+    # Only the second of 3 positions differs: 1/4 ln(1/2) + 1/4 ln 1 + 1/2 ln 2 = 1/4 ln 2.
+    assert quality.kl_divergence == pytest.approx(math.log(2) / 12, rel=1e-6)
+    assert quality.top1_agreement == pytest.approx(2 / 3)
+    assert quality.reference == {**ENGINE, "own": False}
+    assert quality.reference_perplexity == pytest.approx(2 ** (4 / 3))
 
 
 def test_the_first_unquantized_engine_stays_the_reference(tmp_path):
     assess(HALF, tmp_path, ENGINE)
-    found = assess(OTHER, tmp_path, {**ENGINE, "backend": "second"})
-    assert found.reference == {**ENGINE, "own": False}
-    assert found.kl_divergence > 0
+    quality = assess(OTHER, tmp_path, {**ENGINE, "backend": "second"})
+    assert quality.reference == {**ENGINE, "own": False}
+    assert quality.kl_divergence > 0
 
 
 def test_a_broken_unquantized_model_becomes_no_reference(tmp_path):
     same = [[0.7, 0.1, 0.1, 0.1]] * 3
-    found = assess(same, tmp_path, ENGINE)
-    assert flaw(found) == "its likeliest next token is the same at each of 3 places of a text"
-    assert found.reference is None
+    quality = assess(same, tmp_path, ENGINE)
+    assert flaw(quality) == "its likeliest next token is the same at each of 3 places of a text"
+    assert quality.reference is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,9 +147,9 @@ def test_a_text_that_has_changed_behind_its_first_document_has_a_new_reference(t
 def test_where_nothing_can_be_kept_the_score_is_good_all_the_same(tmp_path):
     nowhere = tmp_path / "file"
     nowhere.write_text("no folder")
-    found = assess(HALF, nowhere, ENGINE)
-    assert found.perplexity == pytest.approx(2 ** (4 / 3))
-    assert found.reference is None
+    quality = assess(HALF, nowhere, ENGINE)
+    assert quality.perplexity == pytest.approx(2 ** (4 / 3))
+    assert quality.reference is None
 
 
 def test_an_engine_without_room_for_the_text_is_seen_by_its_next_tokens(tmp_path):
@@ -179,8 +179,8 @@ def test_a_padded_vocabulary_is_counted_with_its_last_token(tmp_path):
 
 def test_the_wire_form_gives_the_same_back(tmp_path):
     assess(HALF, tmp_path, ENGINE)
-    found = assess(OTHER, tmp_path)
-    assert Quality.from_wire(json.loads(json.dumps(found.to_wire()))) == found
+    quality = assess(OTHER, tmp_path)
+    assert Quality.from_wire(json.loads(json.dumps(quality.to_wire()))) == quality
 
 
 def test_scores_are_the_losses_of_the_next_tokens():
@@ -205,8 +205,8 @@ def test_a_working_model_has_no_flaw():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (quality(nll=math.nan), "its log-probabilities are no finite numbers"),
-        (quality(nll=math.inf), "its log-probabilities are no finite numbers"),
+        (quality(nll=math.nan), "its log-probabilities are not finite numbers"),
+        (quality(nll=math.inf), "its log-probabilities are not finite numbers"),
         (
             quality(choices=1),
             "its likeliest next token is the same at each of 100 places of a text",
@@ -232,16 +232,16 @@ def test_a_broken_model_has_a_flaw(broken, message):
 
 
 def test_an_engine_without_probabilities_is_seen_by_its_next_tokens(tmp_path):
-    found = scoring.glimpse(SilentBackend(HALF), "abcd", tmp_path)
-    assert found == Glimpse((1, 2, 0))
-    assert flaw_at_a_glimpse(found) is None
+    glimpse = scoring.glimpse(SilentBackend(HALF), "abcd", tmp_path)
+    assert glimpse == Glimpse((1, 2, 0))
+    assert flaw_at_a_glimpse(glimpse) is None
 
 
 def test_next_tokens_are_compared_with_the_kept_distributions(tmp_path):
     assess(HALF, tmp_path, ENGINE)
-    found = scoring.glimpse(SilentBackend(OTHER), "abcd", tmp_path)
-    assert found == Glimpse((1, 0, 0), (1, 2, 0))
-    assert found.agreement == pytest.approx(2 / 3)
+    glimpse = scoring.glimpse(SilentBackend(OTHER), "abcd", tmp_path)
+    assert glimpse == Glimpse((1, 0, 0), (1, 2, 0))
+    assert glimpse.agreement == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

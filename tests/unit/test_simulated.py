@@ -18,7 +18,7 @@ KNOWN = (
 
 
 class SleeperClock:
-    """A clock that sleeping moves, and nothing else: what is programmed comes back exactly."""
+    """A clock that only sleeping moves, so that the programmed times come back exactly."""
 
     def __init__(self):
         self.now = 0.0
@@ -75,7 +75,7 @@ def test_program_rejects_chunks_of_no_token():
         Program.from_args({"chunk": 0})
 
 
-# On the real clock. Medians, because one late wake-up is the machine's, not the engine's.
+# On the real clock. Medians, because the machine, not the engine, causes a single late wake-up.
 
 
 @pytest.mark.timing
@@ -96,7 +96,7 @@ def test_tpot_is_as_programmed():
 @pytest.mark.timing
 def test_delays_of_tokens_do_not_add_up():
     backend = engine(ttft=0.001, tpot=0.001)
-    # 0.001 + 179 * 0.001: each sleep of a millisecond is late, all of them together are not.
+    # 0.001 + 179 * 0.001: each sleep of one millisecond ends late, but their sum is not late.
     times = [e2e(backend.generate([request(180)])[0]) for _ in range(5)]
     assert min(times) >= 0.18
     assert median(times) == pytest.approx(0.18, rel=0.01)
@@ -112,7 +112,7 @@ def test_load_takes_as_long_as_programmed():
     assert median(times) == pytest.approx(0.18, rel=0.01)
 
 
-# On a clock of its own.
+# On the simulated clock.
 
 
 @pytest.mark.usefixtures("exact_clock")
@@ -175,12 +175,12 @@ def ttfts(backend, rounds=2000):
 
 @pytest.mark.usefixtures("exact_clock")
 def test_jitter_is_reproducible_with_a_seed():
-    one, other, another_seed = (
+    first, second, another_seed = (
         ttfts(engine(ttft=1.0, jitter=0.3, seed=seed), rounds=5) for seed in (5, 5, 6)
     )
-    assert one == pytest.approx(other)
-    assert one != pytest.approx(another_seed)
-    assert len(set(one)) == 5
+    assert first == pytest.approx(second)
+    assert first != pytest.approx(another_seed)
+    assert len(set(first)) == 5
 
 
 @pytest.mark.usefixtures("exact_clock")

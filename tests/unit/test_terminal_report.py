@@ -34,7 +34,7 @@ RANDOM = row("test_a.py::test_latency", "phi-2-vllm-fp4", invalid_text=True, ttf
 
 
 def cells(line):
-    """What stands in the columns, which two or more spaces part."""
+    """Return the cells of a line, which two or more spaces separate."""
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 

@@ -1,11 +1,11 @@
-"""How vLLM's lengths and key-value pool follow from a model. The engine itself: tests/engines."""
+"""vLLM's bounds and key-value pool from a model's configuration. The engine itself: tests/engines."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf.backends.vllm import _cpu_bounds, _pool_mib
+from pytest_llmperf.backends.vllm_config import cpu_bounds, pool_mib
 
 LLAMA = {
     "hidden_size": 576,
@@ -19,11 +19,11 @@ LLAMA = {
 
 @pytest.fixture
 def bounds(tmp_path):
-    """The bounds for a model with this configuration."""
+    """Return a function that gives the bounds for a model with a given configuration."""
 
     def of(config):
         (tmp_path / "config.json").write_text(json.dumps(config))
-        return _cpu_bounds(tmp_path)
+        return cpu_bounds(tmp_path)
 
     return of
 
@@ -34,8 +34,8 @@ def test_a_pool_on_a_cpu_holds_a_number_of_tokens(bounds):
 
 
 def test_a_configuration_with_the_text_model_inside_has_the_same_pool(bounds):
-    found = bounds({"text_config": LLAMA, "max_position_embeddings": 1024})
-    assert found == {"max_model_len": 1024, "kv_cache_memory_bytes": 23040 * 16384}
+    limits = bounds({"text_config": LLAMA, "max_position_embeddings": 1024})
+    assert limits == {"max_model_len": 1024, "kv_cache_memory_bytes": 23040 * 16384}
 
 
 def test_a_configuration_of_another_form_leaves_the_pool_to_vllm(bounds):
@@ -57,4 +57,4 @@ def test_a_pool_of_eight_bit_numbers_is_half_as_large(dtype, mib):
         parallel_config=SimpleNamespace(world_size=2),
         model_config=model,
     )
-    assert _pool_mib(config) == mib
+    assert pool_mib(config) == mib

@@ -1,1 +1,1 @@
-"""Each engine's own way of measuring itself, beside ours."""
+"""Measurements by each engine's own tool, paired with ours."""

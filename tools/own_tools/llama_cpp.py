@@ -1,7 +1,7 @@
 """llama.cpp: ``llama-bench`` in turns with a server that we have loaded: a prompt, and tokens after it.
 
-The binary has to be of the same llama.cpp, built by the same compiler for the same instructions, or
-the comparison is one of builds: xllamacpp's source distribution holds the sources of both.
+The binary has to be of the same llama.cpp, built by the same compiler for the same instructions;
+otherwise the comparison is between builds. xllamacpp's source distribution has the sources of both.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
 
 
 def bench(spec: EngineSpec, options: argparse.Namespace) -> tuple[float, float]:
-    """Seconds of a prompt, and of a token that is generated after it."""
+    """Return the seconds of a prompt, and of a token that is generated after it."""
     # The first token belongs to the prompt.
     tokens = options.output_len - 1
     command = [str(options.llama_bench), "-m", spec.model, "-o", "json", "-ngl", "0"]

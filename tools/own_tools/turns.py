@@ -1,4 +1,4 @@
-"""Two ways of measuring that take turns, and what both gave."""
+"""Run two ways of measuring in turns, and compare their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_llmperf.core.workload import Workload
 
 INPUT_LEN = 32
 Results = dict[str, tuple[list[float], list[float]]]
-"""Seconds of ours and of theirs, pair by pair, by what was measured."""
+"""Seconds of ours and of theirs, pair by pair, by the name of the measurement."""
 TEST = """
 def test_e2e(llm, llm_benchmark):
     llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size={batch_size})
@@ -35,7 +35,7 @@ def workload_of(options: argparse.Namespace) -> Workload:
 
 
 def our_round(backend: Backend, vocabulary: int, workload: Workload, i: int) -> float:
-    """Seconds of one round on an engine that is loaded, as we measure it."""
+    """Return the seconds of one round on a loaded engine, as the plugin measures it."""
     return RoundTrace(
         tuple(backend.generate(workload.requests(i, backend.encode, vocabulary)))
     ).wall_time
@@ -44,7 +44,7 @@ def our_round(backend: Backend, vocabulary: int, workload: Workload, i: int) -> 
 def in_turns(
     ours: Callable[[int], float], theirs: Callable[[int], float], pairs: int, warmup: int = 3
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each call, the pairs of warm-up left out."""
+    """Return the seconds of each call, without the pairs of warm-up."""
     results: dict[Any, list[float]] = {ours: [], theirs: []}
     for i in range(-warmup, pairs):
         for call in (ours, theirs) if i % 2 else (theirs, ours):
@@ -70,7 +70,7 @@ def run(
 
 
 def our_run(spec: EngineSpec, folder: Path, output_len: int, batch_size: int, rounds: int) -> Any:
-    """Metrics of one pytest run of one test, as it stores them."""
+    """Return the metrics of one pytest run of one test, as it stores them."""
     test = folder / "test_e2e.py"
     test.write_text(TEST.format(input_len=INPUT_LEN, output_len=output_len, batch_size=batch_size))
     out = folder / "ours.json"
@@ -86,7 +86,7 @@ def our_run(spec: EngineSpec, folder: Path, output_len: int, batch_size: int, ro
 
 
 def paired_ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Ours over theirs and its 95 % interval: Student's t over the pairs' log-ratios."""
+    """Return ours over theirs and its 95 % interval: Student's t over the pairs' log-ratios."""
     from scipy import stats
 
     logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]

@@ -1,4 +1,4 @@
-"""vLLM: ``vllm bench latency``, in processes of its own or on the engine that we have loaded."""
+"""vLLM: ``vllm bench latency``, in separate processes or on the engine that we have loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
 
 
 def on_one_engine(spec: EngineSpec, options: argparse.Namespace) -> Results:
-    """``vllm bench latency`` itself, one iteration a call, on the engine that we have loaded."""
+    """Run ``vllm bench latency``, one iteration per call, in turns on the engine that we have loaded."""
     from pytest_llmperf.backends.vllm import VllmBackend
 
     backend = VllmBackend()
@@ -48,7 +48,7 @@ def on_one_engine(spec: EngineSpec, options: argparse.Namespace) -> Results:
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class Loaded:
-        """Stands where the tool makes its engine."""
+        """Gives the tool the loaded engine instead of a new one."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
             return backend._llm
@@ -77,7 +77,7 @@ def on_one_engine(spec: EngineSpec, options: argparse.Namespace) -> Results:
 
 
 def in_processes(spec: EngineSpec, options: argparse.Namespace) -> Results:
-    """Processes in turns: a pytest run of one test, and the tool."""
+    """Run processes in turns: a pytest run of one test, and the tool."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -92,7 +92,7 @@ def in_processes(spec: EngineSpec, options: argparse.Namespace) -> Results:
 
 
 def bench_latency(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> float:
-    """Median latency of one ``vllm bench latency``, its own defaults where we set nothing."""
+    """Return the median latency of one ``vllm bench latency``; what we do not set is its default."""
     script = folder / "bench.py"
     script.write_text(BENCH)
     out = folder / "theirs.json"
@@ -105,7 +105,7 @@ def bench_latency(spec: EngineSpec, options: argparse.Namespace, folder: Path) -
 def bench_flags(
     spec: EngineSpec, options: argparse.Namespace, out: Path, warmup: int, rounds: int
 ) -> list[str]:
-    """Flags of ``vllm bench latency``: our engine arguments and sizes."""
+    """Return the flags of ``vllm bench latency``: our engine arguments and sizes."""
     from pytest_llmperf.backends.vllm import VllmBackend
 
     arguments = VllmBackend()._options(spec, on_cpu=not has_accelerator())

@@ -1,13 +1,13 @@
-"""What every engine has to keep, in its default mode and a quantized one.
+"""The contract of every engine, in its default mode and in a quantized mode.
 
-Another engine's package runs it too: ``pytest tests/engines/contract --llm-backend=NAME``.
+A package with another engine runs it too: ``pytest tests/engines/contract --llm-backend=NAME``.
 """
 
 import pytest
 
 from pytest_llmperf.core.workload import Workload
 
-# Continuations without a close second: rounding in another kernel does not change them.
+# Prompts whose next tokens are clear: rounding in another kernel does not change the continuations.
 PROMPTS = [
     "1, 2, 3, 4, 5, 6, 7, 8,",
     "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,",
@@ -40,8 +40,8 @@ def test_every_token_has_a_stamp_in_order(llm, batch_size):
 
 def test_a_batch_is_admitted_as_a_whole(llm):
     measurement = llm.measure(Workload(output_len=4, input_len=8, batch_size=4, rounds=3, warmup=1))
-    # Every request has its first token before any has its second. An engine that admits one late
-    # does so in every round; a machine that stalls between two stamps does not.
+    # Every request has its first token before any request has its second token. An engine that admits
+    # a request late does so in every round; a machine that stalls between two timestamps does not.
     assert any(
         max(trace.first for trace in r.requests) < min(trace.times[1] for trace in r.requests)
         for r in measurement.rounds
@@ -49,8 +49,8 @@ def test_a_batch_is_admitted_as_a_whole(llm):
 
 
 def test_prompts_of_different_lengths_continue_as_they_do_alone(llm):
-    alone = [llm.generate_ids(prompt, output_len=8) for prompt in PROMPTS]
-    assert llm.generate_batch_ids(PROMPTS, output_len=8) == alone
+    separate = [llm.generate_ids(prompt, output_len=8) for prompt in PROMPTS]
+    assert llm.generate_batch_ids(PROMPTS, output_len=8) == separate
 
 
 def test_greedy_text_is_the_same_every_time(llm):
@@ -58,7 +58,7 @@ def test_greedy_text_is_the_same_every_time(llm):
 
 
 def test_a_prompt_that_was_seen_before_is_computed_again(llm):
-    # A measurement fails by itself when a cache answers, whether the engine says so or not.
+    # A measurement fails by itself if the engine uses a cache, whether the engine reports it or not.
     measurement = llm.measure(Workload(output_len=2, prompt=PROMPTS[2] * 4, rounds=2, warmup=1))
     assert [r.requests[0].cached_tokens for r in measurement.rounds] == [0, 0]
 

@@ -1,4 +1,4 @@
-"""An engine that dies or hangs costs its own test only, and no engine stays behind its run."""
+"""An engine that dies or hangs fails only its own test, and no engine outlives its run."""
 
 import json
 
@@ -14,7 +14,7 @@ TESTS = """
     PIDS = Path("pids.json")
 
     def at_work(llm, number):
-        llm.check_output()  # So that the next it does is a round.
+        llm.check_output()  # Now, so that the engine's next work is a round.
         pid = llm.engine().pid
         PIDS.write_text(json.dumps([*(json.loads(PIDS.read_text()) if PIDS.exists() else []), pid]))
         threading.Timer(0.5, os.kill, (pid, number)).start()
@@ -37,7 +37,7 @@ def installed():
 
 
 def pytest_generate_tests(metafunc):
-    """One test an installed engine, or of those that the command line names."""
+    """Make one test per installed engine, or per installed engine that the command line names."""
     engines = installed()
     named = ",".join(metafunc.config.getoption("llm_backend") or engines).split(",")
     metafunc.parametrize("backend", [name for name in engines if name in named])
