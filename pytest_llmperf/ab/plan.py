@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import write_whole
+from ..core.secrets import MASK, masked_arguments
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, LimitSettings
 from .sides import Side, with_commit
 
@@ -53,21 +54,31 @@ class Plan:
         self.save(folder)
 
     def save(self, folder: Path) -> None:
-        """Write the plan into its folder."""
+        """Write the plan into its folder, which may be published: without secrets and setup command."""
         data: dict[str, Any] = {
             "schema": SCHEMA,
             "job": self.job,
             "base": self.base.as_dict(),
             "head": self.head.as_dict(),
             "repository": self.repository,
-            "pytest_args": list(self.pytest_args),
-            "setup": self.setup,
+            "pytest_args": list(masked_arguments(self.pytest_args)),
+            # A command may hold a password anywhere.
+            "setup": MASK if self.setup else "",
             "first_pairs": self.first_pairs,
             "more_pairs": self.more_pairs,
             "min_effect": self.limits.min_effect,
             "must_see": self.limits.must_see,
         }
         write_whole(folder / FILE, json.dumps(data, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What a plan that holds secrets does not hold: it is given again when the comparison goes on."""
+
+    setup: str = ""
+    base_args: tuple[str, ...] = ()
+    head_args: tuple[str, ...] = ()
 
 
 def new(
@@ -122,25 +133,66 @@ def new(
     )
 
 
-def resumed(folder: Path, pytest_args: Sequence[str], limits: LimitSettings) -> Plan:
+def resumed(
+    folder: Path,
+    pytest_args: Sequence[str],
+    limits: LimitSettings,
+    withheld: Withheld | None = None,
+) -> Plan:
     """Return the plan of an interrupted comparison.
 
     Args:
         pytest_args: empty, or the arguments that it began with.
         limits: limits that replace the plan's if they are given.
+        withheld: what the plan does not hold, given again.
 
     Raises:
-        PlanError: the folder has no plan, or the comparison began with other arguments.
+        PlanError: the folder has no plan, the comparison began with other arguments, or what the plan
+            does not hold is missing.
     """
     plan = load(folder)
-    if pytest_args and tuple(pytest_args) != plan.pytest_args:
+    withheld = withheld or Withheld()
+    if pytest_args and masked_arguments(pytest_args) != masked_arguments(plan.pytest_args):
         raise PlanError("--resume goes on with the pytest arguments that it began with")
     return replace(
         plan,
+        base=replace(plan.base, args=_again(plan.base.args, withheld.base_args, "--base-args")),
+        head=replace(plan.head, args=_again(plan.head.args, withheld.head_args, "--head-args")),
+        pytest_args=_again(plan.pytest_args, tuple(pytest_args), "the pytest arguments"),
+        setup=_again((plan.setup,), (withheld.setup,) if withheld.setup else (), "--setup")[0],
         limits=LimitSettings(
             limits.min_effect or plan.limits.min_effect, limits.must_see or plan.limits.must_see
         ),
     )
+
+
+def withheld_by(folder: Path) -> set[str]:
+    """Return the names of what a plan does not hold, as ``Withheld`` has them; none without a plan."""
+    try:
+        plan = load(folder)
+    except PlanError:
+        return set()
+    values = {
+        "setup": (plan.setup,),
+        "base_args": plan.base.args,
+        "head_args": plan.head.args,
+    }
+    return {name for name, value in values.items() if _is_masked(value)}
+
+
+def _again(stored: tuple[str, ...], given: tuple[str, ...], option: str) -> tuple[str, ...]:
+    """Return what is given in the place of what the plan masks, or else the plan's."""
+    if not _is_masked(stored):
+        return stored
+    if not given:
+        raise PlanError(f"{FILE} holds no secrets: give {option} again")
+    if stored != (MASK,) and masked_arguments(given) != stored:
+        raise PlanError(f"--resume goes on with {option} that it began with")
+    return given
+
+
+def _is_masked(values: tuple[str, ...]) -> bool:
+    return any(MASK in value for value in values)
 
 
 def load(folder: Path) -> Plan:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.defaults import AB
+from ..core.secrets import masked_arguments
 from .guard import Guarded
 from .leftovers import workplace
 from .own_tree import OwnTree
@@ -46,14 +47,15 @@ class Side:
         parts = [self.commit[:10]] if self.commit else []
         # Reports are published, so only the end of a path, which names the environment.
         parts += ["/".join(Path(self.python).parts[-3:])] if self.python else []
-        return " ".join([*parts, *self.args]) or "as it is"
+        return " ".join([*parts, *masked_arguments(self.args)]) or "as it is"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Side:
         return cls(**{**data, "args": tuple(data["args"])})
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the stored form, with secrets masked."""
+        return {**asdict(self), "args": list(masked_arguments(self.args))}
 
 
 @dataclass(frozen=True)

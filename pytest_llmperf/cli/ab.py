@@ -38,7 +38,7 @@ _NEW_ONLY = (
     "more_pairs",
     "out",
 )
-"""Options of a new comparison, which a resumed one takes from its plan."""
+"""Options of a new comparison, which a resumed one takes from its plan, unless they are secret."""
 
 
 def add(commands: Subcommands) -> None:
@@ -138,9 +138,15 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
 
     limits = LimitSettings(options.min_effect, options.must_see)
     if options.resume:
-        if any(getattr(options, name) not in (None, "") for name in _NEW_ONLY):
+        given = {name for name in _NEW_ONLY if getattr(options, name) not in (None, "")}
+        if given - plans.withheld_by(options.resume):
             raise ValueError("--resume goes on as planned: it takes limits and reports only")
-        return options.resume, plans.resumed(options.resume, options.pytest_args, limits)
+        withheld = plans.Withheld(
+            setup=options.setup,
+            base_args=_side(options, "base").args,
+            head_args=_side(options, "head").args,
+        )
+        return options.resume, plans.resumed(options.resume, options.pytest_args, limits, withheld)
     repository = Path.cwd()
     plan = plans.new(
         repository,

@@ -11,6 +11,7 @@ from typing import Any, cast
 from ..core.cell import Cell
 from ..core.engine import EngineSpec, LoadedEngine
 from ..core.measurement import Measurement
+from ..core.secrets import masked, without_secrets
 from ..core.workload import Workload
 from ..machine.idle import IdlePower
 from ..metrics.definitions import POOLED
@@ -124,7 +125,7 @@ def _model(subject: Subject) -> ModelPart:
     info = subject.engine.info
     part: ModelPart = {
         "name": subject.cell.model.name,
-        "source": subject.cell.model.recorded_source,
+        "source": masked(subject.cell.model.recorded_source),
         "revision": info.revision,
         "dtype": info.dtype,
         "load_format": subject.spec.load_format,
@@ -140,8 +141,8 @@ def _backend(subject: Subject) -> BackendPart:
     part: BackendPart = {
         "name": spec.backend,
         "version": engine.version,
-        "args": dict(spec.args),
-        "settings": dict(engine.info.settings),
+        "args": masked(dict(spec.args)),
+        "settings": masked(dict(engine.info.settings)),
         "devices": engine.info.devices,
         "peak_by_driver": subject.peak_by_driver,
     }
@@ -202,11 +203,12 @@ def _work(outcome: Outcome) -> str | None:
 def work_hash(cell: Cell, spec: EngineSpec, work: str | None) -> str:
     """Return a hash of the work: measurements with equal hashes did the same on the same kind of engine.
 
-    Versions, rounds and machines are not part of it, because runs are compared across them.
+    Versions, rounds and machines are not part of it, because runs are compared across them. Secrets are
+    not either: a new token does not end a history.
     """
     parts = {
         "model": [cell.model.name, spec.revision, spec.load_format, spec.dtype],
-        "backend": [spec.backend, sorted(spec.args.items())],
+        "backend": [spec.backend, sorted(without_secrets(spec.args).items())],
         "quantization": cell.quantization,
         "workload": work,
     }

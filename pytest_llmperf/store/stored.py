@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.secrets import without_secrets
 from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
 
 QUALITY = "quality"
@@ -334,7 +335,11 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
             "load format": model["load_format"],
             "engine": backend["name"],
             "quantization": record["quantization"]["mode"],
-            **{f"{backend['name']}.{key}": value for key, value in backend["args"].items()},
+            # Files of earlier releases hold secrets.
+            **{
+                f"{backend['name']}.{key}": value
+                for key, value in without_secrets(backend["args"]).items()
+            },
         },
         workload=workload,
         environment=record["environment"],
