@@ -55,12 +55,22 @@ def is_secret(name: str) -> bool:
     return words[-1] in _LAST or words[-3:] == ["access", "key", "id"]
 
 
-def masked(value: Any) -> Any:
-    """Return a value with its secrets masked, at any depth: by their names, and in addresses.
+def hides(name: str, value: Any) -> bool:
+    """Return whether a value is a secret by its name.
 
-    A truth or None is not a secret: ``token=true`` says only that there is one.
+    A number is one only under a name that can mean nothing else (``password``): ``seconds_per_token`` is
+    a time. A truth or None is not a secret: ``token=true`` says only that there is one.
     """
-    return _masked(value, secret=False)
+    if value is None or value == "" or isinstance(value, bool) or not is_secret(name):
+        return False
+    if isinstance(value, (int, float)):
+        return bool(_ANYWHERE & {word.lower() for word in _WORD.findall(name)})
+    return True
+
+
+def masked(value: Any) -> Any:
+    """Return a value with its secrets masked, at any depth: by their names, and in addresses."""
+    return _masked(value, name="")
 
 
 def without_secrets(value: Any) -> Any:
@@ -72,25 +82,25 @@ def without_secrets(value: Any) -> Any:
         return {
             key: without_secrets(inner)
             for key, inner in value.items()
-            if not is_secret(str(key)) or _says_nothing(inner)
+            if not hides(str(key), inner)
         }
     if isinstance(value, (list, tuple)):
         return [without_secrets(inner) for inner in value]
     return masked(value)
 
 
-def _masked(value: Any, secret: bool) -> Any:
+def _masked(value: Any, name: str) -> Any:
+    """Return a value masked; ``name``: that of the secret that it is a part of, or its own."""
     if isinstance(value, Mapping):
-        return {key: _masked(inner, secret or is_secret(str(key))) for key, inner in value.items()}
+        return {
+            key: _masked(inner, name if is_secret(name) else str(key))
+            for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_masked(inner, secret) for inner in value]
-    if secret and not _says_nothing(value):
+        return [_masked(inner, name) for inner in value]
+    if hides(name, value):
         return MASK
     return _OF_AN_ADDRESS.sub(rf"\1{MASK}@", value) if isinstance(value, str) else value
-
-
-def _says_nothing(value: Any) -> bool:
-    return value is None or value == "" or isinstance(value, bool)
 
 
 def masked_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -107,9 +117,8 @@ def _argument(argument: str) -> str:
     for assignment in _ASSIGNMENT.finditer(argument):
         value = argument[assignment.end() :]
         if is_secret(assignment[1]) and value:
-            # "token=true" says only that there is one.
-            known = value.lower() in ("true", "false", "none", MASK)
-            return argument if known else argument[: assignment.end()] + MASK
+            hidden = hides(assignment[1], _literal(value))
+            return argument[: assignment.end()] + MASK if hidden else argument
         if value.startswith(("{", "[")):
             try:
                 data = json.loads(value)
@@ -118,3 +127,14 @@ def _argument(argument: str) -> str:
             hidden = masked(data)
             return argument if hidden == data else argument[: assignment.end()] + json.dumps(hidden)
     return str(masked(argument))
+
+
+def _literal(text: str) -> Any:
+    """Return what a text on a command line means: a truth, None, a number, or the text."""
+    known = {"true": True, "false": False, "none": None}
+    if text.lower() in known:
+        return known[text.lower()]
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -103,3 +103,10 @@ def test_an_argument_is_masked(argument, expected):
 def test_the_value_after_an_option_is_masked():
     arguments = ["--api-key", "A", "-q", "--api-key", "-x", "test_m.py"]
     assert masked_arguments(arguments) == ("--api-key", "***", "-q", "--api-key", "-x", "test_m.py")
+
+
+@pytest.mark.parametrize("name", ["ttft_per_input_token", "bytes_per_token", "key"])
+def test_a_number_under_a_name_of_two_meanings_is_not_a_secret(name):
+    assert masked({name: 0.001}) == {name: 0.001}
+    assert without_secrets({name: 0.001}) == {name: 0.001}
+    assert masked_arguments([f"--x=engine.{name}=0.001"]) == (f"--x=engine.{name}=0.001",)
