@@ -1,4 +1,4 @@
-"""How a side's pytest run ended: the tests by outcome, from the lines that the child has written."""
+"""The outcome of a side's pytest run: its tests by outcome, from the lines that the child wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUTCOME = re.compile(r"^(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIP
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The result of a run."""
 
     exit_code: int | None
     """None: an earlier run, of which the files are known only."""

@@ -34,12 +34,11 @@ def run(options: argparse.Namespace) -> int:
     """Read, compare, print."""
     from ..analysis.fit import measured_cells, needs
     from ..report.fit import fit_lines
-    from ..store.find import find_files
-    from ..store.stored import StoredError, read_file
+    from ..store.find import records_of
+    from ..store.stored import StoredError
 
     try:
-        files = [path for name in options.runs for path in find_files(name, options.storage)]
-        records = [record for path in files for record in read_file(path).records]
+        records = records_of(options.runs, options.storage)
     except StoredError as error:
         return complain("fit", str(error))
     cells = measured_cells(records)

@@ -35,11 +35,10 @@ def run(options: argparse.Namespace) -> int:
     from ..analysis.tradeoff import trade_offs
     from ..report.tradeoff import MISSING_EXTRA, lines, plot
     from ..store import stored
-    from ..store.find import find_files
+    from ..store.find import records_of
 
     try:
-        files = [path for name in options.runs for path in find_files(name, options.storage)]
-        records = [r for path in files for r in stored.read_file(path).records]
+        records = records_of(options.runs, options.storage)
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
     by_model = trade_offs(records)

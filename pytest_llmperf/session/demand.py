@@ -1,7 +1,7 @@
 """Keep a run that was asked to judge and measured nothing from being green.
 
 Whatever the way (skipped tests, pytest-xdist, ``--benchmark-disable``): exit code 0 would say that
-somebody looked. A run that asks for no judgement, and one without LLM tests, is left alone.
+somebody looked. A run that asks for no judgement, and one without LLM tests, stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .fixtures import LLM_BENCHMARK, own_fixtures
 from .options import Settings
 
 TOLD = "llmperf"
-"""Key under which a worker of pytest-xdist tells its controller what it has collected."""
+"""Key under which a worker of pytest-xdist reports to its controller what it has collected."""
 _NO_TEST_RUNS = ("collectonly", "setuponly", "setupplan")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from .stored import StoredError, read_runs
+from .schema import Record
+from .stored import StoredError, read_file, read_runs
 
 
 def find_files(name: str, storage: Path) -> list[Path]:
@@ -32,6 +34,16 @@ def find_files(name: str, storage: Path) -> list[Path]:
             f"{name!r} does not match a file, folder, glob, run number, commit or run id in {storage}"
         )
     return files
+
+
+def records_of(names: Sequence[str], storage: Path) -> list[Record]:
+    """Return the records of all the runs that names mean, in the order of the names.
+
+    Raises:
+        StoredError: a name means nothing, or a file cannot be read.
+    """
+    files = [path for name in names for path in find_files(name, storage)]
+    return [record for path in files for record in read_file(path).records]
 
 
 def stored_files(folder: Path) -> list[Path]:
