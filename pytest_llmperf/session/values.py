@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ..backends import backend_class, names
 from ..core.errors import BackendError
 from ..core.quantization import ALL, MODES
-from ..core.secrets import masked_arguments
 from ..core.values import one_of, ratio
 
 if TYPE_CHECKING:
@@ -115,6 +114,9 @@ def backend_arg(text: str) -> tuple[str, str, Any]:
     # A label may hold dots, an engine's name does not; then dots belong to the argument.
     name, dot, key = target.rpartition(".") if "@" in target else target.partition(".")
     if not equals or not dot or not key:
+        # Imported for a message only: this module is part of every pytest run's start.
+        from ..core.secrets import masked_arguments
+
         raise ValueError(f"{masked_arguments([text])[0]!r} is not of the form BACKEND.KEY=VALUE")
     return backend(name), key, _value(value)
 
