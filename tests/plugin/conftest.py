@@ -19,10 +19,13 @@ def test_x(llm, llm_benchmark):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plain_environment():
-    """Runs inside do not look up the processor, which takes a process, twice per run."""
+def _plain_environment(tmp_path_factory):
+    """Runs inside have a cache of their own, and do not look up the processor, which takes a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
+        # What real engines have left in a cache is not the truth of the engines that stand in here.
+        patch.delenv("PYTEST_LLMPERF_CACHE", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         # For those in a process of their own, and for those in this one.
         patch.setenv("PYTHONPATH", str(STUBS), prepend=os.pathsep)
         patch.setattr("cpuinfo.get_cpu_info", lambda: {"brand_raw": "a processor"})
