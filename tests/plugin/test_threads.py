@@ -1,28 +1,33 @@
 """Threads of one test share an engine, and each gets its own answer."""
 
 THREADS = """
-    import sys
+    import random
+    import time
     from concurrent.futures import ThreadPoolExecutor
 
-    import pytest
-
-    PROMPTS = [f"prompt number {i}" for i in range(200)]
-
-    @pytest.fixture(autouse=True)
-    def threads_take_turns_often():
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        yield
-        sys.setswitchinterval(before)
+    PROMPTS = [f"prompt number {i}" for i in range(100)]
 
     def answer(llm, prompt):
         return llm.generate(prompt, output_len=2)
 
-    def test_answers(llm):
+    def test_answers(llm, monkeypatch):
         alone = [answer(llm, prompt) for prompt in PROMPTS]
-        with ThreadPoolExecutor(16) as pool:
+        pause_after_each_question(llm, monkeypatch)
+        with ThreadPoolExecutor(8) as pool:
             together = list(pool.map(lambda prompt: answer(llm, prompt), PROMPTS))
         assert together == alone
+
+    def pause_after_each_question(llm, monkeypatch):
+        # Where the operating system might stop a thread: a rare case becomes a certain one.
+        channel = getattr(llm._slot._worker, "_channel", None)
+        if channel is not None:
+            send = channel.send
+
+            def paused(question):
+                send(question)
+                time.sleep(random.uniform(0, 0.003))
+
+            monkeypatch.setattr(channel, "send", paused)
 """
 BESIDE = """
     import threading
