@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.cause import one_line
 from ..core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -114,6 +115,30 @@ def backend_class(name: str) -> type[Backend]:
     return _loaded(entry_point)
 
 
+def ask(name: str, method: str, kind: type | tuple[type, ...], *arguments: Any) -> Any:
+    """Call a class method of a backend in pytest's process, and return its answer.
+
+    Args:
+        name: of the backend.
+        method: of its class.
+        kind: type or types of the answer.
+        *arguments: of the method.
+
+    Raises:
+        BackendError: one line, whatever the method raised or if it returned something else.
+    """
+    engine = backend_class(name)
+    try:
+        answer = getattr(engine, method)(*arguments)
+    except (Exception, SystemExit) as error:
+        raise BackendError(f"backend {engine.name!r}: {method}: {one_line(error)}") from error
+    if not isinstance(answer, kind):
+        raise BackendError(
+            f"backend {engine.name!r}: {method} returned a value of type {type(answer).__name__}"
+        )
+    return answer
+
+
 def distributions() -> tuple[str, ...]:
     """Return all distributions whose presence or version a backend needs to know."""
     wanted: dict[str, None] = {}
@@ -140,10 +165,8 @@ def _loaded(entry_point: importlib.metadata.EntryPoint) -> type[Backend]:
         )
     try:
         engine = entry_point.load()
-    except Exception as error:
-        raise BackendError(
-            f"{where} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise BackendError(f"{where} cannot be imported: {one_line(error)}") from error
     if not (isinstance(engine, type) and issubclass(engine, Backend)):
         raise BackendError(f"{where} is not a subclass of {__name__}.Backend")
     if engine.name != entry_point.name:
@@ -172,6 +195,7 @@ __all__ = [
     "Request",
     "RequestTrace",
     "Setup",
+    "ask",
     "backend_class",
     "distributions",
     "family",

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import NoneType
+from typing import Any
 
 import pytest
 
-from ..backends import backend_class, family, names
+from ..backends import ask, backend_class, family, names
 from ..core.cell import Cell
-from ..core.engine import Setup
+from ..core.engine import Refusal, Setup
 from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from ..core.quantization import ALL
@@ -20,9 +21,6 @@ from ..machine.host import has_accelerator, runs_on_cpu
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
 from .options import Settings
-
-if TYPE_CHECKING:
-    from ..core.engine import Refusal
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,11 @@ class CellPlan:
         ]
 
     def problem(self, cell: Cell) -> str | None:
-        """Return why a cell cannot run here, as far as that is known before it loads, or None."""
+        """Return why a cell cannot run here, as far as that is known before it loads, or None.
+
+        Raises:
+            BackendError: the backend's class itself fails.
+        """
         try:
             packages = self.packages(cell.backend)
         except EngineError as error:
@@ -130,21 +132,25 @@ class CellPlan:
         reasons = []
         for backend in self.settings.backends:
             for mode in self._modes(Wanted(None, None, None), backend):
-                refusal = backend_class(backend).refusal_of_mode(mode, self.packages(backend))
+                try:
+                    refusal = _refused(backend, "refusal_of_mode", mode, self.packages(backend))
+                except BackendError as error:
+                    raise pytest.UsageError(f"--llm-backend: {error}") from None
                 if refusal is None or not refusal.by_nature:
                     return
                 reasons.append(refusal.reason)
         raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
 
     def _cell(self, model: Model, backend: str, mode: str) -> Cell:
-        mode = backend_class(backend).mode_of(mode, model)
+        mode = ask(backend, "mode_of", str, mode, model)
         return Cell(model, backend, mode, self._degree(backend))
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
-        settings, engine = self.settings, backend_class(cell.backend)
+        settings = self.settings
         setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
-        refusal = engine.refusal(cell.quantization, packages)
-        return refusal or engine.refusal_of_model(cell.model, cell.quantization, setup)
+        return _refused(cell.backend, "refusal", cell.quantization, packages) or _refused(
+            cell.backend, "refusal_of_model", cell.model, cell.quantization, setup
+        )
 
     def _nothing_is_missing(self, cell: Cell) -> bool:
         """Return whether the run named no engines and this one can run the cell on no machine.
@@ -153,7 +159,7 @@ class CellPlan:
         """
         if self.settings.backends:
             return False
-        with suppress(EngineError):
+        with suppress(EngineError, BackendError):
             refusal = self._refusal(cell, self.packages(cell.backend))
             return refusal is not None and refusal.by_nature
         return False
@@ -192,7 +198,7 @@ class CellPlan:
             # A broken backend of another package is an error only for those who name it.
             with suppress(BackendError):
                 engine = backend_class(name)
-                if engine.by_default and engine.refusal("none", self.packages(name)) is None:
+                if engine.by_default and not _refused(name, "refusal", "none", self.packages(name)):
                     usable.append(name)
         # Without any engine, the first one's skip says what to install.
         return tuple(usable or names()[:1])
@@ -215,8 +221,15 @@ class CellPlan:
         )
 
     def _degree(self, backend: str) -> str:
-        return backend_class(backend).degree(self.settings.args_of(backend))
+        degree: str = ask(backend, "degree", str, self.settings.args_of(backend))
+        return degree
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell
         return cell
+
+
+def _refused(backend: str, method: str, *arguments: Any) -> Refusal | None:
+    """Return the refusal of a backend's class, or None."""
+    refusal: Refusal | None = ask(backend, method, (Refusal, NoneType), *arguments)
+    return refusal

@@ -83,9 +83,9 @@ class Loading:
     def _runnable(self, cell_id: str) -> Cell:
         try:
             cell = self._plan.cell(cell_id)
+            problem = self._plan.problem(cell)
         except ValueError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        problem = self._plan.problem(cell)
         if problem and self._settings.require:
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from ..backends import backend_class, family
+from ..backends import ask, family
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
+from ..core.errors import BackendError, EngineError
 from ..core.measurement import Measurement
 from ..core.progress import Progress, silent
 from ..core.text import Text, shipped
@@ -135,7 +137,7 @@ class EngineSlot:
         }
         # The engine's arguments may quantize weights even in mode none.
         args = self._settings.args_of(self._cell.backend)
-        plain = not backend_class(self._cell.backend).changes_weights(args)
+        plain = not _asked(self._cell.backend, "changes_weights", bool, args)
         answer = self._call(
             "quality",
             progress,
@@ -189,7 +191,10 @@ class EngineSlot:
         """Return the specification of a cell, its files prepared if the engine needs that."""
         spec = self.spec(cell)
         cache = self._settings.cache_dir
-        ready = backend_class(spec.backend).ready(spec, cache, self._packages(cell.backend))
+        packages = self._packages(cell.backend)
+        ready: EngineSpec | None = _asked(
+            spec.backend, "ready", (EngineSpec, NoneType), spec, cache, packages
+        )
         if ready is not None:
             return ready
         progress("prepare", 0, 0)
@@ -208,6 +213,14 @@ class EngineSlot:
     def _call(self, method: str, progress: Progress, **arguments: Any) -> Any:
         assert self._worker is not None
         return self._worker.call(method, progress, self._settings.timeout, **arguments)
+
+
+def _asked(backend: str, method: str, kind: type | tuple[type, ...], *arguments: Any) -> Any:
+    """Ask a backend's class, of this package or of another; raise EngineError if it cannot answer."""
+    try:
+        return ask(backend, method, kind, *arguments)
+    except BackendError as error:
+        raise EngineError(str(error)) from None
 
 
 def engine_threads(settings: Settings) -> int | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..backends import backend_class
+from ..backends import ask
 from ..core.cell import Cell
-from ..core.errors import EngineError
+from ..core.errors import BackendError, EngineError
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
 from .session import LLMSession
 from .slot import engine_threads
@@ -82,7 +82,10 @@ def _engine(session: LLMSession, backend: str) -> str:
         packages = session.plan.packages(backend)
     except EngineError:
         return f"{backend} (not installed)"
-    version = backend_class(backend).version(packages)
+    try:
+        version = ask(backend, "version", str, packages)
+    except BackendError:
+        return f"{backend} (version unknown)"
     return f"{backend} {version if version != 'unknown' else '(not installed)'}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import execnet
 
 from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
+from ..core.printable import printable
 from ..core.progress import Progress, silent
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -122,8 +123,7 @@ class ProcessWorker(Worker):
             _, pid = self._channel.receive(timeout=60)
         except (OSError, EOFError, execnet.TimeoutError, execnet.RemoteError) as error:
             self._group.terminate(timeout=1)
-            detail = str(error).strip().splitlines() or [type(error).__name__]
-            raise EngineDied(f"cannot start a worker with {python}: {detail[-1]}") from None
+            raise EngineDied(f"cannot start a worker with {python}: {_last_line(error)}") from None
         self._gateway = gateway
         self._pid = pid
         self._watchdog = subprocess.Popen(
@@ -147,7 +147,7 @@ class ProcessWorker(Worker):
         if self._pid is None:
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
         try:
-            self._channel.send((method, arguments))
+            self._send(method, arguments)
             while True:
                 kind, payload = self._channel.receive(timeout=timeout)
                 if kind != "progress":
@@ -160,12 +160,26 @@ class ProcessWorker(Worker):
             ) from None
         except (EOFError, OSError):
             raise EngineDied(f"the engine's process {self._end()}; log: {self._log}") from None
+        except execnet.RemoteError as error:
+            self.kill()
+            raise EngineDied(
+                f"the engine's process failed: {_last_line(error)}; log: {self._log}"
+            ) from None
         except EngineError:
             raise
         except BaseException:
             # For instance Ctrl-C: the engine is still working, but nothing waits for its answer.
             self.kill()
             raise
+
+    def _send(self, method: str, arguments: dict[str, Any]) -> None:
+        try:
+            self._channel.send((method, arguments))
+        except execnet.DumpError as error:
+            # Nothing was sent, so the engine is as it was.
+            raise EngineError(
+                f"{method}: an argument is not plain data (numbers, text, lists): {_last_line(error)}"
+            ) from None
 
     def close(self) -> None:
         # A thread of a test that is gone may still wait for its answer.
@@ -206,15 +220,28 @@ class ProcessWorker(Worker):
         if status == -signal.SIGKILL:
             return "was killed by SIGKILL (out of memory, or by hand)"
         if status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
+            return f"was killed by {_signal_name(-status)}"
         return f"ended unexpectedly with exit code {status}"
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the line of an exception that says most: execnet's hold a whole traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(lines[-1].strip()[:300])
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _result(kind: str, payload: Any, log: Path | None) -> Any:
     if kind == "ok":
         return payload
     if kind == "invalid":
-        raise InvalidMeasurement(payload)
+        raise InvalidMeasurement(f"invalid measurement: {payload}")
     raise EngineError(payload if log is None else f"{payload}; log: {log}")
 
 

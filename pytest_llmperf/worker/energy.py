@@ -23,6 +23,7 @@ from ..machine.energy import (
     gpu_source,
 )
 from ..machine.gpus import Gpus
+from . import outputs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -146,8 +147,12 @@ def meter_of(
         gpus: the GPUs that the engine's process sees; None asks for them.
         powercap: folder of RAPL's counters.
     """
-    if backend.joules() is not None:
-        return Meter(EngineCounter(backend.name, backend.joules))
+
+    def of_engine() -> float | None:
+        return outputs.joules(backend.joules())
+
+    if of_engine() is not None:
+        return Meter(EngineCounter(backend.name, of_engine))
     packages = _packages(powercap)
     if device == "cpu":
         return Meter(packages)

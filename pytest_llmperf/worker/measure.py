@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import statistics
+import time
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 from ..backends.base import Backend
 from ..core.engine import EngineInfo
@@ -17,6 +17,7 @@ from ..core.trace import RequestTrace, RoundTrace
 from ..core.workload import Request, Workload
 from ..machine import canary
 from ..machine.conditions import Snapshot, between
+from . import outputs
 from .energy import Meter
 
 _PROBES = 3
@@ -31,6 +32,7 @@ def measure(
     workload: Workload,
     progress: Progress,
     meter: Meter | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
     """Run a workload and return its rounds: first unmeasured warm-up rounds, then the measured ones.
 
@@ -40,16 +42,24 @@ def measure(
         workload: the work.
         progress: called before each round.
         meter: measures the energy of the rounds.
+        clock: the clock that the engine has to read.
 
     Raises:
-        InvalidMeasurement: the tokens of an answer differ from the request, or come from a cache.
+        InvalidMeasurement: the tokens of an answer differ from the request, or come from a cache, or
+            the engine returned something that cannot be true.
     """
+
+    def answered(requests: Sequence[Request], where: str) -> list[RequestTrace]:
+        begin = clock()
+        returned = backend.generate(requests)
+        return outputs.traces(requests, returned, where, (begin, clock()))
+
     encode = encoder(backend, info)
     canary_before = canary.run(info.device)
     for i in range(workload.warmup):
         progress("warm-up", i + 1, workload.warmup)
         requests = workload.requests(i - workload.warmup, encode, info.vocabulary)
-        check(requests, backend.generate(requests), f"warm-up round {i + 1}")
+        answered(requests, f"warm-up round {i + 1}")
     rounds = []
     meter = meter or Meter()
     backend.reset_peak_memory()
@@ -58,14 +68,12 @@ def measure(
     for i in range(workload.rounds):
         progress("round", i + 1, workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
-        traces = backend.generate(requests)
-        check(requests, traces, f"round {i + 1}")
-        rounds.append(RoundTrace(tuple(traces)))
+        rounds.append(RoundTrace(tuple(answered(requests, f"round {i + 1}"))))
         meter.mark()
-    energy = meter.stop()
+    energy = outputs.energy(meter.stop())
     conditions = between(before, Snapshot.take())
     # Before the canary, whose memory does not belong to the engine.
-    peak_memory = backend.peak_memory()
+    peak_memory = outputs.peak_memory(backend.peak_memory())
     canary_after = canary.run(info.device)
     if workload.prompt is not None:
         check_no_hidden_cache(backend, info, workload, rounds)
@@ -90,10 +98,11 @@ def check_no_hidden_cache(
         # A new salt, so that no cache has these prompts, neither in this process nor on disk.
         salt=secrets.token_hex(8),
     )
-    probes = [
-        _mean_ttft(backend.generate(fresh.requests(i, backend.encode, info.vocabulary)))
-        for i in range(_PROBES)
-    ]
+    probes = []
+    for i in range(_PROBES):
+        requests = fresh.requests(i, encoder(backend, info), info.vocabulary)
+        traces = outputs.traces(requests, backend.generate(requests), f"new prompt {i + 1}")
+        probes.append(_mean_ttft(traces))
     slowest = max(_mean_ttft(r.requests) for r in rounds)
     if min(probes) > _CACHED * slowest:
         raise InvalidMeasurement(
@@ -110,7 +119,7 @@ def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
 def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
     """Return the engine's tokenizer; without one (random weights), return one stable id per word."""
     if info.has_tokenizer:
-        return backend.encode
+        return lambda text: outputs.token_ids(backend.encode(text), "encode")
     return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
 
 
@@ -120,41 +129,14 @@ def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[in
     Raises:
         InvalidMeasurement: a continuation does not have the requested length.
     """
-    outputs = backend.continue_ids(requests)
-    for i, (request, ids) in enumerate(zip(requests, outputs, strict=True)):
+    returned = outputs.items(backend.continue_ids(requests), "the answer of continue_ids")
+    if len(returned) != len(requests):
+        raise InvalidMeasurement(f"generate: {len(returned)} of {len(requests)} requests came back")
+    continued = [outputs.token_ids(ids, "continue_ids") for ids in returned]
+    for i, (request, ids) in enumerate(zip(requests, continued, strict=True)):
         if len(ids) != request.output_len:
             raise InvalidMeasurement(
                 f"generate, request {i + 1} of {len(requests)}: the engine gave {len(ids)} output "
                 f"tokens instead of {request.output_len}"
             )
-    return outputs
-
-
-def check(requests: Sequence[Request], traces: Sequence[RequestTrace], where: str) -> None:
-    """Raise InvalidMeasurement unless every trace is complete and plausible."""
-    if len(traces) != len(requests):
-        raise InvalidMeasurement(f"{where}: {len(traces)} of {len(requests)} requests came back")
-    for i, (request, trace) in enumerate(zip(requests, traces, strict=True)):
-        name = f"{where}, request {i + 1} of {len(requests)}"
-        if trace.output_tokens != request.output_len:
-            raise InvalidMeasurement(
-                f"{name}: the engine gave {trace.output_tokens} output tokens instead of "
-                f"{request.output_len}"
-            )
-        if trace.token_ids and len(trace.token_ids) != trace.output_tokens:
-            raise InvalidMeasurement(
-                f"{name}: {len(trace.token_ids)} token ids but {trace.output_tokens} counted tokens"
-            )
-        if trace.input_tokens != len(request.prompt_ids):
-            raise InvalidMeasurement(
-                f"{name}: the engine counted {trace.input_tokens} prompt tokens instead of "
-                f"{len(request.prompt_ids)}"
-            )
-        if trace.cached_tokens:
-            raise InvalidMeasurement(
-                f"{name}: {trace.cached_tokens} of {trace.input_tokens} prompt tokens came from a "
-                "prefix cache"
-            )
-        ordered = [trace.submitted, *trace.times]
-        if any(later <= earlier for earlier, later in pairwise(ordered)):
-            raise InvalidMeasurement(f"{name}: its timestamps do not increase")
+    return continued

@@ -21,16 +21,20 @@ from typing import Any
 
 from ..backends import backend_class, distributions
 from ..backends.base import Backend
+from ..core.cause import one_line, text_of
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import InvalidMeasurement, NotSupported
+from ..core.printable import printable
 from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
 from ..machine import ceilings
 from ..machine.host import describe_device
-from . import scoring
+from . import outputs, scoring
 from .energy import meter_of
 from .measure import continuations, encoder, measure
 
+_LONGEST = 500
+"""Characters of a message."""
 _REPORTING = ("measure", "quality", "prepare")
 """Methods of EngineHost that report their progress."""
 
@@ -52,7 +56,7 @@ class EngineHost:
         try:
             _prepare_environment(engine)
             backend = backend_class(engine.backend)()
-            info = backend.load(engine)
+            info = outputs.info(backend.load(engine))
         except BaseException:
             _restore_environment(_changed_since(before))
             raise
@@ -66,7 +70,7 @@ class EngineHost:
             "load_time": load_time,
             "pid": os.getpid(),
             "versions": {name: packages[name] for name in named if name in packages},
-            "version": backend.version(packages),
+            "version": printable(backend.version(packages)),
             "environment": describe_device(),
         }
 
@@ -92,7 +96,7 @@ class EngineHost:
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         requests = [Request(tuple(prompt), output_len) for prompt in ids]
         return [
-            {"ids": ids, "text": backend.decode(ids) if info.has_tokenizer else None}
+            {"ids": ids, "text": self._text_of(ids) if info.has_tokenizer else None}
             for ids in continuations(backend, requests)
         ]
 
@@ -126,7 +130,8 @@ class EngineHost:
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
         try:
-            return {"scores": scoring.scores(backend, ids)}
+            scores = outputs.items(scoring.scores(backend, ids), "the answer of score")
+            return {"scores": [outputs.log_likelihood(score) for score in scores]}
         except NotSupported as error:
             return {"unavailable": str(error)}
 
@@ -136,7 +141,8 @@ class EngineHost:
         before = dict(os.environ)
         try:
             _prepare_environment(engine)
-            ready = backend_class(engine.backend).prepare(engine, Path(cache), report)
+            made = backend_class(engine.backend).prepare(engine, Path(cache), report)
+            ready = outputs.prepared(made)
         finally:
             _restore_environment(_changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
@@ -155,13 +161,25 @@ class EngineHost:
             finally:
                 _restore_environment(self._environment)
 
+    def _text_of(self, ids: list[int]) -> str:
+        """Return the text of token ids; what cannot be encoded is written as an escape."""
+        backend, _ = self._loaded()
+        text = outputs.instance(backend.decode(ids), str, "the answer of decode")
+        return text.encode("utf-8", "backslashreplace").decode()
+
     def _loaded(self) -> tuple[Backend, EngineInfo]:
         if self._backend is None or self._info is None:
             raise RuntimeError("no engine is loaded")
         return self._backend, self._info
 
 
-def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: Progress) -> Any:
+def answer(
+    host: EngineHost,
+    method: str,
+    arguments: Mapping[str, Any],
+    report: Progress,
+    caught: type[BaseException] = Exception,
+) -> Any:
     """Call one method of the host; return its result, or its exception as a message.
 
     Args:
@@ -169,6 +187,8 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
         method: name of the method.
         arguments: arguments of the method.
         report: called with the progress of a long method.
+        caught: exceptions that become a message. In a process of its own that is every one, since
+            whatever is raised there comes from the engine.
 
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
@@ -177,20 +197,15 @@ def answer(host: EngineHost, method: str, arguments: Mapping[str, Any], report: 
     try:
         return "ok", getattr(host, method)(**arguments, **reports)
     except InvalidMeasurement as error:
-        return "invalid", str(error)
-    except Exception as error:
+        return "invalid", shortened(text_of(error))
+    except (caught, SystemExit) as error:
         traceback.print_exc()
         return "error", one_line(error)
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception as one line: its type and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else "no message"
-    if "validation error" in text:
-        # Pydantic's first line only counts the errors; the next lines describe them.
-        text = " ".join(line.partition(" [type=")[0] for line in lines[1:3]) or text
-    return f"{type(error).__name__}: {text[:300]}"
+def shortened(message: str) -> str:
+    """Return a message in one line that a terminal can show."""
+    return printable(message if len(message) <= _LONGEST else message[:_LONGEST] + "...")
 
 
 def serve(channel: Any, log: str) -> None:
@@ -203,12 +218,17 @@ def serve(channel: Any, log: str) -> None:
     host = EngineHost()
 
     def report(phase: str, number: int, total: int) -> None:
-        channel.send(("progress", (phase, number, total)))
+        channel.send(("progress", (printable(phase), int(number), int(total))))
 
     for method, arguments in channel:
-        channel.send(answer(host, method, arguments, report))
+        kind, payload = answer(host, method, arguments, report, BaseException)
+        try:
+            channel.send((kind, payload))
+        except Exception as error:
+            # Nothing was sent: it holds something that is not plain data.
+            channel.send(("error", f"the answer of {method} cannot be sent: {one_line(error)}"))
     # Pytest has ended, or has closed the channel.
-    answer(host, "close", {}, report=silent)
+    answer(host, "close", {}, report=silent, caught=BaseException)
 
 
 def installed_packages() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 STUBS = Path(__file__).with_name("stubs")
+TINY_ENGINE = Path(__file__).with_name("tiny_engine.py")
 ONE_TEST = """
 def test_x(llm, llm_benchmark):
     llm_benchmark(llm, input_len=8, output_len=4, rounds=3, warmup=0)
@@ -173,3 +174,19 @@ def wait_until_gone(wait_until):
             return not Path("/proc/self").exists()
 
     return lambda pid: wait_until(lambda: gone(pid), f"the end of process {pid}")
+
+
+@pytest.fixture
+def package(pytester, monkeypatch):
+    """Installs a package with one backend, where runs inside find it."""
+
+    def install(source=None, value="tiny_engine:TinyBackend", name="tiny"):
+        folder = pytester.mkdir("site")
+        (folder / "tiny_engine.py").write_text(source or TINY_ENGINE.read_text())
+        info = folder / "tiny_engine-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[pytest_llmperf.backends]\n{name} = {value}\n")
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+    return install

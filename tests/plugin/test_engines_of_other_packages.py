@@ -1,6 +1,5 @@
 """Another package's engine, found by its entry point, is an engine like every other."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,6 @@ SPEED = """
         result = llm_benchmark(llm, input_len=8, output_len=4, rounds=2, warmup=1)
         assert result.tpot.n == 2
 """
-
-
-@pytest.fixture
-def package(pytester, monkeypatch):
-    """Installs a package with one backend, where runs inside find it."""
-
-    def install(source=SOURCE, value="tiny_engine:TinyBackend", name="tiny"):
-        folder = pytester.mkdir("site")
-        (folder / "tiny_engine.py").write_text(source)
-        info = folder / "tiny_engine-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[pytest_llmperf.backends]\n{name} = {value}\n")
-        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-
-    return install
 
 
 def test_it_runs_beside_the_others_by_its_name(pytester, package):

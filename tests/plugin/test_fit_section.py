@@ -5,17 +5,12 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
+from pytest_llmperf.core.architecture import Architecture
 
 CELL = "simulated-none"
-ARCHITECTURE = {
-    "layers": 32,
-    "hidden": 2560,
-    "heads": 32,
-    "kv_heads": 32,
-    "head_dim": 80,
-    "vocabulary": 51200,
-    "tied": False,
-}
+ARCHITECTURE = Architecture(
+    layers=32, hidden=2560, heads=32, kv_heads=32, head_dim=80, vocabulary=51200, tied=False
+)
 
 
 @pytest.fixture

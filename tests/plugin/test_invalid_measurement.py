@@ -22,8 +22,8 @@ def test_an_engine_that_stops_early_fails_the_test_and_nothing_is_stored(
     assert run.ret == 1
     run.assert_outcomes(passed=1, failed=1)
     assert (
-        f"{CELL}: {where}, request 1 of 2: the engine gave 4 output tokens instead of 8"
-        in run.outlines
+        f"{CELL}: invalid measurement: {where}, request 1 of 2: the engine gave 4 output tokens "
+        "instead of 8" in run.outlines
     )
     assert list(records()) == [f"test_short[{CELL}]"]
 
@@ -45,7 +45,7 @@ def test_tokens_from_a_prefix_cache_fail_the_test(pytester, llm_pytest_process, 
     run = llm_pytest_process("--benchmark-autosave", cached_tokens=5)
     run.assert_outcomes(failed=2)
     message = "round 1, request 1 of 1: 5 of 8 prompt tokens came from a prefix cache"
-    assert f"{CELL}: {message}" in run.outlines
+    assert f"{CELL}: invalid measurement: {message}" in run.outlines
     # Not even an empty run: it would be the next comparison's baseline, and pass everything.
     assert stored_files() == []
 
@@ -55,8 +55,8 @@ def test_generate_checks_its_tokens_too(pytester, llm_pytest):
     run = llm_pytest(stop_at=4)
     run.assert_outcomes(failed=1)
     assert (
-        f"{CELL}: generate, request 1 of 1: the engine gave 4 output tokens instead of 8"
-        in run.outlines
+        f"{CELL}: invalid measurement: generate, request 1 of 1: the engine gave 4 output tokens "
+        "instead of 8" in run.outlines
     )
 
 
@@ -141,7 +141,7 @@ def test_a_prefix_cache_that_says_nothing_fails_the_test(pytester, llm_pytest, r
     run.assert_outcomes(passed=1, failed=1)
     run.stdout.re_match_lines(
         [
-            rf"{CELL}: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: "
+            rf"{CELL}: invalid measurement: ttft is at most [23]\.\d ms for .* at least 2\d\.\d ms .*: "
             "the engine uses a prefix cache"
         ]
     )
