@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from ..core.errors import OneLine
 from ..gate import pairs as paired
 from ..gate.matching import match
 from ..gate.verdict import Judgement
@@ -22,7 +23,7 @@ from .sides import PreparedSide, prepared
 _TESTS_FAILED = 1  # pytest's exit code; a higher one means that pytest did not run the tests.
 
 
-class ABError(Exception):
+class ABError(OneLine):
     """The comparison cannot go on; one line."""
 
 

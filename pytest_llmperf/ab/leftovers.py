@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..core.errors import OneLine
+
 _PREFIX = "llmperf-ab-"
 _LOCK = "lock"
 """A file of the folder, locked as long as its comparison lives: the kernel unlocks it."""
 
 
-class HeldError(Exception):
+class HeldError(OneLine):
     """Another comparison holds it; one line."""
 
 

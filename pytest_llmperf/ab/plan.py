@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import OneLine
 from ..core.files import write_whole
 from ..core.secrets import MASK, masked_arguments
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, LimitSettings
@@ -18,7 +19,7 @@ SCHEMA = 1
 FILE = "plan.json"
 
 
-class PlanError(Exception):
+class PlanError(OneLine):
     """A comparison cannot begin or go on; one line."""
 
 

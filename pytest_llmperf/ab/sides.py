@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.defaults import AB
+from ..core.errors import OneLine
 from ..core.secrets import masked_arguments
 from .guard import Guarded
 from .leftovers import workplace
@@ -22,7 +23,7 @@ from .own_tree import OwnTree
 TREE = "{tree}"
 
 
-class SideError(Exception):
+class SideError(OneLine):
     """A side cannot be prepared; one line."""
 
 

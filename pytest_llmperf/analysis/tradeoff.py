@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +44,19 @@ class TradeOff:
     """The test that the speeds come from: the one that most cells ran, its sizes included."""
     points: tuple[Point, ...]
 
-    def words(self) -> list[str]:
-        """Return a line for each quantized mode against the same engine's unquantized one."""
+    def words(self, shown: Callable[[str], str] = str) -> list[str]:
+        """Return a line for each quantized mode against the same engine's unquantized one.
+
+        Args:
+            shown: makes a name fit where the line is shown.
+        """
         plain = {p.backend: p for p in self.points if p.mode == _UNQUANTIZED}
         lines = []
         for point in self.points:
             base = plain.get(point.backend)
             if base is not None and point is not base:
                 parts = [part for part in _parts(point, base) if part]
-                lines += [f"{point.name}: {', '.join(parts)}"] if parts else []
+                lines += [f"{shown(point.name)}: {', '.join(parts)}"] if parts else []
         return lines
 
 

@@ -18,6 +18,7 @@ from .common import (
     add_reports,
     argument,
     complain,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         folder, plan = _plan(options)
     except (SideError, plans.PlanError, ValueError) as error:
         return complain("ab", str(error))
-    print(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}", flush=True)
+    say(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}")
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # As nohup asks for.
             signal.signal(ending, _interrupt)

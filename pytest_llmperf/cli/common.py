@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.printable import printable
 from ..core.values import ratio
 from ..gate.accepted import FILE
 
@@ -25,8 +26,13 @@ Subcommands = Any
 
 def complain(command: str, message: str) -> int:
     """Print an error in one line; return its exit code."""
-    print(f"pytest-llmperf {command}: {message}", file=sys.stderr)
+    print(printable(f"pytest-llmperf {command}: {message}"), file=sys.stderr)
     return USAGE_ERROR
+
+
+def say(line: str) -> None:
+    """Print one line, in which others may have written."""
+    print(printable(line), flush=True)
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DONE, Subcommands, add_accepted, add_storage, complain
+from .common import DONE, Subcommands, add_accepted, add_storage, complain, say
 
 
 def add(commands: Subcommands) -> None:
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         runs = [run for run in runs if run.branch == options.branch]
     entries = series.collect(runs, anchors, options.test, options.metric)
     for problem in problems:
-        print(f"left out: {problem}")
+        say(f"left out: {problem}")
     if not entries:
         return complain("history", "no stored run has such an entry")
     steps: list[list[tuple[int, float]]] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..core.version import __version__
 from . import ab, compare, fit, history, recover, tradeoff
-from .common import USAGE_ERROR
+from .common import USAGE_ERROR, complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except OSError as error:
         # A folder that cannot be written, a missing program: not 1, which means a regression.
-        print(f"pytest-llmperf {options.command}: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return complain(options.command, str(error))
     except Exception:
         # A bug. Python would exit with 1, which means a regression here.
         traceback.print_exc()

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import DONE, Subcommands, add_storage, complain
+from .common import DONE, Subcommands, add_storage, complain, say
 
 if TYPE_CHECKING:
     from ..store.journal import Interrupted
@@ -28,19 +28,19 @@ def run(options: argparse.Namespace) -> int:
         return complain("recover", f"{storage} is not a folder")
     paths = journal.interrupted_runs(storage)
     if not paths:
-        print(f"nothing to recover in {storage}")
+        say(f"nothing to recover in {storage}")
     code = DONE
     for path in paths:
         try:
             run = journal.read(path)
             if run.is_running:
-                print(f"{path}: {_why_left_alone(run)}; left alone")
+                say(f"{path}: {_why_left_alone(run)}; left alone")
                 continue
             target = journal.store(run, storage)
         except (journal.JournalError, OSError) as error:
             code = complain("recover", str(error))
             continue
-        print(f"recovered {len(run.entries)} entries{_left_out(run.unreadable)}: {target}")
+        say(f"recovered {len(run.entries)} entries{_left_out(run.unreadable)}: {target}")
     return code
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from .printable import printable
 
-class EngineError(Exception):
+
+class OneLine(Exception):
+    """An error whose message is one line, and safe on a terminal whoever wrote parts of it."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
+
+
+class EngineError(OneLine):
     """The engine cannot do what was requested, but it is still running. One line for the terminal."""
 
 
@@ -19,9 +28,9 @@ class InvalidMeasurement(EngineError):
     """The engine's answer differs from the request, so its times are meaningless."""
 
 
-class NotSupported(Exception):
+class NotSupported(OneLine):
     """The engine cannot report the requested value; one line with the reason."""
 
 
-class BackendError(ValueError):
+class BackendError(OneLine, ValueError):
     """The backend does not exist, or its package is broken; one line for the terminal."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from .defaults import EMBEDDED
+from .errors import OneLine
 
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
 
@@ -38,7 +39,7 @@ _ARCHITECTURE_OF = {"mistral-7b-instruct": "mistral-7b"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
 
 
-class ModelError(ValueError):
+class ModelError(OneLine, ValueError):
     """A model name that matches nothing; the message is one line for the terminal."""
 
 

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..core.errors import OneLine
 from ..core.files import write_whole
 
 SCHEMA = 1
 FILE = "llmperf-accepted.json"
 
 
-class AcceptedError(Exception):
+class AcceptedError(OneLine):
     """The file cannot be used; one line that names it."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import OneLine
 from ..store.stored import Observation, StoredRun
 from .comparable import differences
 from .matching import Key, all_tests
@@ -34,7 +35,7 @@ json.dump(steps, sys.stdout)
 """
 
 
-class ChangePointError(Exception):
+class ChangePointError(OneLine):
     """The other environment cannot compute change points; one line."""
 
 
@@ -157,4 +158,10 @@ def write_csv(series: Sequence[Series], path: Path) -> None:
                 run = point.run
                 identity = [run.started_at, run.commit, run.branch, run.run_id]
                 value = repr(point.observation.value)
-                writer.writerow([*identity, nodeid, metric, entry.unit, value])
+                texts = [*identity, nodeid, metric, entry.unit]
+                writer.writerow([*map(_no_formula, texts), value])
+
+
+def _no_formula(text: str) -> str:
+    """Return a text of others that a spreadsheet does not compute: a branch may be called ``=1+1``."""
+    return f"'{text}" if len(text) > 1 and text[0] in "=+-@\t\r\n" else text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from ..core.printable import printable
+
 
 class ABDisplay:
     """Shows runs and tests as they end."""
@@ -31,7 +33,9 @@ class ABDisplay:
 
         self._close()
         left = "" if seconds_left is None else f", about {_duration(seconds_left)} left"
-        self._name = f"{name} ({runs_left} {'run' if runs_left == 1 else 'runs'} to go{left})"
+        self._name = (
+            f"{printable(name)} ({runs_left} {'run' if runs_left == 1 else 'runs'} to go{left})"
+        )
         if self._stream.isatty():
             self._bar = tqdm(
                 desc=self._name, unit="test", file=self._stream, leave=False, dynamic_ncols=True
@@ -43,13 +47,13 @@ class ABDisplay:
         """Show that a test has ended."""
         if self._bar is not None:
             self._bar.total = total
-            self._bar.set_postfix_str(test.rpartition("::")[2], refresh=False)
+            self._bar.set_postfix_str(printable(test.rpartition("::")[2]), refresh=False)
             self._bar.update(number - self._bar.n)
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
         self._close()
-        print(line, file=self._stream, flush=True)
+        print(printable(line), file=self._stream, flush=True)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..analysis.fit import CONTEXT, Need
+from ..core.printable import printable
 
 _HEADERS = (
     "",
@@ -37,7 +38,7 @@ def fit_lines(needs: Sequence[Need], size: float) -> list[str]:
     for model in dict.fromkeys(need.model for need in needs):
         body = [_row(need, size) for need in needs if need.model == model]
         align = ["left", *["right"] * 6, "left", "right", "left"]
-        lines.append(f"{model} on a GPU of {size:,.0f} MiB")
+        lines.append(f"{printable(model)} on a GPU of {size:,.0f} MiB")
         lines += tabulate(
             body, _HEADERS, tablefmt="simple", colalign=align, disable_numparse=True
         ).splitlines()
@@ -50,7 +51,7 @@ def _row(need: Need, size: float) -> list[str]:
     fits = "unknown" if margin is None else "yes" if margin >= 0 else "no"
     numbers = (need.weights, need.kv_cache, need.rest, need.total)
     return [
-        need.name,
+        printable(need.name),
         str(need.batch),
         str(need.tokens),
         *(_mib(number) for number in numbers),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from ..core.printable import printable
 from ..gate.series import Series
 from .verdicts import amount
 
@@ -23,11 +24,11 @@ def table(
     rows = []
     for index, entry in enumerate(series):
         row = [
-            *entry.key,
+            *map(printable, entry.key),
             str(len(entry.points)),
-            amount(entry.level, entry.unit),
+            amount(entry.level, printable(entry.unit)),
             "" if entry.variation is None else f"{entry.variation:.2%}",
-            amount(entry.values[-1], entry.unit),
+            amount(entry.values[-1], printable(entry.unit)),
             f"{entry.worse:+.1%}",
         ]
         if steps is not None:
@@ -43,4 +44,4 @@ def table(
 
 
 def _step(entry: Series, at: int, change: float) -> str:
-    return f"{entry.points[at].run.label} ({change:+.1%})"
+    return f"{printable(entry.points[at].run.label)} ({change:+.1%})"

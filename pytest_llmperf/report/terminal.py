@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..core.printable import printable
 from ..metrics.definitions import METRICS, MetricDefinition, keys_per, table_columns
 from ..metrics.roofline import Roof
 from ..metrics.samples import Metric, known
@@ -72,7 +73,11 @@ def table(rows: Sequence[Row]) -> list[str]:
             if column.key in keys and (column.per != "process" or only_load)
         ]
         body = [
-            [row.cell, *(_value(row, column) for column in columns), _ratio(row, section[0])]
+            [
+                printable(row.cell),
+                *(_value(row, column) for column in columns),
+                _ratio(row, section[0]),
+            ]
             for row in section
         ]
         headers = ["", *(column.title for column in columns), "ratio"]
@@ -84,7 +89,7 @@ def table(rows: Sequence[Row]) -> list[str]:
             [headers, *body], tablefmt="plain", colalign=align, disable_numparse=True
         ).splitlines()
         widths = [max(len(row[i]) for row in [headers, *body]) for i in range(len(headers))]
-        lines += [test, titles, "  ".join("-" * width for width in widths), *cells, ""]
+        lines += [printable(test), titles, "  ".join("-" * width for width in widths), *cells, ""]
     return lines[:-1]
 
 

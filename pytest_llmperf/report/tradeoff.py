@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.tradeoff import Point, TradeOff
+from ..core.printable import printable
 from ..metrics.definitions import MetricDefinition, tradeoff_columns
+from .markdown import code, code_in_table
 
 MISSING_EXTRA = "a plot needs matplotlib: pip install 'pytest-llmperf[plot]'"
 _DPI = 120
@@ -22,6 +24,8 @@ def lines(trade_offs: Sequence[TradeOff], tablefmt: str = "simple") -> list[str]
     """
     from tabulate import tabulate
 
+    in_markdown = tablefmt == "github"
+    shown, in_table = (code, code_in_table) if in_markdown else (printable, printable)
     result: list[str] = []
     for trade_off in trade_offs:
         columns = [
@@ -30,18 +34,18 @@ def lines(trade_offs: Sequence[TradeOff], tablefmt: str = "simple") -> list[str]
             if any(column.key in point.values for point in trade_off.points)
         ]
         body = [
-            [point.name, *(_text(point, column) for column in columns)]
+            [in_table(point.name), *(_text(point, column) for column in columns)]
             for point in trade_off.points
         ]
-        headers = [trade_off.model, *(column.title for column in columns)]
+        headers = [in_table(trade_off.model), *(column.title for column in columns)]
         align = ["left", *["right"] * len(columns)]
         result += tabulate(
             body, headers, tablefmt=tablefmt, colalign=align, disable_numparse=True
         ).splitlines()
-        bullet = "- " if tablefmt == "github" else ""
-        result += ["", *(bullet + words for words in trade_off.words())]
+        bullet = "- " if in_markdown else ""
+        result += ["", *(bullet + words for words in trade_off.words(shown))]
         if trade_off.test:
-            result += ["", f"speed and memory: {trade_off.test}"]
+            result += ["", f"speed and memory: {shown(trade_off.test)}"]
         result.append("")
     return result[:-1]
 

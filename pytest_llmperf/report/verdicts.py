@@ -6,17 +6,24 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
+from ..core.printable import printable
 from ..gate.verdict import INTERVAL, EntryVerdict, Judgement, Verdict, worst_first
+from ..metrics.definitions import METRICS
+from .markdown import code, code_in_table
+
+Shown = Callable[[str], str]
+"""Makes a text of others fit where it is shown."""
 
 _INTERVAL = f"{INTERVAL:.0%} interval".replace("%", " %")
 _HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", _INTERVAL, "n"]
 _MOST_LINES = 20
 _MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
+_OWN_WORDS = frozenset((*METRICS, *(metric.unit for metric in METRICS.values()), ""))
 MARK = "<!-- pytest-llmperf verdict -->"
 """First line of the markdown, by which a workflow recognizes its earlier comment."""
 
@@ -25,33 +32,39 @@ def text(judgement: Judgement, everything: bool = False) -> str:
     """Return the terminal's report: one row per entry that did not just pass, the rest as a count."""
     rows = [c for c in worst_first(judgement.entries) if c.verdict is not Verdict.NOT_COMPARABLE]
     shown = rows if everything else [entry for entry in rows if entry.verdict is not Verdict.PASS]
-    lines = [f"{judgement.baseline} -> {judgement.candidate}: {judgement.summary()}"]
+    sides = printable(f"{judgement.baseline} -> {judgement.candidate}")
+    lines = [f"{sides}: {judgement.summary()}"]
     if shown:
-        lines += ["", tabulate([_row(c) for c in shown], _HEADERS, disable_numparse=True)]
+        lines += [
+            "",
+            tabulate([_row(c, printable) for c in shown], _HEADERS, disable_numparse=True),
+        ]
         lines += ["", f"change: median effect, + is worse; n: {_observations(judgement)}"]
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
-    lines += _limited(_reasons(undecided))
+    lines += _limited(_reasons(undecided, printable))
     lines += [] if everything else _passes(judgement)
-    lines += _rest(judgement, prefix="")
+    lines += _rest(judgement, "", printable)
     return "\n".join(lines)
 
 
 def markdown(judgement: Judgement) -> str:
     """Return a page for a step summary or a comment: changes are named, the rest is folded."""
     lines = [MARK, f"### {_headline(judgement)}", ""]
-    lines += [f"`{judgement.baseline}` against `{judgement.candidate}`: {judgement.summary()}.", ""]
+    sides = f"{code(judgement.baseline)} against {code(judgement.candidate)}"
+    lines += [f"{sides}: {judgement.summary()}.", ""]
     changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
     for entry in worst_first(changed):
         lines.append(
-            f"- **{entry.verdict.value}**: `{entry.nodeid}` {entry.metric} {_sentence(entry)}"
+            f"- **{entry.verdict.value}**: {code(entry.nodeid)} {_word(entry.metric, code)} "
+            f"{_sentence(entry)}"
         )
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
-    reasons = _limited([f"- {line}" for line in _reasons(undecided)])
+    reasons = _limited([f"- {line}" for line in _reasons(undecided, code)])
     lines += _folded(f"{len(undecided)} undecided", reasons)
-    lines += _folded("Everything else that has to be said", _rest(judgement, prefix="- "))
+    lines += _folded("Everything else that has to be said", _rest(judgement, "- ", code))
     rows = worst_first(judgement.entries)
     table = tabulate(
-        [[text.replace("|", "\\|") for text in _row(c)] for c in rows[:_MOST_ROWS]],
+        [_row(c, code_in_table) for c in rows[:_MOST_ROWS]],
         _HEADERS,
         tablefmt="github",
         disable_numparse=True,
@@ -86,13 +99,19 @@ def _headline(judgement: Judgement) -> str:
     return "LLM performance: pass"
 
 
-def _row(entry: EntryVerdict) -> list[str]:
+def _word(text: str, shown: Shown) -> str:
+    """Return a metric or a unit: those of this package need no escape, and a file may hold any text."""
+    return text if text in _OWN_WORDS else shown(text)
+
+
+def _row(entry: EntryVerdict, shown: Shown) -> list[str]:
+    unit = _word(entry.unit, shown)
     return [
         entry.verdict.value,
-        entry.nodeid,
-        entry.metric,
-        amount(entry.baseline, entry.unit),
-        amount(entry.candidate, entry.unit),
+        shown(entry.nodeid),
+        _word(entry.metric, shown),
+        amount(entry.baseline, unit),
+        amount(entry.candidate, unit),
         "" if entry.effect is None else f"{entry.effect:+.1%}",
         _interval(entry),
         str(entry.n or ""),
@@ -110,19 +129,20 @@ def _sentence(entry: EntryVerdict) -> str:
         return ""
     word = "worse" if entry.effect > 0 else "better"
     interval = f", {_INTERVAL} {_interval(entry)}" if entry.low is not None else ""
-    values = f"{amount(entry.baseline, entry.unit)} to {amount(entry.candidate, entry.unit)}"
+    unit = _word(entry.unit, code)
+    values = f"{amount(entry.baseline, unit)} to {amount(entry.candidate, unit)}"
     return f"{abs(entry.effect):.1%} {word} ({values}{interval})"
 
 
-def _reasons(entries: Sequence[EntryVerdict]) -> list[str]:
+def _reasons(entries: Sequence[EntryVerdict], shown: Shown) -> list[str]:
     """Return a line for each verdict, test and reason, with all metrics that share them."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for entry in entries:
         groups.setdefault((entry.verdict.value, entry.nodeid, entry.reason), []).append(
-            entry.metric
+            _word(entry.metric, shown)
         )
     return [
-        f"{verdict}: {nodeid} ({', '.join(metrics)}): {reason}"
+        f"{verdict}: {shown(nodeid)} ({', '.join(metrics)}): {shown(reason)}"
         for (verdict, nodeid, reason), metrics in groups.items()
     ]
 
@@ -142,17 +162,19 @@ def _observations(judgement: Judgement) -> str:
     return "pairs of processes" if judgement.mode == "pairs" else "baseline runs"
 
 
-def _rest(judgement: Judgement, prefix: str) -> list[str]:
+def _rest(judgement: Judgement, prefix: str, shown: Shown) -> list[str]:
     lines = _limited(
         [
-            f"broken: {nodeid} fails or is skipped on the candidate only"
+            f"broken: {shown(nodeid)} fails or is skipped on the candidate only"
             for nodeid in judgement.broken
         ]
     )
-    lines += _limited([f"failed: {line}" for line in judgement.failures])
-    lines += _limited([f"new (no baseline): {nodeid}" for nodeid in judgement.new])
-    lines += _limited([f"missing (in the baseline only): {nodeid}" for nodeid in judgement.gone])
-    lines += _limited([f"note: {line}" for line in judgement.notes])
+    lines += _limited([f"failed: {shown(line)}" for line in judgement.failures])
+    lines += _limited([f"new (no baseline): {shown(nodeid)}" for nodeid in judgement.new])
+    lines += _limited(
+        [f"missing (in the baseline only): {shown(nodeid)}" for nodeid in judgement.gone]
+    )
+    lines += _limited([f"note: {shown(line)}" for line in judgement.notes])
     return [prefix + line for line in lines]
 
 

@@ -13,6 +13,7 @@ from ..backends import backend_class
 from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
+from ..core.printable import printable
 from ..core.text import shipped
 from ..core.workload import Workload
 from ..machine.gpus import conditions
@@ -236,7 +237,7 @@ class LLMBenchmark:
 def _fail(lines: Sequence[str]) -> None:
     """Fail the test with these lines, if there are any."""
     if lines:
-        pytest.fail("\n".join(lines), pytrace=False)
+        pytest.fail("\n".join(map(printable, lines)), pytrace=False)
 
 
 def _check_objectives(slo: Mapping[str, float] | None) -> None:

@@ -16,6 +16,7 @@ from ..core.cell import Cell
 from ..core.engine import Refusal, Setup
 from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
+from ..core.printable import printable
 from ..core.quantization import ALL
 from ..machine.host import has_accelerator, runs_on_cpu
 from .installed import installed_packages_of
@@ -105,7 +106,7 @@ class CellPlan:
             return str(error)
         refusal = self._refusal(cell, packages)
         if refusal:
-            return refusal.reason
+            return printable(refusal.reason)
         if self.settings.device.startswith("cuda") and not has_accelerator():
             return f"this machine has no GPU (--llm-device={self.settings.device})"
         needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
@@ -138,7 +139,7 @@ class CellPlan:
                     raise pytest.UsageError(f"--llm-backend: {error}") from None
                 if refusal is None or not refusal.by_nature:
                     return
-                reasons.append(refusal.reason)
+                reasons.append(printable(refusal.reason))
         raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
 
     def _cell(self, model: Model, backend: str, mode: str) -> Cell:

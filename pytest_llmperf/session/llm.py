@@ -14,6 +14,7 @@ from ..core.cell import Cell
 from ..core.engine import LoadedEngine
 from ..core.errors import EngineError
 from ..core.measurement import Measurement
+from ..core.printable import printable
 from ..core.progress import Progress
 from ..core.text import Text
 from ..core.workload import Workload
@@ -157,7 +158,7 @@ def _failing(what: str) -> Iterator[None]:
     try:
         yield
     except EngineError as error:
-        raise pytest.fail.Exception(f"{what}: {error}", pytrace=False) from None
+        raise pytest.fail.Exception(printable(f"{what}: {error}"), pytrace=False) from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ..core.printable import printable
 from ..core.progress import Progress
 
 # Cursor and line control that every terminal has had since the VT100.
@@ -55,7 +56,7 @@ class ProgressLine:
         if self._visible:
             count = f" {number}/{total}" if total else " ..."
             text = f"{_PHASES.get(phase, phase)}{count}"
-            self._draw(f"  {name}: {text}", f"  {text}")
+            self._draw(printable(f"  {name}: {text}"), printable(f"  {text}"))
             self._open = True
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..backends import ask
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
+from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
 from .session import LLMSession
 from .slot import engine_threads
@@ -28,10 +29,16 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
         models += " (random weights)"
     backends = dict.fromkeys(cell.backend for cell in cells)
     engines = ", ".join(_engine(session, backend) for backend in backends)
-    return f"llm: {models} on {engines}; {_device(session)}"
+    return printable(f"llm: {models} on {engines}; {_device(session)}")
 
 
 def sections(session: LLMSession) -> Iterator[Section]:
+    """Yield the sections at the end of the run, each line safe on a terminal."""
+    for section in _sections(session):
+        yield Section(section.title, [printable(line) for line in section.lines])
+
+
+def _sections(session: LLMSession) -> Iterator[Section]:
     """Return the sections to print when the run ends."""
     if session.results.records:
         yield Section("LLM performance", _performance(session))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import OneLine
 from ..core.files import write_whole
 
 FOLDER = ".llmperf"
@@ -34,7 +35,7 @@ _HEADER = {
 }
 
 
-class JournalError(Exception):
+class JournalError(OneLine):
     """A journal that cannot be read; one line that names the file."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.errors import OneLine
 from ..core.secrets import without_secrets
 from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
 
@@ -24,7 +25,7 @@ PAIRED = "perplexity"
 _LOAD = "load_time"
 
 
-class StoredError(Exception):
+class StoredError(OneLine):
     """A file that is not a stored run of this plugin; one line that names the file and the reason."""
 
 

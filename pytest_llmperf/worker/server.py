@@ -122,7 +122,7 @@ class EngineHost:
         try:
             quality = scoring.assess(backend, info, texts, Path(references), may_keep, report)
         except NotSupported as error:
-            return {"unavailable": str(error)}
+            return {"unavailable": shortened(text_of(error))}
         return quality.to_wire()
 
     def score(self, prompt: str | list[int]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class EngineHost:
             scores = outputs.items(scoring.scores(backend, ids), "the answer of score")
             return {"scores": [outputs.log_likelihood(score) for score in scores]}
         except NotSupported as error:
-            return {"unavailable": str(error)}
+            return {"unavailable": shortened(text_of(error))}
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
         """Download and convert a model; return the location that the engine loads it from."""

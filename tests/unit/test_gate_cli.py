@@ -316,3 +316,23 @@ def test_a_reader_that_goes_away_changes_no_exit_code(past, new):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_stored_run_cannot_control_a_terminal_or_a_page(run, past, tmp_path, stored_json):
+    nodeid = "test_speed.py::test_x[\x1b]0;owned\x07m]"
+    other = {"os": "\x1b]0;owned\x07Linux", "device": "cpu", "cpu": "\x1b[31mother"}
+    for side in ("a", "b"):
+        content = stored_json(1 if side == "a" else 2, nodeid, ttft=0.1)
+        if side == "b":
+            content["benchmarks"][0]["extra_info"]["llmperf"]["environment"].update(other)
+        (tmp_path / f"{side}.json").write_text(json.dumps(content))
+    page = tmp_path / "v.md"
+    _, out, err = run("compare", tmp_path / "a.json", tmp_path / "b.json", "--markdown", page)
+    assert r"\x1b]0;owned\x07m" in out
+    assert "\x1b" not in out + err + page.read_text()
+
+
+def test_a_name_cannot_control_a_terminal(run, past):
+    code, _, err = run("compare", "no\x1b[31msuch", past[0])
+    assert code == 3
+    assert "\x1b" not in err

@@ -1,10 +1,12 @@
 """Verdicts for people and for programs: terminal, markdown, JSON, exit codes."""
 
 import json
+import re
 
 import pytest
 
 from pytest_llmperf.gate.verdict import EntryVerdict, Judgement, Verdict
+from pytest_llmperf.report.markdown import code, code_in_table
 from pytest_llmperf.report.verdicts import amount, deliver, markdown, text
 
 SLOW = EntryVerdict(
@@ -253,8 +255,8 @@ def test_markdown_names_what_changed_and_folds_the_rest():
     assert "test_noisy" not in open_part
     assert "test_same" not in open_part
     assert "<summary>1 undecided</summary>" in page
-    assert "- inconclusive: test_speed.py::test_noisy[m] (e2e): this run" in folded
-    assert "- note: head: hot" in folded
+    assert "- inconclusive: `test_speed.py::test_noisy[m]` (e2e): `this run" in folded
+    assert "- note: `head: hot`" in folded
     assert "<summary>All 5 entries</summary>" in page
     assert page.count("<details>") == page.count("</details>") == 3
 
@@ -334,3 +336,94 @@ def test_no_file_is_written_unasked(tmp_path, capsys, monkeypatch):
 )
 def test_amounts_read_well(value, unit, shown):
     assert amount(value, unit) == shown
+
+
+HOSTILE = [
+    "test_h[@org/team **approved**]",
+    "test_h[![x](https://evil.example/x.png)]",
+    "test_h[[log](https://evil.example) #1 www.evil.example]",
+    "test_h[</details><h1>PASS</h1>]",
+    "test_h[`]",
+    "test_h[``` `` `]`",
+    "`test_h",
+    "test_h[a|b]",
+    r"test_h[a\|@org/team|b]",
+    "test_h[<!-- pytest-llmperf verdict -->]",
+    "test_h[x*y*z-__a__-~~b~~-$c$]",
+    " test_h ",
+    "test_h[\n\n# PASS\n\n\x1b[31m]",
+]
+
+
+def hostile(name):
+    """A judgement in which every text of others is this one."""
+    entries = [
+        EntryVerdict(
+            name, name, verdict, unit=name, baseline=1.0, candidate=2.0, effect=1.0, reason=name
+        )
+        for verdict in Verdict
+    ]
+    return Judgement(
+        "pairs", name, name, tuple(entries), (name,), (name,), (name,), (name,), (name,)
+    )
+
+
+def without_code(line):
+    """A line of markdown without its code spans, read as CommonMark reads them."""
+    rest = ""
+    while match := re.search("`+", line):
+        fence = match.group()
+        rest += line[: match.start()]
+        end = re.search(f"(?<!`){fence}(?!`)", line[match.end() :])
+        assert end, f"no end of {fence} in {line}"
+        line = line[match.end() + end.end() :]
+    return rest + line
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_text_of_others_in_markdown_is_in_code_spans_only(name):
+    def ours(page):
+        lines = [re.sub("-+", "-", without_code(line)) for line in page.splitlines()]
+        return [line.split() for line in lines]
+
+    assert ours(markdown(hostile(name))) == ours(markdown(hostile("x")))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_text_of_others_in_a_table_stays_in_its_cell(name):
+    rows = [line for line in markdown(hostile(name)).splitlines() if line.startswith("| ")]
+    assert len(rows) == 6
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 9
+        assert "\\\\|" not in row
+
+
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [
+        ("test_a[x-1]", "`test_a[x-1]`"),
+        ("a`b", "``a`b``"),
+        ("`a``", "``` `a`` ```"),
+        (" a ", "`  a  `"),
+        ("a|b", "`a|b`"),
+        ("a\nb", r"`a\nb`"),
+        ("", ""),
+    ],
+)
+def test_a_code_span_shows_the_text_as_it_is(name, span):
+    assert code(name) == span
+
+
+@pytest.mark.parametrize(
+    ("name", "span"), [("a|b|c", r"`a\|b\|c`"), (r"a\|b", r"`a\\x7cb`"), ("a`|b", r"``a`\|b``")]
+)
+def test_a_code_span_in_a_table_keeps_its_bars_from_ending_the_cell(name, span):
+    assert code_in_table(name) == span
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_text_of_others_cannot_control_a_terminal(everything):
+    shown = text(hostile("a\x1b]0;owned\x07\x1b[31mred\nb"), everything)
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert r"a\x1b]0;owned\x07\x1b[31mred\nb" in shown

@@ -120,3 +120,20 @@ def compute_change_points(series, window_len, max_pvalue, min_magnitude):
     python.chmod(0o755)
     found = series.collect([read_run(p) for p in runs(0.1, 0.1, 0.125, 0.125)], {})
     assert series.change_points(found, str(python)) == [[(2, 0.25)]]
+
+
+def test_text_of_others_controls_no_terminal_and_is_no_formula(runs, storage, capsys, tmp_path):
+    path, *_ = runs(0.1, 0.1)
+    content = json.loads(path.read_text())
+    content["commit_info"]["branch"] = "=cmd|calc!A0"
+    path.write_text(json.dumps(content))
+    (storage / "0009_x\n\x1b[31mred.json").write_text("{")
+    sheet = tmp_path / "h.csv"
+    assert main(["history", "--csv", str(sheet)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"0009_x\n\x1b[31mred.json: is not complete JSON" in out
+    rows = csv.DictReader(sheet.read_text().splitlines())
+    branches = [row["branch"] for row in rows]
+    assert branches[0] == "'=cmd|calc!A0"
+    assert not branches[1].startswith("'")

@@ -176,3 +176,9 @@ def test_the_legend_names_the_measured_ceilings():
 def test_the_legend_names_one_ceiling_where_there_is_one():
     (_, line) = legend([replace(NONE, roof=roof(17.24e9)), NF4])
     assert line.endswith("measured to do: 17.2 GB/s")
+
+
+def test_a_file_or_a_test_cannot_control_a_terminal():
+    lines = table([replace(NONE, test="a\x1b[31m\n::test", cell="phi\x1b]0;owned\x07\nx")])
+    assert lines[0] == r"a\x1b[31m\n::test"
+    assert lines[3].startswith(r"phi\x1b]0;owned\x07\nx ")

@@ -197,8 +197,36 @@ def test_the_command_prints_the_table_and_draws_the_plot(stored, tmp_path, capsy
 def test_markdown_has_a_table_and_bullets(stored, capsys):
     assert main(["tradeoff", stored, "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| transformers nf4" in out
-    assert "\n- transformers nf4: weights" in out
+    assert "| `transformers nf4`" in out
+    assert "\n- `transformers nf4`: weights" in out
+
+
+EVIL = "@org/team|`<h1>\x1b[31m"
+
+
+@pytest.fixture
+def evil_trade_offs(records):
+    """Trade-offs in which model, engine and test have text of others."""
+    for record in records:
+        cell = f"{EVIL}-{EVIL}-{record['quantization']['mode']}"
+        record["model"]["name"] = record["backend"]["name"] = EVIL
+        record["nodeid"] = f"{EVIL}::{record['nodeid'].replace(record['cell'], cell)}"
+        record["cell"] = cell
+    return trade_offs(records)
+
+
+def test_text_of_others_cannot_control_a_terminal(evil_trade_offs):
+    shown = "\n".join(lines(evil_trade_offs))
+    assert "\x1b" not in shown
+    assert r"@org/team|`<h1>\x1b[31m nf4: weights" in shown
+
+
+def test_text_of_others_in_markdown_is_in_code_spans(evil_trade_offs):
+    shown = lines(evil_trade_offs, "github")
+    assert shown[0].startswith(r"| ``@org/team\|`<h1>\x1b[31m``")
+    assert shown[2].startswith(r"| ``@org/team\|`<h1>\x1b[31m none``")
+    assert any(line.startswith(r"- ``@org/team|`<h1>\x1b[31m nf4``: weights") for line in shown)
+    assert shown[-1].startswith(r"speed and memory: ``@org/team|`<h1>\x1b[31m::")
 
 
 def test_an_unknown_format_of_a_plot_is_one_line(stored, tmp_path, capsys):
