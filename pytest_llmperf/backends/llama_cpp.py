@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import urllib.error
 import urllib.request
@@ -41,6 +42,8 @@ class LlamaCppBackend(GgufBackend):
         self._slots: int = parameters.n_parallel
         shares = 1 if parameters.kv_unified else self._slots
         self._slot_tokens: int = parameters.n_ctx // shares
+        # An argument of the user may give other keys, or none.
+        self._key: str = next(iter(parameters.api_keys), "")
         self._server: Any = xllamacpp.Server(parameters)
         meta = self._ask("/v1/models")["data"][0]["meta"]
         self._control = _control_tokens(path)
@@ -140,9 +143,10 @@ class LlamaCppBackend(GgufBackend):
     def _ask(self, route: str, body: Any = None) -> Any:
         """Call a route of the server, for work that is not measured; return its JSON answer."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self._server.listening_address + route, data, {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self._server.listening_address + route, data, headers)
         try:
             with _OPENER.open(request) as answer:
                 return json.load(answer)
@@ -203,6 +207,8 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
     parameters.slot_prompt_similarity = 0.0
     parameters.verbosity = 2  # Errors and warnings.
     parameters.ui = False
+    # Its port is open to everybody on this machine, and an answer to others takes time from ours.
+    parameters.api_keys = [secrets.token_urlsafe(32)]
     if not on_gpu:
         parameters.n_gpu_layers = 0
     if on_gpu and ":" in spec.device:
