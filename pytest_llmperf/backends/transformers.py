@@ -96,6 +96,7 @@ class TransformersBackend(HubTokenizer, Backend):
         torch = self._torch
         length = max(request.output_len for request in requests)
         width = max(len(request.prompt_ids) for request in requests)
+        check_fits(width + length, self._model.config)
         recorder = _Recorder()
         with torch.inference_mode():
             submitted = time.perf_counter()
@@ -129,6 +130,7 @@ class TransformersBackend(HubTokenizer, Backend):
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
         torch = self._torch
+        check_fits(len(ids), self._model.config)
         with torch.inference_mode():
             logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
             rows: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
@@ -149,6 +151,24 @@ class TransformersBackend(HubTokenizer, Backend):
     def close(self) -> None:
         del self._model
         gc.collect()
+
+
+def check_fits(tokens: int, config: Any) -> None:
+    """Raise ValueError for a request that is longer than the model's context.
+
+    Beyond it, a table of positions ends in an index error (on a GPU in a device assertion), and rotary
+    positions go on with text that means nothing.
+
+    Args:
+        tokens: of the prompt and of the output.
+        config: the model's.
+    """
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(context, int) and 0 < context < tokens:
+        raise ValueError(
+            f"a request of {tokens} tokens does not fit the model's context of {context} "
+            "(max_position_embeddings)"
+        )
 
 
 class _Recorder:

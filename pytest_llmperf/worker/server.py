@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from ..backends import backend_class, distributions
 from ..backends.base import Backend
-from ..core.cause import one_line, text_of
+from ..core.cause import CAUSE, cause_in_log, one_line, says_nothing, text_of
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import InvalidMeasurement, NotSupported
 from ..core.printable import printable
@@ -179,6 +179,7 @@ def answer(
     arguments: Mapping[str, Any],
     report: Progress,
     caught: type[BaseException] = Exception,
+    written: Callable[[], str] = str,
 ) -> Any:
     """Call one method of the host; return its result, or its exception as a message.
 
@@ -189,6 +190,7 @@ def answer(
         report: called with the progress of a long method.
         caught: exceptions that become a message. In a process of its own that is every one, since
             whatever is raised there comes from the engine.
+        written: returns what the engine has written to its log during this call.
 
     Returns:
         ``("ok", result)``, ``("invalid", message)`` or ``("error", message)``.
@@ -199,8 +201,12 @@ def answer(
     except InvalidMeasurement as error:
         return "invalid", shortened(text_of(error))
     except (caught, SystemExit) as error:
+        line = one_line(error)
+        if says_nothing(line.rpartition(CAUSE)[2]):
+            # Before this process writes there, too.
+            line = CAUSE.join(filter(None, (line, cause_in_log(written()))))
         traceback.print_exc()
-        return "error", one_line(error)
+        return "error", line
 
 
 def shortened(message: str) -> str:
@@ -221,7 +227,8 @@ def serve(channel: Any, log: str) -> None:
         channel.send(("progress", (printable(phase), int(number), int(total))))
 
     for method, arguments in channel:
-        kind, payload = answer(host, method, arguments, report, BaseException)
+        written = _Written(log)
+        kind, payload = answer(host, method, arguments, report, BaseException, written.text)
         try:
             channel.send((kind, payload))
         except Exception as error:
@@ -229,6 +236,26 @@ def serve(channel: Any, log: str) -> None:
             channel.send(("error", f"the answer of {method} cannot be sent: {one_line(error)}"))
     # Pytest has ended, or has closed the channel.
     answer(host, "close", {}, report=silent, caught=BaseException)
+
+
+class _Written:
+    """What is written to the log from now on."""
+
+    _END = 256 * 1024
+    """Bytes that are looked at: the end, where an error stands."""
+    _WAIT = 0.3
+    """Seconds for a thread or a process that still writes why it failed."""
+
+    def __init__(self, log: str) -> None:
+        self._log = Path(log)
+        self._begin = self._log.stat().st_size
+
+    def text(self) -> str:
+        time.sleep(self._WAIT)
+        with self._log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._begin, size - self._END))
+            return file.read().decode("utf-8", "replace")
 
 
 def installed_packages() -> dict[str, str]:

@@ -208,3 +208,33 @@ def test_an_argument_that_cannot_travel_is_one_line_and_keeps_the_engine(pyteste
         ["smollm2-135m-simulated-none: generate: an argument is not plain data (*): *"]
     )
     assert "Traceback" not in run.stdout.str()
+
+
+POINTS_TO_ITS_LOG = """
+        import os
+        os.write(2, b"ValueError: of an earlier call\\n") if length == 10 else None
+        if length == 11:
+            os.write(2, b"(Core pid=7) ERROR 11-25 06:44:28 [core.py:1] ValueError: the disk is full\\n")
+            raise RuntimeError("Core failed. See root cause above.")
+        if length == 12:
+            raise RuntimeError("Core failed. See root cause above.")
+        if length == 13:
+            try:
+                open("no such file")
+            except OSError as error:
+                raise RuntimeError("cannot start") from error
+"""
+
+
+def test_the_line_has_the_cause_that_the_engine_wrote_or_raised_in_this_call(pytester, package):
+    package(source=with_branches(POINTS_TO_ITS_LOG))
+    pytester.makepyfile(test_it=TESTS.format(lengths=[10, 11, 12, 13]))
+    run = pytester.runpytest_subprocess("--llm-backend=tiny", "--tb=short")
+    run.assert_outcomes(failed=3, passed=1)
+    lines = [line.partition("; log: ")[0] for line in run.outlines if line.startswith(f"{CELL}: ")]
+    assert lines == [
+        f"{CELL}: RuntimeError: Core failed. See root cause above.; cause: ValueError: the disk is full",
+        f"{CELL}: RuntimeError: Core failed. See root cause above.",
+        f"{CELL}: RuntimeError: cannot start; cause: FileNotFoundError: [Errno 2] No such file or "
+        "directory: 'no such file'",
+    ]
