@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ..core.values import whole
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS
 from .common import (
+    INTERRUPTED,
     Subcommands,
     add_limits,
     add_reports,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..ab.plan import Plan
     from ..ab.sides import Side
 
-_INTERRUPTED = 130
 _FOLDER = Path(".llmperf-ab")
 _NEW_ONLY = (
     "base",
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
             judgement = Comparison(plan, folder, display).run()
     except KeyboardInterrupt:
         complain("ab", f"interrupted; go on with: pytest-llmperf ab --resume {folder}")
-        return _INTERRUPTED
+        return INTERRUPTED
     except (ABError, SideError, HeldError) as error:
         return complain("ab", str(error))
     deliver(

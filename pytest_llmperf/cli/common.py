@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 DONE = 0
 USAGE_ERROR = 3
+INTERRUPTED = 130
 
 Subcommands = Any
 """argparse's subparsers object, whose type has no public name."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from ..core.version import __version__
 from . import ab, compare, fit, history, recover, tradeoff
-from .common import USAGE_ERROR, complain
+from .common import INTERRUPTED, USAGE_ERROR, complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code (0 done, 3 usage or broken input; see each command)."""
+    """Run the command; return the exit code (0 done, 3 usage or input, 130 Ctrl-C; see each command)."""
     parser = argparse.ArgumentParser(prog="pytest-llmperf", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     try:
         code: int = options.run(options)
+    except KeyboardInterrupt:
+        complain(options.command, "interrupted")
+        return INTERRUPTED
     except OSError as error:
         # A folder that cannot be written, a missing program: not 1, which means a regression.
         return complain(options.command, str(error))

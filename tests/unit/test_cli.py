@@ -89,3 +89,12 @@ def test_the_version_is_printed(capsys):
 def test_help_is_no_error(capsys):
     assert main(["--help"]) == 0
     assert "recover" in capsys.readouterr().out
+
+
+def test_ctrl_c_anywhere_in_a_command_is_one_line(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_llmperf.cli.history.run", interrupted)
+    assert main(["history"]) == 130
+    assert capsys.readouterr().err == "pytest-llmperf history: interrupted\n"
