@@ -112,3 +112,8 @@ def _default_signals() -> None:
     # A job in the background ignores them; one on a terminal does not.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+
+
+def path_with(folder: Path) -> str:
+    """Return PYTHONPATH with a folder in front."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
