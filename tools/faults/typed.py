@@ -155,7 +155,7 @@ def ini_lines() -> Iterator[Input]:
             yield Input(
                 "ini line",
                 f"{option.ini} = {value[:20]!r}",
-                [pytest_step()],
+                [_without(option.flag)],
                 prepare=_Writes("pytest.ini", f"[pytest]\n{option.ini} = {value}\n"),
                 wrong=_not_ignored if refused else never,
             )
@@ -256,6 +256,12 @@ class _Writes:
 class _Test(_Writes):
     def __init__(self, head: str) -> None:
         super().__init__("test_x.py", head + TEST.lstrip())
+
+
+def _without(flag: str) -> tuple[str, Sequence[str]]:
+    """Return a run of pytest that leaves an option to the ini file."""
+    module, arguments = pytest_step()
+    return module, [text for text in arguments if text.partition("=")[0] != flag]
 
 
 def _not_ignored(folder: Path, steps: Sequence[Ended]) -> str:
