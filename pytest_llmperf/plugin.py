@@ -106,15 +106,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         prepare_items(items, config)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # After -k and -m: a run that is left with no test of ours needs no baseline.
+    # After -k and -m: a run that is left with no test of ours needs no baseline. Before the terminal,
+    # which asks for lines of its own here.
     config = session.config
     if _SESSION in config.stash:
         from .session.collect import note_selected, require_baseline
         from .session.demand import TOLD
+        from .session.targets import check_targets
 
         note_selected(session.items, config.stash[_SESSION])
         require_baseline(session.items, config, config.stash[_SESSION])
+        check_targets(session.items, config, config.stash[_SESSION])
         if hasattr(config, "workeroutput"):
             config.workeroutput[TOLD] = config.stash[_SESSION].demand.as_told()
 
@@ -134,10 +138,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
-) -> str | None:
+) -> list[str] | None:
     if _SESSION not in config.stash:
         return None
-    from .session.summary import header
+    from .session.summary import header, notes
 
     session = config.stash[_SESSION]
     ids = [
@@ -146,7 +150,7 @@ def pytest_report_collectionfinish(
         if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
     ]
     cells = session.plan.known(ids)
-    return header(session, cells) if cells else None
+    return [header(session, cells), *notes(session)] if cells else None
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from .options import Settings
 
 TOLD = "llmperf"
 """Key under which a worker of pytest-xdist reports to its controller what it has collected."""
-_NO_TEST_RUNS = ("collectonly", "setuponly", "setupplan")
+NO_TEST_RUNS = ("collectonly", "setuponly", "setupplan")
 
 
 class Demand:
@@ -82,7 +82,7 @@ class Demand:
             measured: measurements of the run.
         """
         asked = self._asked
-        if any(self._config.getoption(name, False) for name in _NO_TEST_RUNS):
+        if any(self._config.getoption(name, False) for name in NO_TEST_RUNS):
             return ""
         if self._collected and not self._selected:
             # An ini file judges the runs that measure; a command line asks for this one.

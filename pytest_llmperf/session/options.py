@@ -18,11 +18,11 @@ import pytest
 
 from ..backends import BUILT_IN, family
 from ..core.defaults import AB, DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.folders import default_cache_dir
 from ..core.quantization import MODES
 from ..core.values import card_size, one_of, price, seconds, whole
 from . import values
 from .option import flag, gathered, many, one, rows
-from .values import default_cache_dir
 
 if TYPE_CHECKING:
     from ..core.models import Model

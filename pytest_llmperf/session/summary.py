@@ -12,6 +12,7 @@ from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
 from .session import LLMSession
 from .slot import engine_threads
+from .targets import cache_note
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     backends = dict.fromkeys(cell.backend for cell in cells)
     engines = ", ".join(_engine(session, backend) for backend in backends)
     return printable(f"llm: {models} on {engines}; {_device(session)}")
+
+
+def notes(session: LLMSession) -> Iterator[str]:
+    """Yield a line for everything that this run does in another way than usual."""
+    yield from filter(None, [cache_note(session.settings)])
+    if session.results.in_memory:
+        yield (
+            f"nothing is kept on disk before the run ends: {session.store.folder} cannot be written"
+        )
 
 
 def sections(session: LLMSession) -> Iterator[Section]:

@@ -6,10 +6,8 @@ Every parser raises ValueError with one line that says what is wrong and what to
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -154,22 +152,3 @@ def backend_python(text: str) -> tuple[str, str]:
     if python is None:
         raise ValueError(f"{path!r} is not an interpreter that can be run")
     return backend(name), python
-
-
-def default_cache_dir() -> Path:
-    """Return ``$PYTEST_LLMPERF_CACHE``, or ``pytest-llmperf`` in the user's cache folder.
-
-    That is ``$XDG_CACHE_HOME``, or ``~/Library/Caches`` on macOS and ``~/.cache`` elsewhere. A user
-    without a home folder has pytest's cache folder instead. Nothing is created here.
-    """
-    # platformdirs knows this too, but it brings a pytest plugin, which every run would import at more
-    # than the cost of this one.
-    if named := os.environ.get("PYTEST_LLMPERF_CACHE"):
-        return Path(named)
-    if root := os.environ.get("XDG_CACHE_HOME"):
-        return Path(root) / "pytest-llmperf"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return Path(".pytest_cache") / "d" / "pytest-llmperf"
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pytest-llmperf"

@@ -166,9 +166,29 @@ class BenchmarkStore:
 
     def will_save(self) -> bool:
         """Return whether pytest-benchmark writes this run when it ends."""
-        option = self.config.option
-        names = ("benchmark_autosave", "benchmark_save", "benchmark_json")
-        return any(getattr(option, name, None) for name in names)
+        return bool(self.saving_option or self.json_file)
+
+    @property
+    def json_file(self) -> Path | None:
+        """The file of ``--benchmark-json``."""
+        file: Path | None = getattr(self.config.option, "benchmark_json", None)
+        return file or None
+
+    @property
+    def saving_option(self) -> str:
+        """The option that asks for a file in the storage; empty without one."""
+        names = ("autosave", "save")
+        asked = [n for n in names if getattr(self.config.option, f"benchmark_{n}", None)]
+        return f"--benchmark-{asked[0]}" if asked else ""
+
+    @property
+    def saves_in(self) -> Path | None:
+        """The folder in which pytest-benchmark will write this run; None if in none."""
+        session = self._session()
+        path = getattr(getattr(session, "storage", None), "path", None)
+        if path is None or not self.saving_option:
+            return None
+        return Path(path) / str(getattr(session, "machine_id", ""))
 
     def will_measure(self) -> bool:
         """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
