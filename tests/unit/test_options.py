@@ -25,12 +25,13 @@ class Config:
 
     def __init__(self, line=None, ini=None):
         self.line, self.ini = line or {}, ini or {}
+        self.inipath, self.rootpath = None, Path()
 
     def getoption(self, name):
         return self.line.get(name)
 
     def getini(self, name):
-        return self.ini.get(name, [])
+        return self.ini.get(name)
 
 
 class Parser:
