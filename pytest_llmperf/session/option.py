@@ -268,6 +268,11 @@ def flag(name: str, help: str) -> bool:
     return cast(bool, _row(Option(name, help, default=False)))
 
 
+def typed_flags(config: pytest.Config) -> frozenset[str]:
+    """Return the options of the command line itself: not those of ``addopts`` or PYTEST_ADDOPTS."""
+    return frozenset(str(text).partition("=")[0] for text in config.invocation_params.args)
+
+
 def rows(settings: type) -> dict[str, Option]:
     """Return the rows of a dataclass by the names of their fields."""
     return {f.name: f.metadata[_ROW] for f in fields(settings) if _ROW in f.metadata}

@@ -31,7 +31,7 @@ from ..core.values import (
     whole,
 )
 from . import values
-from .option import flag, gathered, many, one, rows
+from .option import flag, gathered, many, one, rows, typed_flags
 
 if TYPE_CHECKING:
     from ..core.models import Model
@@ -101,6 +101,8 @@ class Settings:
     gate: GateSettings
     given: tuple[str, ...]
     """The options of the command line as they were written; flags are left out."""
+    typed: frozenset[str]
+    """The words of the command line itself that may be options: not those of ``addopts``."""
 
     models: tuple[Model, ...] | None = many(
         "llm-model",
@@ -224,7 +226,8 @@ class Settings:
         default=300.0,
     )
     require: bool = flag(
-        "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"
+        "llm-require",
+        "a missing backend, model or GPU fails its tests also if the command line does not name it",
     )
     fail_if: tuple[Budget, ...] = many(
         "llm-fail-if",
@@ -282,7 +285,9 @@ class Settings:
             for table in (cls, GateSettings)
         )
         given = (f"{row.flag}={text}" for row in OPTIONS for text in row.given(config))
-        return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
+        return cls(
+            gate=GateSettings(**gate), given=tuple(given), typed=typed_flags(config), **settings
+        )._checked()
 
     def _checked(self) -> Settings:
         """Return the settings; raise pytest.UsageError if options contradict each other."""
