@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ..core.printable import printable
 from ..core.values import ratio
 from ..gate.accepted import FILE
+from ..store.project import default_storage, storage_folder
 
 T = TypeVar("T")
 
@@ -58,10 +59,11 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     """Add the option that names pytest-benchmark's storage folder."""
     parser.add_argument(
         "--storage",
-        type=Path,
-        default=Path(".benchmarks"),
+        type=argument(storage_folder),
+        default=default_storage(),
         metavar="FOLDER",
-        help="pytest-benchmark's storage folder (default: %(default)s)",
+        help="pytest-benchmark's storage folder, or its file:// URI (default: that of the project's "
+        "addopts, here %(default)s)",
     )
 
 

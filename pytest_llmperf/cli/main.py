@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from ..core.version import __version__
-from . import ab, compare, fit, history, recover, tradeoff
+from . import ab, cache, compare, fit, history, recover, tradeoff
 from .common import USAGE_ERROR, complain
 
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pytest-llmperf", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (ab, compare, fit, history, recover, tradeoff):
+    for command in (ab, cache, compare, fit, history, recover, tradeoff):
         command.add(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     # argparse would take the arguments after "--" for positionals of the command.

@@ -13,6 +13,7 @@ from pathlib import Path
 from .units import MIB
 
 _BYTES = {"GiB": 1024 * MIB, "MiB": MIB, "GB": 10**9, "MB": 10**6}
+_SECONDS = {"d": 86400.0, "h": 3600.0, "min": 60.0}
 MOST_TOKENS = 10_000_000
 MOST_REQUESTS = 1_000_000
 MOST_ROUNDS = 1_000_000
@@ -148,6 +149,14 @@ def card_size(text: str) -> float:
     if size > _MOST_MIB:
         raise ValueError(f"{shown(text)} is more than {_MOST_MIB / 1024:,.0f}GiB")
     return size
+
+
+def duration(text: str) -> float:
+    """Parse ``30d``, ``12h`` or ``90min``; return seconds."""
+    match = re.fullmatch(r"\s*(\d{1,6})\s*(d|h|min)\s*", text, re.ASCII)
+    if not match:
+        raise ValueError(f"{shown(text)} is not a duration such as 30d, 12h or 90min")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def ratio(text: str) -> float:
