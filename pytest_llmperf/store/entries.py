@@ -211,8 +211,11 @@ class BenchmarkStore:
     @property
     def json_file(self) -> Path | None:
         """The file of ``--benchmark-json``."""
-        file: Path | None = getattr(self.config.option, "benchmark_json", None)
-        return file or None
+        file = getattr(self.config.option, "benchmark_json", None)
+        if not file:
+            return None
+        # A path; in older releases of pytest-benchmark, a file that is open.
+        return Path(file if isinstance(file, (str, Path)) else file.name)
 
     @property
     def saving_option(self) -> str:
