@@ -7,6 +7,23 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from .folders import check_writable
+
+
+def check_target(path: Path) -> None:
+    """Raise OSError if a file cannot be written later; nothing is changed.
+
+    Its folder has to be there. What is no regular file (a pipe, a device) is taken as it is.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(21, "it is a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, f"there is no folder {path.parent}")
+    if not path.exists():
+        check_writable(path.parent)
+    elif not os.access(path, os.W_OK):
+        raise PermissionError(13, "Permission denied")
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file in one step: write a temporary file beside it and rename that.

@@ -11,6 +11,7 @@ from typing import Literal
 
 from .defaults import EMBEDDED
 from .errors import OneLine
+from .values import location, shown
 
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
 
@@ -36,6 +37,8 @@ ALIASES = {
 }
 # Models with the same architecture share one shipped configuration.
 _ARCHITECTURE_OF = {"mistral-7b-instruct": "mistral-7b"}
+LONGEST_NAME = 100
+"""Characters of a model's name, which is part of test ids and of names of files."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
 
 
@@ -104,8 +107,12 @@ class Model:
         return Path(self.source).name if self.is_local else self.source
 
 
-def parse_model(text: str) -> Model:
+def parse_model(text: str, base: Path = Path()) -> Model:
     """Parse one value of ``--llm-model``: an alias, hub id, folder, GGUF file, or ``name=PATH``.
+
+    Args:
+        text: the value.
+        base: the folder at which a relative path begins.
 
     Raises:
         ModelError: the text is none of these, or the folder or file is not a model.
@@ -117,21 +124,34 @@ def parse_model(text: str) -> Model:
                 f"{text!r}: the name before '=' is the first part of test ids and takes lower-case "
                 "letters, digits, '.', '_' and single '-' only"
             )
-        return _parse_location(rest, name)
-    return _parse_location(text, None)
+        if len(name) > LONGEST_NAME:
+            raise ModelError(f"{shown(name)}: a name has at most {LONGEST_NAME} characters")
+        return _parse_location(rest, name, base)
+    return _parse_location(text, None, base)
 
 
-def _parse_location(text: str, name: str | None) -> Model:
+def _parse_location(text: str, name: str | None, base: Path) -> Model:
     if text == EMBEDDED:
         return Model(name or text, "embedded", "")
     if text in ALIASES:
         return Model(name or text, "hub", ALIASES[text])
-    path = Path(text).expanduser()
+    try:
+        return _at(location(text, base), text, name)
+    except OSError as error:
+        raise ModelError(f"{shown(text)}: it cannot be read ({error.strerror})") from None
+    except ModelError:
+        raise
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+
+
+def _at(path: Path, text: str, name: str | None) -> Model:
+    """Return the model at a path, or on the hub."""
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text) and not path.exists():
         return Model(name or short_name(path.stem), "hub-gguf", text)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
-            raise ModelError(f"{text!r}: there is no such GGUF file")
+            raise ModelError(f"{shown(text)}: there is no such GGUF file")
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{text!r}: not a GGUF file (its first bytes are not 'GGUF')")
@@ -143,7 +163,7 @@ def _parse_location(text: str, name: str | None) -> Model:
         return Model(name or short_name(text.split("/")[1]), "hub", text)
     known = ", ".join([EMBEDDED, *ALIASES])
     raise ModelError(
-        f"unknown model {text!r}; aliases: {known}; or give a hub id (organisation/name), a folder "
+        f"unknown model {shown(text)}; aliases: {known}; or give a hub id (organisation/name), a folder "
         "with a config.json, or a .gguf file, here or on the hub (organisation/name/FILE.gguf)"
     )
 
@@ -154,13 +174,13 @@ def _check_folder(text: str, path: Path) -> None:
         raise ModelError(f"{text!r}: the folder has no config.json, so it holds no model")
     try:
         json.loads(config.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{text!r}: config.json is not valid JSON ({error})") from None
 
 
 def short_name(text: str) -> str:
     """Return a name for test ids from a hub name, folder or file name."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-") or "model"
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-")[:LONGEST_NAME] or "model"
 
 
 def embedded_gguf() -> Path | None:

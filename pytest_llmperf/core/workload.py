@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
+from .values import MOST_REQUESTS, MOST_ROUNDS, MOST_TOKENS, check_text, check_whole
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,14 @@ class Workload:
             raise ValueError("give exactly one of prompt= and input_len=")
         if self.prompt == "":
             raise ValueError("prompt= must not be empty")
-        for name, least in (("output_len", 1), ("batch_size", 1), ("rounds", 1), ("warmup", 0)):
-            _check_int(name, getattr(self, name), least)
+        if self.prompt is not None:
+            check_text("prompt", self.prompt)
+        check_whole("output_len", self.output_len, 1, MOST_TOKENS)
+        check_whole("batch_size", self.batch_size, 1, MOST_REQUESTS)
+        check_whole("rounds", self.rounds, 1, MOST_ROUNDS)
+        check_whole("warmup", self.warmup, 0, MOST_ROUNDS)
         if self.input_len is not None:
-            _check_int("input_len", self.input_len, 1)
+            check_whole("input_len", self.input_len, 1, MOST_TOKENS)
 
     @property
     def hash(self) -> str:
@@ -82,11 +87,6 @@ class Workload:
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""
         return asdict(self)
-
-
-def _check_int(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def _random_ids(

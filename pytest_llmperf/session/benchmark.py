@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.text import shipped
+from ..core.values import shown
 from ..core.workload import Workload
 from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
@@ -78,6 +80,7 @@ class LLMBenchmark:
             pytest.fail.Exception: the engine failed or returned a wrong number of tokens, or a budget
                 (``--llm-fail-if``) is broken; then the measurement is stored before.
         """
+        _check_model(llm)
         with self._measuring():
             workload = self._workload(
                 Workload(
@@ -110,6 +113,7 @@ class LLMBenchmark:
 
     def load(self, llm: LLM) -> Result:
         """Store the load time of the engine, which is not loaded again for this."""
+        _check_model(llm)
         with self._measuring():
             engine = llm.engine()
             llm.check_output()
@@ -122,6 +126,7 @@ class LLMBenchmark:
         the unquantized model's distributions: those of its first unquantized cell, in this run or an
         earlier one.
         """
+        _check_model(llm)
         text = shipped()
         with self._measuring():
             engine = llm.engine()
@@ -240,9 +245,21 @@ def _fail(lines: Sequence[str]) -> None:
         pytest.fail("\n".join(map(printable, lines)), pytrace=False)
 
 
+def _check_model(llm: object) -> None:
+    if not isinstance(llm, LLM):
+        raise ValueError(f"llm_benchmark measures what the llm fixture gives, not {shown(llm)}")
+
+
 def _check_objectives(slo: Mapping[str, float] | None) -> None:
+    if slo is not None and not isinstance(slo, Mapping):
+        raise ValueError(
+            f"slo has to be seconds by metric, such as {{'ttft': 0.3}}, not {shown(slo)}"
+        )
     for key, limit in (slo or {}).items():
         if key not in OBJECTIVES:
-            raise ValueError(f"slo: unknown metric {key!r}; known: {', '.join(OBJECTIVES)}")
-        if not limit > 0:
-            raise ValueError(f"slo: {key} has to be a positive number of seconds, not {limit!r}")
+            raise ValueError(f"slo: unknown metric {shown(key)}; known: {', '.join(OBJECTIVES)}")
+        is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+        if not is_number or not 0 < limit < math.inf:
+            raise ValueError(
+                f"slo: {key} has to be a positive number of seconds, not {shown(limit)}"
+            )

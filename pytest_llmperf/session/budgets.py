@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core.values import one_of
+from ..core.values import one_of, shown
 from ..core.workload import Workload
 from ..metrics.definitions import METRICS
 from ..metrics.samples import PERCENTILES
@@ -98,23 +98,23 @@ def parse_budget(text: str) -> Budget:
     target, colon, written = text.partition(":")
     key, dot, stat = target.strip().partition(".")
     if not colon or not dot:
-        raise ValueError(f"{text!r} is not of the form METRIC.STAT:LIMIT, e.g. ttft.p95:200ms")
+        raise ValueError(f"{shown(text)} is not of the form METRIC.STAT:LIMIT, e.g. ttft.p95:200ms")
     one_of("metric", tuple(METRICS))(key)
     one_of("statistic", STATS)(stat)
     if needed_samples(stat) > 1 and _has_one_sample(key):
         raise ValueError(
-            f"{text!r}: {key} has one sample per measurement, too few for {stat}; "
-            f"give {key}.max:{written.strip()}"
+            f"{shown(text)}: {key} has one sample per measurement, too few for {stat}; "
+            f"give {key}.max:{written.strip()[:20]}"
         )
     match = _LIMIT.fullmatch(written)
     sign, number, unit = match.groups() if match else ("", "0", "")
     if match and unit == "%":
         return Budget(key, stat, _share(text, key, sign, number), True, text)
-    if sign or not float(number):
-        raise ValueError(f"{text!r}: {written!r} is not a limit; write {_examples(key)}")
+    if sign or not 0 < float(number) < math.inf:
+        raise ValueError(f"{shown(text)}: {shown(written)} is not a limit; write {_examples(key)}")
     known = _unit(key)
     if unit not in known.sizes:
-        raise ValueError(f"{text!r}: {known.takes}, not {unit!r}")
+        raise ValueError(f"{shown(text)}: {known.takes}, not {shown(unit)}")
     return Budget(key, stat, float(number) * known.sizes[unit], False, text)
 
 
@@ -131,11 +131,13 @@ def _share(text: str, key: str, sign: str, number: str) -> float:
     right = "+" if better == "lower" else "-"
     if sign != right:
         raise ValueError(
-            f"{text!r}: {better} is better for {key}, so a relative limit is {right}{number}%"
+            f"{shown(text)}: {better} is better for {key}, so a relative limit is {right}{number[:20]}%"
         )
     share = float(sign + number) / 100
+    if not math.isfinite(share):
+        raise ValueError(f"{shown(text)}: {shown(number)} is too large for a number")
     if share <= -1:
-        raise ValueError(f"{text!r}: nothing can fall by 100 % or more")
+        raise ValueError(f"{shown(text)}: nothing can fall by 100 % or more")
     return share
 
 

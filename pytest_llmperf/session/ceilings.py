@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,16 +29,18 @@ _TIMEOUT = 120.0
 class CeilingCache:
     """Ceilings by device, threads and everything else that may change them."""
 
-    def __init__(self, settings: Settings, log_dir: Path, progress: Progress = silent) -> None:
+    def __init__(
+        self, settings: Settings, log: Callable[[str], Path], progress: Progress = silent
+    ) -> None:
         """Keep the settings.
 
         Args:
-            log_dir: folder for the output of the measurement.
+            log: returns the file for the output of a measurement, by a name.
             progress: called when a measurement begins, which takes some seconds.
         """
         self._settings = settings
         self._progress = progress
-        self._log = log_dir / "ceilings.log"
+        self._log = log
         self._known: dict[str, Ceilings | None] = {}
         self._repeated: set[str] = set()
 
@@ -102,7 +104,7 @@ class CeilingCache:
         self._progress("ceilings", 0, 0)
         try:
             # Never in this process: the memory that a library reserves for it would stay.
-            worker = start_worker("process", self._python(backend), self._log)
+            worker = start_worker("process", self._python(backend), self._log("ceilings"))
             try:
                 answer = worker.call("ceilings", silent, _TIMEOUT, device=device, threads=threads)
             finally:

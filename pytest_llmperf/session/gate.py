@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..core.values import ratio, shown
 from ..gate import accepted
 from ..gate.extra import lacking
 from ..store import stored
@@ -186,7 +187,6 @@ def limits_of_test(
     Raises:
         ValueError: the marker is not valid; one line.
     """
-    from ..core.values import ratio
     from .values import metric
 
     limits = {name: dict(values) for name, values in of_run.items()}
@@ -198,9 +198,16 @@ def limits_of_test(
     for name, value in marker.kwargs.items():
         by_metric = value if isinstance(value, Mapping) else {"*": value}
         of_marker = {
-            (key if key == "*" else metric(key)): ratio(str(share))
+            (key if key == "*" else metric(key)): ratio(_share(share))
             for key, share in by_metric.items()
         }
         of_run_and_marker = {**limits.get(name, {}), **of_marker}
         limits[name] = of_marker if "*" in of_marker else of_run_and_marker
     return limits
+
+
+def _share(value: object) -> str:
+    """Return a share in a marker as a text."""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"{shown(value)} is not a share between 0 and 100 %, such as '3%' or 0.03")
+    return str(value) if isinstance(value, str) else shown(value)

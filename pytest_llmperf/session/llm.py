@@ -17,6 +17,7 @@ from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
 from ..core.text import Text
+from ..core.values import MOST_TOKENS, check_text, check_whole
 from ..core.workload import Workload
 from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
@@ -147,6 +148,10 @@ class LLM:
             return self._slot.measure(workload, self._progress)
 
     def _generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
+        check_whole("output_len", output_len, 1, MOST_TOKENS)
+        for prompt in prompts:
+            if isinstance(prompt, str):
+                check_text("prompt", prompt)
         self.engine()
         with _failing(self.cell.id):
             return self._slot.generate(prompts, output_len)

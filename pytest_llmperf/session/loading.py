@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,16 @@ class Loading:
         plan: CellPlan,
         store: BenchmarkStore,
         progress: ProgressLine,
-        logs: Path,
+        log: Callable[[str], Path],
     ) -> None:
-        """Keep the parts of the run; ``logs`` is the folder for the output of engines."""
-        self.slot = EngineSlot(settings, plan.packages, logs)
+        """Keep the parts of the run; ``log`` returns the file for the output of an engine."""
+        self.slot = EngineSlot(settings, plan.packages, log)
         self.gpus = Gpus(os.environ)
         self._settings = settings
         self._plan = plan
         self._store = store
         self._progress = progress
-        self._ceilings = CeilingCache(settings, logs, progress.of("this machine"))
+        self._ceilings = CeilingCache(settings, log, progress.of("this machine"))
         self._idle: IdlePower | None = None
 
     @property
@@ -86,7 +86,7 @@ class Loading:
             problem = self._plan.problem(cell)
         except ValueError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        if problem and self._settings.require:
+        if problem and (self._settings.require or self._plan.is_named(cell)):
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
             pytest.skip(problem)

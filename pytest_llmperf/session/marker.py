@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from ..backends import backend_class, family
 from ..core.models import Model, ModelError, parse_model
 from ..core.quantization import ALL
+from ..core.values import shown, unusable
 from .options import Settings
 from .values import mode as parse_mode
 
@@ -52,12 +53,22 @@ class Wanted:
 def _texts(key: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+    # A dictionary is none, although its keys may be names.
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        given = tuple(value)
+    else:
+        given = (value,)
+    names = tuple(name for name in given if isinstance(name, str))
+    if names != given:
         raise ValueError(
-            f"@pytest.mark.llm({key}=): {value!r} is neither a name nor a list of names"
+            f"@pytest.mark.llm({key}=): {shown(value)} is neither a name nor a list of names"
         )
-    return tuple(names)
+    if not names:
+        raise ValueError(f"@pytest.mark.llm({key}=): {shown(value)} holds no name")
+    for name in names:
+        if problem := unusable(name):
+            raise ValueError(f"@pytest.mark.llm({key}=): {shown(name)} {problem}")
+    return names
 
 
 def _check_known(key: str, given: tuple[str, ...] | None, find: Callable[[str], object]) -> None:

@@ -18,11 +18,20 @@ import pytest
 
 from ..backends import BUILT_IN, family
 from ..core.defaults import AB, DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.folders import default_cache_dir
 from ..core.quantization import MODES
-from ..core.values import card_size, one_of, price, seconds, whole
+from ..core.values import (
+    MOST_REQUESTS,
+    MOST_TOKENS,
+    card_size,
+    location,
+    one_of,
+    price,
+    seconds,
+    whole,
+)
 from . import values
-from .option import flag, gathered, many, one, rows
-from .values import default_cache_dir
+from .option import flag, gathered, many, one, rows, typed_flags
 
 if TYPE_CHECKING:
     from ..core.models import Model
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 _OF_TEST = "the test's own"
+_UNREAD_IN_AB: Mapping[str, Any] = {"mode": None, "accept": None, "fail_if": ()}
+"""Fields of the settings whose options a run that ``ab`` judges does not read, with their values."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ class Settings:
     gate: GateSettings
     given: tuple[str, ...]
     """The options of the command line as they were written; flags are left out."""
+    typed: frozenset[str]
+    """The words of the command line itself that may be options: not those of ``addopts``."""
 
     models: tuple[Model, ...] | None = many(
         "llm-model",
@@ -98,6 +111,7 @@ class Settings:
         "alias, hub id, folder or .gguf file (here, or ORGANISATION/NAME/FILE.gguf on the hub); "
         "NAME=PATH gives it a name",
         unset=EMBEDDED,
+        located=True,
     )
     backends: tuple[str, ...] | None = many(
         "llm-backend",
@@ -132,13 +146,25 @@ class Settings:
         default="auto",
     )
     input_len: tuple[int, ...] | None = many(
-        "llm-input-len", whole(1), "N,...", "prompt tokens; a list sweeps", unset=_OF_TEST
+        "llm-input-len",
+        whole(1, MOST_TOKENS),
+        "N,...",
+        "prompt tokens; a list sweeps",
+        unset=_OF_TEST,
     )
     output_len: tuple[int, ...] | None = many(
-        "llm-output-len", whole(1), "N,...", "output tokens; a list sweeps", unset=_OF_TEST
+        "llm-output-len",
+        whole(1, MOST_TOKENS),
+        "N,...",
+        "output tokens; a list sweeps",
+        unset=_OF_TEST,
     )
     batch_size: tuple[int, ...] | None = many(
-        "llm-batch-size", whole(1), "N,...", "requests per round; a list sweeps", unset=_OF_TEST
+        "llm-batch-size",
+        whole(1, MOST_REQUESTS),
+        "N,...",
+        "requests per round; a list sweeps",
+        unset=_OF_TEST,
     )
     rounds: int | None = one(
         "llm-rounds", whole(1), "N", "measured rounds", unset=f"{_OF_TEST}, or {DEFAULT_ROUNDS}"
@@ -173,6 +199,7 @@ class Settings:
         "this environment's",
         gather=dict,
         unset="this interpreter",
+        located=True,
     )
     isolation: str = one(
         "llm-isolation",
@@ -199,7 +226,8 @@ class Settings:
         default=300.0,
     )
     require: bool = flag(
-        "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"
+        "llm-require",
+        "a missing backend, model or GPU fails its tests also if the command line does not name it",
     )
     fail_if: tuple[Budget, ...] = many(
         "llm-fail-if",
@@ -224,11 +252,12 @@ class Settings:
     """MiB."""
     cache_dir: Path = one(
         "llm-cache-dir",
-        Path,
+        location,
         "PATH",
         "folder for converted models, measured ceilings and unquantized models' distributions",
         factory=default_cache_dir,
         unset="$PYTEST_LLMPERF_CACHE, or pytest-llmperf in the user's cache folder",
+        located=True,
     )
     only: frozenset[str] | None = one(
         "llm-tests-from",
@@ -236,6 +265,7 @@ class Settings:
         "FILE",
         "run only the tests whose ids the file lists, one per line",
         unset="all tests",
+        located=True,
     )
 
     @classmethod
@@ -245,14 +275,19 @@ class Settings:
         Raises:
             pytest.UsageError: one line that names the option, the value and the right form.
         """
-        settings = {name: row.value(config) for name, row in rows(cls).items()}
-        gate = {name: row.value(config) for name, row in rows(GateSettings).items()}
-        if os.environ.get(AB):
-            # Not by stored runs, which a fresh worktree has none of, wherever that is asked for.
-            gate |= {"mode": None, "accept": None}
-            settings |= {"fail_if": ()}
+        # Not by stored runs, which a fresh worktree has none of, wherever that is asked for.
+        unread = _UNREAD_IN_AB if os.environ.get(AB) else {}
+        settings, gate = (
+            {
+                name: unread[name] if name in unread else row.value(config)
+                for name, row in rows(table).items()
+            }
+            for table in (cls, GateSettings)
+        )
         given = (f"{row.flag}={text}" for row in OPTIONS for text in row.given(config))
-        return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
+        return cls(
+            gate=GateSettings(**gate), given=tuple(given), typed=typed_flags(config), **settings
+        )._checked()
 
     def _checked(self) -> Settings:
         """Return the settings; raise pytest.UsageError if options contradict each other."""

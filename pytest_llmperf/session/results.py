@@ -30,6 +30,8 @@ class Results:
         self._run: Run | None = None
         self._header: dict[str, Any] = {}
         self._journal: Journal | None = None
+        self.in_memory = False
+        """Nothing is kept on disk before the run ends: the storage folder cannot be written."""
 
     @property
     def run(self) -> Run:
@@ -50,10 +52,12 @@ class Results:
             entries: the record's own entry and its siblings.
         """
         assert self._run is not None, "a record is made with this run's identity"
-        if self._journal is None:
-            self._journal = Journal(self._store.folder, self._run_id, self._header)
         self.records.append(record)
         self.entries += entries
+        if self.in_memory:
+            return
+        if self._journal is None:
+            self._journal = Journal(self._store.folder, self._run_id, self._header)
         try:
             self._journal.append(entries)
         except OSError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +15,11 @@ from .cells import CellPlan
 from .demand import Demand
 from .gate import RunGate
 from .loading import Loading
+from .logs import Logs
 from .options import Settings
 from .progress import ProgressLine
 from .results import Results
+from .targets import with_usable_cache
 
 if TYPE_CHECKING:
     from ..gate.verdict import Judgement
@@ -29,11 +29,12 @@ class LLMSession:
     """The objects that the tests of one run share."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = settings = with_usable_cache(settings)
         self.plan = CellPlan(settings)
         self.store = BenchmarkStore(config)
         self.progress = ProgressLine(config)
-        self.loading = Loading(settings, self.plan, self.store, self.progress, _log_dir(config))
+        self.logs = Logs(config)
+        self.loading = Loading(settings, self.plan, self.store, self.progress, self.logs.file)
         self.results = Results(self.store)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
@@ -80,10 +81,3 @@ class LLMSession:
     def settle_journal(self) -> str | None:
         """Remove the journal of a run that ended as it should; else return a line on what is kept."""
         return self.results.settle(self.finished_with)
-
-
-def _log_dir(config: pytest.Config) -> Path:
-    cache = getattr(config, "cache", None)
-    if cache is not None:
-        return Path(cache.mkdir("llmperf-logs"))
-    return Path(tempfile.gettempdir()) / f"pytest-llmperf-logs-{os.getpid()}"

@@ -29,17 +29,20 @@ class EngineSlot:
     """Holds at most one engine. Loading another cell, or closing, ends the one before."""
 
     def __init__(
-        self, settings: Settings, packages: Callable[[str], Mapping[str, str]], log_dir: Path
+        self,
+        settings: Settings,
+        packages: Callable[[str], Mapping[str, str]],
+        log: Callable[[str], Path],
     ) -> None:
         """Make an empty slot.
 
         Args:
             packages: returns versions by distribution name in the environment of a backend.
-            log_dir: folder for the output of engines.
+            log: returns the file for the output of an engine that starts, by its cell's id.
         """
         self._settings = settings
         self._packages = packages
-        self._log_dir = log_dir
+        self._log = log
         self._worker: Worker | None = None
         self._cell: Cell | None = None
         self._loaded: LoadedEngine | None = None
@@ -208,7 +211,11 @@ class EngineSlot:
 
     def _start(self, cell: Cell) -> Worker:
         python = self._settings.pythons.get(cell.backend, sys.executable)
-        return start_worker(self._settings.isolation, python, self._log_dir / f"{cell.id}.log")
+        try:
+            log = self._log(cell.id)
+        except OSError as error:
+            raise EngineError(f"its log cannot be written: {error}") from None
+        return start_worker(self._settings.isolation, python, log)
 
     def _call(self, method: str, progress: Progress, **arguments: Any) -> Any:
         assert self._worker is not None

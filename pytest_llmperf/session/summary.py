@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from ..backends import ask
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
@@ -12,6 +14,7 @@ from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
 from .session import LLMSession
 from .slot import engine_threads
+from .targets import cache_note
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,20 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     backends = dict.fromkeys(cell.backend for cell in cells)
     engines = ", ".join(_engine(session, backend) for backend in backends)
     return printable(f"llm: {models} on {engines}; {_device(session)}")
+
+
+def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
+    """Yield a line for everything that this run does in another way than usual."""
+    yield from filter(None, [cache_note(session.settings)])
+    if session.results.in_memory:
+        yield (
+            f"nothing is kept on disk before the run ends: {session.store.folder} cannot be written"
+        )
+    if ignored := session.store.without_effect(items):
+        yield (
+            f"{', '.join(ignored)}: without effect on LLM tests, which have --llm-rounds and "
+            "--llm-warmup"
+        )
 
 
 def sections(session: LLMSession) -> Iterator[Section]:

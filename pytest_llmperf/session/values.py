@@ -6,10 +6,10 @@ Every parser raises ValueError with one line that says what is wrong and what to
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,19 +18,24 @@ from typing import TYPE_CHECKING, Any
 from ..backends import backend_class, names
 from ..core.errors import BackendError
 from ..core.quantization import ALL, MODES
-from ..core.values import one_of, ratio
+from ..core.values import location, one_of, ratio, shown
 
 if TYPE_CHECKING:
     from ..core.models import Model
     from .budgets import Budget
 
+HERE = Path()
+"""Where a relative path of the command line begins; one of the ini file begins at its folder."""
+_NUMBER = re.compile(r"\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_DEEPEST = 50
 
-def model(text: str) -> Model:
+
+def model(text: str, base: Path = HERE) -> Model:
     """Parse an alias, hub id, folder, GGUF file, or NAME=PATH."""
     # Imported when there is a value: this module is part of every pytest run's start.
     from ..core.models import parse_model
 
-    return parse_model(text)
+    return parse_model(text, base)
 
 
 def metric(text: str) -> str:
@@ -86,10 +91,14 @@ def device(text: str) -> str:
     return text
 
 
-def lines_of_file(text: str) -> frozenset[str]:
+def lines_of_file(text: str, base: Path = HERE) -> frozenset[str]:
     """Return the lines of a file that are not blank."""
+    path = location(text, base)
     try:
-        lines = Path(text).read_text("utf-8").splitlines()
+        # A device has no end, a pipe may have no writer: only the shell's own has.
+        if not path.is_file() and not text.startswith("/dev/fd/"):
+            raise OSError
+        lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"{text!r} is not a file that can be read") from None
     return frozenset(line for line in lines if line.strip())
@@ -126,15 +135,38 @@ def _value(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    if text[:1] in ("{", "["):
+    value: Any = text
+    if _NUMBER.fullmatch(text):
+        digits = text.strip().lstrip("+-").replace("_", "")
+        # Python refuses to read more than 4,300 digits.
+        value = int(text.strip()[:40]) if digits.isdecimal() else float(text)
+    elif text[:1] in ("{", "["):
+        if _depth(text) > _DEEPEST:
+            raise ValueError(f"{shown(text)} is nested more than {_DEEPEST} levels deep")
         with suppress(ValueError):
-            return json.loads(text)
-    return text
+            value = json.loads(text)
+    _check_numbers(value, text)
+    return value
+
+
+def _depth(text: str) -> int:
+    """Return how deep a text of JSON may be nested; brackets in its strings count as well."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _check_numbers(value: Any, text: str) -> None:
+    """Raise ValueError for a number that no stored file can hold."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_numbers(item, text)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError(f"{shown(text)}: a whole number has at most 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{shown(text)}: {value} is not a finite number")
 
 
 def by_backend(arguments: Iterable[tuple[str, str, Any]]) -> dict[str, dict[str, Any]]:
@@ -145,31 +177,14 @@ def by_backend(arguments: Iterable[tuple[str, str, Any]]) -> dict[str, dict[str,
     return by_name
 
 
-def backend_python(text: str) -> tuple[str, str]:
+def backend_python(text: str, base: Path = HERE) -> tuple[str, str]:
     """Parse BACKEND=PATH; return the backend and its interpreter."""
     name, equals, path = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not of the form BACKEND=PATH or BACKEND@LABEL=PATH")
-    python = shutil.which(str(Path(path).expanduser()))
+    # Without a folder it is a program of PATH. Links stay: an environment's interpreter is one.
+    is_path = os.sep in path or path.startswith("~")
+    python = shutil.which(str(location(path, base).absolute()) if is_path else path)
     if python is None:
-        raise ValueError(f"{path!r} is not an interpreter that can be run")
+        raise ValueError(f"{shown(path)} is not an interpreter that can be run")
     return backend(name), python
-
-
-def default_cache_dir() -> Path:
-    """Return ``$PYTEST_LLMPERF_CACHE``, or ``pytest-llmperf`` in the user's cache folder.
-
-    That is ``$XDG_CACHE_HOME``, or ``~/Library/Caches`` on macOS and ``~/.cache`` elsewhere. A user
-    without a home folder has pytest's cache folder instead. Nothing is created here.
-    """
-    # platformdirs knows this too, but it brings a pytest plugin, which every run would import at more
-    # than the cost of this one.
-    if named := os.environ.get("PYTEST_LLMPERF_CACHE"):
-        return Path(named)
-    if root := os.environ.get("XDG_CACHE_HOME"):
-        return Path(root) / "pytest-llmperf"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return Path(".pytest_cache") / "d" / "pytest-llmperf"
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pytest-llmperf"

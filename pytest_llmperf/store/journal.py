@@ -20,6 +20,7 @@ from typing import Any
 
 from ..core.errors import OneLine
 from ..core.files import write_whole
+from ..core.folders import make_ignored, remove_ignored
 
 FOLDER = ".llmperf"
 VERSION = 1
@@ -60,7 +61,7 @@ class Journal:
         """
         lines = list(entries)
         if not self.entries:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_ignored(self.path.parent)
             pid = os.getpid()
             identity = {"journal": VERSION, "pid": pid, "process_start": _process_start(pid)}
             lines.insert(0, {**identity, **self._header})
@@ -83,8 +84,7 @@ class Journal:
     def remove(self) -> None:
         """Remove the journal, whose entries are now in the run's stored file."""
         self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # It holds other journals, or does not exist.
-            self.path.parent.rmdir()
+        remove_ignored(self.path.parent)  # Unless it holds other journals.
 
 
 @dataclass(frozen=True)

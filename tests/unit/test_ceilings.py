@@ -68,7 +68,7 @@ def process(monkeypatch):
 def cache(unsaid, tmp_path):
     """Return a function that starts a new run on the same cache folder."""
     return lambda **settings: CeilingCache(
-        replace(unsaid, cache_dir=tmp_path, **settings), tmp_path / "logs"
+        replace(unsaid, cache_dir=tmp_path, **settings), (tmp_path / "logs").joinpath
     )
 
 
@@ -91,7 +91,7 @@ def test_only_a_measurement_is_shown(process, unsaid, tmp_path):
     shown = []
     settings = replace(unsaid, cache_dir=tmp_path)
     for _ in range(2):
-        CeilingCache(settings, tmp_path, lambda *phase: shown.append(phase)).of(
+        CeilingCache(settings, tmp_path.joinpath, lambda *phase: shown.append(phase)).of(
             "vllm", CPU, TORCH, None
         )
     assert shown == [("ceilings", 0, 0)]
@@ -162,7 +162,7 @@ def test_what_cannot_be_measured_is_not_there_and_not_tried_twice(process, cache
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(process, unsaid, tmp_path):
     process(SLOW)
     (tmp_path / "file").write_text("")
-    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path)
+    run = CeilingCache(replace(unsaid, cache_dir=tmp_path / "file"), tmp_path.joinpath)
     assert run.of("vllm", CPU, TORCH, None) == SLOW
 
 
