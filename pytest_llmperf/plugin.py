@@ -114,11 +114,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # which asks for lines of its own here.
     config = session.config
     if _SESSION in config.stash:
-        from .session.collect import keep_engines_together, note_selected, require_baseline
+        from .session.collect import (
+            keep_engines_together,
+            note_selected,
+            refuse_same_names,
+            require_baseline,
+        )
         from .session.demand import TOLD
         from .session.targets import check_targets
 
         keep_engines_together(session.items, config)
+        refuse_same_names(session.items, config.stash[_SETTINGS].metrics)
         note_selected(session.items, config.stash[_SESSION])
         require_baseline(session.items, config, config.stash[_SESSION])
         check_targets(session.items, config, config.stash[_SESSION])
@@ -211,7 +217,9 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
             gate.mark(output_json)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    # First: a run that is killed between being stored and the end of its journal would be recovered.
     # pytest-benchmark saves in a wrapper around this hook: when it fails, this is never called.
     stash = session.config.stash
     status = int(exitstatus)

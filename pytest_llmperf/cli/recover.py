@@ -36,9 +36,15 @@ def run(options: argparse.Namespace) -> int:
             if run.is_running:
                 say(f"{path}: {_why_left_alone(run)}; left alone")
                 continue
+            is_stored = journal.stored_file(run, storage) is not None
             target = journal.store(run, storage)
+        except FileNotFoundError:
+            continue  # Another process has just stored it.
         except (journal.JournalError, OSError) as error:
             code = complain("recover", str(error))
+            continue
+        if is_stored:
+            say(f"{path}: its run is stored already: {target}")
             continue
         say(f"recovered {len(run.entries)} entries{_left_out(run.unreadable)}: {target}")
     return code

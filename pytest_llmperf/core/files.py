@@ -1,13 +1,55 @@
-"""Write files so that a reader sees either the old content or the new content, never a part."""
+"""Read files that anybody may have put there, and write files whole.
+
+A reader waits for no pipe and reads no device; a writer shows either the old content or the new one.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .folders import check_writable
+
+MOST_BYTES = 1 << 30
+"""A file of text that is longer is not read."""
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: it cannot be read, is longer than ``MOST_BYTES``, or is a pipe, a device, a socket or a
+            folder, of which some would be waited for, or read, without end.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(22, "it is not a regular file", str(path))
+        if status.st_size > MOST_BYTES:
+            raise OSError(27, f"it has {status.st_size:,} bytes", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (RecursionError, MemoryError):
+        raise ValueError("nested too deeply") from None
 
 
 def check_target(path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..core.errors import OneLine
-from ..core.files import write_whole
+from ..core.files import parsed_json, read_regular, write_whole
 
 SCHEMA = 1
 FILE = "llmperf-accepted.json"
@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[Accepted, ...]:
         AcceptedError: the file is not what this module writes.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = parsed_json(read_regular(path))
         if data["schema"] > SCHEMA:
             raise AcceptedError(f"{path}: schema {data['schema']} is newer than this release knows")
         changes = tuple(Accepted(**change) for change in data["accepted"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .. import backends
-from ..store.entries import CLOCK, is_active, is_its_module, use_virtual_clock
+from ..store.entries import CLOCK, is_active, is_its_module, same_names, use_virtual_clock
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, limits_of_test
 from .session import LLMSession
@@ -194,6 +194,21 @@ def note_selected(items: Sequence[pytest.Item], session: LLMSession) -> None:
     if measuring and not obstacle:
         obstacle = session.store.why_disabled()
     session.demand.selected(items, obstacle)
+
+
+def refuse_same_names(items: Sequence[pytest.Item], metrics: Sequence[str]) -> None:
+    """Raise pytest.UsageError if two tests would have entries of one name.
+
+    A metric's entry is named after its test: that of ``test_x[a]`` and ttft is ``test_x[a-ttft]``, which
+    is also the name of a test whose parameter is ``a-ttft``.
+    """
+    measuring = [item.nodeid for item in items if CLOCK in item.stash]
+    if same := same_names(measuring, metrics):
+        first, second, metric = same
+        raise pytest.UsageError(
+            f"{second}: has the name of the {metric} of {first} in a stored run; give its parameter "
+            "another id"
+        )
 
 
 def require_baseline(

@@ -52,8 +52,10 @@ class Results:
             entries: the record's own entry and its siblings.
         """
         assert self._run is not None, "a record is made with this run's identity"
-        self.records.append(record)
-        self.entries += entries
+        # A test that runs again replaces what it measured before.
+        self.records = [r for r in self.records if r["nodeid"] != record["nodeid"]] + [record]
+        names = {entry["fullname"] for entry in entries}
+        self.entries = [e for e in self.entries if e["fullname"] not in names] + [*entries]
         if self.in_memory:
             return
         if self._journal is None:
@@ -69,6 +71,12 @@ class Results:
     def as_file(self) -> dict[str, Any]:
         """Return the content of the file that this run would be stored in now."""
         return {**self._header, "benchmarks": self.entries}
+
+    def saved(self) -> None:
+        """Remove the journal if pytest-benchmark has just stored the run."""
+        if self._journal and self._store.will_save():
+            self._journal.remove()
+            self._journal = None
 
     def settle(self, finished_with: int | None) -> str | None:
         """Remove the journal of a run that ended as it should; else return a line on what is kept.
@@ -91,14 +99,17 @@ class Results:
             "run `pytest-llmperf recover` to store them"
         )
 
-    def left_behind(self) -> list[Interrupted]:
-        """Return the journals that earlier runs left when they were killed."""
-        left = []
+    def left_behind(self) -> tuple[list[Interrupted], list[str]]:
+        """Return the journals that killed runs left, and a line for each that cannot be read."""
+        left, problems = [], []
         for path in interrupted_runs(self._store.folder):
+            if path.stem == self._run_id:
+                continue
             try:
                 run = read(path)
-            except JournalError:
+            except JournalError as error:
+                problems.append(str(error))
                 continue
-            if path.stem != self._run_id and not run.is_running:
+            if not run.is_running:
                 left.append(run)
-        return left
+        return left, problems

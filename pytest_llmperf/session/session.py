@@ -59,6 +59,7 @@ class LLMSession:
 
     def finish(self, exit_status: int) -> int:
         """End the engine and judge the run; return the exit status that pytest should have."""
+        self.results.saved()
         self.loading.slot.close()
         self.finished_with = exit_status
         verdict = self.verdict()

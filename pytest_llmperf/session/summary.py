@@ -93,12 +93,13 @@ def _fit(session: LLMSession, size: float) -> Iterator[Section]:
 def _kept(session: LLMSession) -> list[str]:
     """Return lines about journals that this run or an earlier one has left on disk."""
     message = session.settle_journal()
+    runs, problems = session.results.left_behind()
     left = [
         f"an earlier run was killed and left {len(run.entries)} entries; "
         "run `pytest-llmperf recover` to store them"
-        for run in session.results.left_behind()
+        for run in runs
     ]
-    return [message, *left] if message else left
+    return [*filter(None, [message]), *left, *(f"note: {problem}" for problem in problems)]
 
 
 def _engine(session: LLMSession, backend: str) -> str:

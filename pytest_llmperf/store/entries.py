@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from ..metrics.samples import Metric
+from .plain import plain
 from .schema import KEY, Record
 from .stats import stats
 
@@ -156,6 +157,7 @@ class BenchmarkStore:
         Returns:
             The entries as they will be in the JSON, samples included.
         """
+        self._forget(benchmark.fullname)
         user_group = benchmark.group
         benchmark.group = user_group or ROUND_GROUP
         benchmark.extra_info[KEY] = record
@@ -172,9 +174,24 @@ class BenchmarkStore:
         self._fallback += entries
         return [_entry(_primary(benchmark), samples), *entries]
 
+    def _forget(self, fullname: str) -> None:
+        """Leave out what a test has measured before: it runs again."""
+        entries = getattr(self._session(), "benchmarks", None)
+        if isinstance(entries, list):
+            entries[:] = [e for e in entries if not e or _test_of(e) != fullname]
+        self._fallback = [e for e in self._fallback if e["extra_info"][KEY]["parent"] != fullname]
+
     def update_json(self, output_json: dict[str, Any]) -> None:
-        """Add the siblings to the files if they could not be added through the private names."""
+        """Complete the files.
+
+        The siblings are added if they could not be added through the private names. What JSON cannot
+        hold, such as a parameter with a tuple as a key, becomes text: it would cost the whole file.
+        """
         output_json["benchmarks"] += self._fallback
+        for entry in output_json["benchmarks"]:
+            for part in ("params", "param", "extra_info"):
+                if part in entry:
+                    entry[part] = plain(entry[part])
 
     def hide_table_of_ours(self) -> None:
         """Leave out pytest-benchmark's wide table if it would show only entries of this plugin.
@@ -352,9 +369,25 @@ def lower(metric: Metric) -> list[float]:
     return [1 / s for s in metric.samples] if all(s > 0 for s in metric.samples) else []
 
 
+def same_names(fullnames: Iterable[str], metrics: Sequence[str]) -> tuple[str, str, str] | None:
+    """Return two tests and a metric whose entries would have one name, or None."""
+    tests = set(fullnames)
+    for fullname in sorted(tests):
+        for metric in metrics:
+            if (other := sibling_name(fullname, metric)) in tests:
+                return fullname, other, metric
+    return None
+
+
 def sibling_name(name: str, metric: str) -> str:
     """Return ``test_x[a-ttft]`` for ``test_x[a]`` and ttft."""
     return f"{name[:-1]}-{metric}]" if name.endswith("]") else f"{name}[{metric}]"
+
+
+def _test_of(entry: Any) -> str:
+    """Return the test of an entry of pytest-benchmark's session."""
+    ours = entry.extra_info.get(KEY)
+    return str((ours or {}).get("parent") or entry.fullname) if isinstance(ours, dict) else ""
 
 
 def _replay(benchmark: Any, clock: VirtualClock, samples: Sequence[float]) -> None:

@@ -7,32 +7,39 @@ removes its file.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import platform
+import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import OneLine
-from ..core.files import write_whole
+from ..core.files import parsed_json, read_regular, write_whole
 from ..core.folders import make_ignored, remove_ignored
+from ..core.values import shown
+from .plain import plain
+from .stored import StoredError, is_commit, is_entry, read_file
 
 FOLDER = ".llmperf"
 VERSION = 1
 SILENCE = 24 * 3600.0
 """Seconds without a new entry after which a run on another machine counts as killed."""
-_HEADER = {
-    "pid": int,
-    "machine_info": dict,
-    "commit_info": dict,
-    "machine_id": str,
-    "benchmark_version": str,
-    "datetime": str,
+_FILE_NAME = re.compile(r"(?!\.+$)[\w.+ -]{1,200}")
+_HEADER: dict[str, Callable[[Any], bool]] = {
+    "pid": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "machine_info": lambda value: isinstance(value, dict),
+    "commit_info": lambda value: isinstance(value, dict) and is_commit(value),
+    # A journal may come from anybody who writes to the storage, and this names a folder.
+    "machine_id": lambda value: isinstance(value, str) and bool(_FILE_NAME.fullmatch(value)),
+    "benchmark_version": lambda value: isinstance(value, str),
+    "datetime": lambda value: isinstance(value, str),
 }
 
 
@@ -65,7 +72,7 @@ class Journal:
             pid = os.getpid()
             identity = {"journal": VERSION, "pid": pid, "process_start": _process_start(pid)}
             lines.insert(0, {**identity, **self._header})
-        text = "".join(json.dumps(line, default=str) + "\n" for line in lines)
+        text = "".join(json.dumps(plain(line)) + "\n" for line in lines)
         # Unbuffered: a buffer that could not be written would be written again when the file closes.
         with self.path.open("ab", buffering=0) as file:
             size = file.tell()
@@ -139,7 +146,7 @@ def interrupted_runs(storage: Path) -> list[Path]:
     """Return the journals in a storage folder, oldest first."""
     ages: dict[Path, float] = {}
     for path in (storage / FOLDER).glob("*.jsonl"):
-        with suppress(FileNotFoundError):  # Its run has just ended.
+        with suppress(OSError):  # Its run has just ended, or it is a link that leads nowhere.
             ages[path] = path.stat().st_mtime
     return sorted(ages, key=lambda path: ages[path])
 
@@ -154,58 +161,114 @@ def read(path: Path) -> Interrupted:
         JournalError: the file is not a journal, or has a version that this release does not know.
     """
     try:
-        first, *lines = path.read_bytes().split(b"\n")
+        first, *lines = read_regular(path).split(b"\n")
         header_line = first.decode()
         silent = max(0.0, time.time() - path.stat().st_mtime)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
         raise JournalError(f"{path}: cannot be read ({error})") from None
     if not lines:
         raise JournalError(f"{path}: not a journal of pytest-llmperf")
     header = _checked_header(path, header_line)
-    entries = [_entry(line) for line in lines[:-1]]
-    readable = tuple(entry for entry in entries if entry is not None)
-    return Interrupted(path, header, readable, len(entries) - len(readable), silent)
+    entries: dict[str, dict[str, Any]] = {}
+    unreadable = 0
+    for line in lines[:-1]:
+        entry = _entry(line)
+        if entry is None:
+            unreadable += 1
+        elif not _is_header(entry):
+            # Of a test that ran again, the last entry counts.
+            entries[str(entry.get("fullname", len(entries)))] = entry
+    return Interrupted(path, header, tuple(entries.values()), unreadable, silent)
 
 
 def store(run: Interrupted, storage: Path) -> Path:
-    """Write an interrupted run as a stored one and remove its journal; return the new file."""
+    """Write an interrupted run as a stored one and remove its journal; return the file.
+
+    A run that was killed after it had been stored is not stored again: its file is returned.
+
+    Raises:
+        JournalError: another process stores it just now.
+        OSError: the file cannot be written; the journal is unchanged.
+    """
+    with _locked(run.path):
+        target = stored_file(run, storage) or _write_run(run, storage)
+        run.path.unlink()
+    return target
+
+
+def _write_run(run: Interrupted, storage: Path) -> Path:
     folder = storage / str(run.header["machine_id"])
     folder.mkdir(parents=True, exist_ok=True)
-    commit = run.header["commit_info"].get("id", "unversioned")
+    commit = re.sub(r"[^\w.+-]", "_", run.header["commit_info"].get("id") or "unversioned")[:60]
     numbers = [int(p.name[:4]) for p in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
-    target = folder / f"{max(numbers, default=0) + 1:04}_{commit}_recovered-{run.run_id}.json"
+    target = folder / f"{max(numbers, default=0) + 1:04}_{commit}_recovered-{run.run_id[:60]}.json"
     write_whole(target, json.dumps(run.as_run(), indent=4))
-    run.path.unlink()
     return target
+
+
+def stored_file(run: Interrupted, storage: Path) -> Path | None:
+    """Return the file in which a run is stored already, or None."""
+    name = json.dumps(run.run_id).encode()
+    for path in storage.glob("*/*.json"):
+        try:
+            # Most files are of other runs, and decoding one takes longer.
+            if name not in read_regular(path):
+                continue
+            if read_file(path).run().run_id == run.run_id:
+                return path
+        except (OSError, StoredError):
+            continue
+    return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{path}: another process stores it just now") from None
+        if not path.exists():
+            raise JournalError(f"{path}: another process has just stored it")
+        yield
 
 
 def _checked_header(path: Path, line: str) -> dict[str, Any]:
     try:
-        header = json.loads(line)
+        header = parsed_json(line)
     except ValueError:
         raise JournalError(f"{path}: line 1 is not valid JSON") from None
     if not isinstance(header, dict) or "journal" not in header:
         raise JournalError(f"{path}: not a journal of pytest-llmperf")
     if header["journal"] != VERSION:
         raise JournalError(
-            f"{path}: journal version {header['journal']} is not known to this release "
+            f"{path}: journal version {shown(header['journal'])} is not known to this release "
             f"(it knows {VERSION})"
         )
-    for key, kind in _HEADER.items():
+    for key, fits in _HEADER.items():
         if key not in header:
             raise JournalError(f"{path}: its header has no {key}")
-        if not isinstance(header[key], kind):
-            raise JournalError(f"{path}: its header's {key} cannot be {header[key]!r}")
+        if not fits(header[key]):
+            raise JournalError(f"{path}: its header's {key} cannot be {shown(header[key])}")
     return header
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """Return an entry, or None for a damaged line."""
+    """Return an entry, or a header; None for a damaged line."""
     try:
-        entry = json.loads(line)
+        entry = parsed_json(line)
     except ValueError:  # UnicodeDecodeError is one.
         return None
-    return entry if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    return entry if _is_header(entry) or is_entry(entry) else None
+
+
+def _is_header(line: Mapping[str, Any]) -> bool:
+    """Return whether a line is a header: each process that a run forks begins with one."""
+    return "journal" in line
 
 
 def _write(file: io.RawIOBase, content: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ..core.errors import OneLine
+from ..core.files import read_regular
 from ..core.secrets import without_secrets
 from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
 
@@ -27,6 +28,10 @@ _LOAD = "load_time"
 
 class StoredError(OneLine):
     """A file that is not a stored run of this plugin; one line that names the file and the reason."""
+
+
+class NoRecordError(StoredError):
+    """A file of pytest-benchmark without a measurement of this plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ def read_file(path: Path) -> StoredFile:
             measurement of this plugin, or of a schema that is newer than this release.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise StoredError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not content.strip():
@@ -230,9 +235,31 @@ def decode(content: bytes, path: Path) -> StoredFile:
         return _stored(file, path)
     except msgspec.ValidationError as error:
         problem = _problem(content) or f"does not hold what schema {SCHEMA} says ({error})"
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         problem = f"is not complete JSON ({error})"
     raise StoredError(f"{path}: {problem}")
+
+
+def is_entry(value: Mapping[str, Any]) -> bool:
+    """Return whether a value is an entry that can be read when it is stored."""
+    named = isinstance(value.get("name"), str) and isinstance(value.get("stats"), dict)
+    return named and _is_readable({"benchmarks": [{"fullname": "", "extra_info": {}, **value}]})
+
+
+def is_commit(value: Mapping[str, Any]) -> bool:
+    """Return whether a value is a ``commit_info`` that can be read when it is stored."""
+    named = isinstance(value.get("id", ""), (str, type(None)))
+    return named and _is_readable({"benchmarks": [], "commit_info": value})
+
+
+def _is_readable(file: dict[str, Any]) -> bool:
+    try:
+        decode(msgspec.json.encode(_strict(file)), Path())
+    except NoRecordError:
+        return True
+    except (StoredError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _strict(value: Any) -> Any:
@@ -250,7 +277,7 @@ def _problem(content: bytes) -> str | None:
     """Return what is wrong with a file apart from its records, or None."""
     try:
         data = _strict(json.loads(content))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         return f"is not complete JSON ({error})"
     try:
         _SHAPE.decode(msgspec.json.encode(data))
@@ -276,7 +303,7 @@ def _stored(file: _File, path: Path) -> StoredFile:
         else:
             records[entry.fullname] = _RECORD.decode(entry.extra_info.llmperf)
     if not records:
-        raise StoredError(f"{path}: holds no measurement of pytest-llmperf")
+        raise NoRecordError(f"{path}: holds no measurement of pytest-llmperf")
     commit, gate = file.commit_info or {}, file.llmperf_gate or {}
     return StoredFile(
         path=path,

@@ -196,11 +196,54 @@ def test_recover_goes_on_after_a_journal_it_cannot_store(killed, recover, stored
     assert len(stored_files()) == 1
 
 
-def test_a_broken_journal_does_not_stop_a_run(pytester, one_test, llm_pytest):
+def test_a_broken_journal_is_named_and_does_not_stop_a_run(pytester, one_test, llm_pytest):
     pytester.mkdir(".benchmarks")
     pytester.mkdir(".benchmarks/.llmperf")
     (pytester.path / ".benchmarks/.llmperf/broken.jsonl").write_text('{"journal": 1}\n')
-    llm_pytest().assert_outcomes(passed=1)
+    os.mkfifo(pytester.path / ".benchmarks/.llmperf/waits.jsonl")
+    run = llm_pytest("--benchmark-autosave")
+    run.assert_outcomes(passed=1)
+    run.stdout.fnmatch_lines(
+        [
+            "note: *broken.jsonl: its header has no pid",
+            "note: *waits.jsonl: cannot be read (it is not a regular file)",
+        ]
+    )
+
+
+def test_a_run_that_is_killed_after_it_was_stored_is_not_stored_twice(
+    pytester, one_test, llm_pytest_process, recover, journals, stored_files
+):
+    # Of all that follows the save, this is first.
+    pytester.makeconftest("""
+        import os, signal
+
+        def pytest_sessionfinish():
+            os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    llm_pytest_process("--benchmark-autosave")
+    assert len(stored_files()) == 1
+    assert journals() == []
+    assert recover().ret == 0
+    assert len(stored_files()) == 1
+
+
+def test_recover_stores_no_run_that_is_stored_already(
+    pytester, killed, recover, journals, stored_files
+):
+    (path,) = journals()
+    text = path.read_text()
+    recover()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    run = recover()
+    assert run.ret == 0
+    assert run.outlines == [
+        f"{path.relative_to(pytester.path)}: its run is stored already: "
+        f"{stored_files()[0].relative_to(pytester.path)}"
+    ]
+    assert journals() == []
+    assert len(stored_files()) == 1
 
 
 def test_recover_without_anything_to_recover(pytester, recover):

@@ -382,3 +382,75 @@ def test_the_stored_file_is_valid_json_without_nan(one_test, llm_pytest, stored_
         raise AssertionError(constant)
 
     json.loads(text, parse_constant=refuse)
+
+
+def test_a_test_that_runs_again_leaves_the_entries_of_its_last_run(pytester, llm_pytest, stored):
+    # As pytest-rerunfailures: the whole protocol once more.
+    pytester.makeconftest("""
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                item._initrequest()
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+            return True
+    """)
+    pytester.makepyfile(
+        test_it="""
+        times = []
+
+        def test_x(llm, llm_benchmark):
+            times.append(1)
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=2 + len(times), warmup=0)
+    """
+    )
+    run = llm_pytest("--benchmark-autosave")
+    run.assert_outcomes(passed=1)
+    entry = stored()["test_x[smollm2-135m-simulated-none]"]
+    assert entry["stats"]["rounds"] == 4
+    assert run.stdout.str().count("smollm2-135m-simulated-none ") == 1
+
+
+def test_entries_of_one_name_are_refused_before_anything_is_measured(pytester, llm_pytest):
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("x", ["a", "a-ttft"])
+        def test_x(llm, llm_benchmark, x):
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=3, warmup=0)
+    """
+    )
+    run = llm_pytest("--benchmark-autosave")
+    assert run.ret == 4
+    cell = "test_it.py::test_x[smollm2-135m-simulated-none"
+    run.stderr.fnmatch_lines(
+        [
+            f"ERROR: {cell}-a-ttft]: has the name of the ttft of {cell}-a] in a stored run; give its "
+            "parameter another id".replace("[", "[[]")
+        ]
+    )
+
+
+def test_a_parameter_that_json_cannot_hold_does_not_cost_the_file(pytester, llm_pytest, stored):
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("x", [{(1, 2): {object}}], ids=["odd"])
+        def test_x(llm, llm_benchmark, x):
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=3, warmup=0)
+
+        def test_ordinary(benchmark):
+            benchmark.extra_info[(3, 4)] = 5
+            benchmark(lambda: 0)
+    """
+    )
+    run = llm_pytest("--benchmark-autosave")
+    run.assert_outcomes(passed=2)
+    entries = stored()
+    params = entries["test_x[smollm2-135m-simulated-none-odd]"]["params"]
+    assert params["x"] == {"(1, 2)": "{<class 'object'>}"}
+    assert entries["test_ordinary"]["extra_info"] == {"(3, 4)": 5}

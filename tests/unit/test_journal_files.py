@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import platform
@@ -57,8 +58,9 @@ def test_a_run_is_named_after_its_file(own):
 
 
 def test_a_value_that_is_no_json_is_written_as_text(own, tmp_path):
-    own.append([{"params": {"path": tmp_path}}])
-    assert journal.read(own.path).entries == ({"params": {"path": str(tmp_path)}},)
+    own.append([{**ONE, "params": {"path": tmp_path, (1, 2): "a tuple as a key"}}])
+    params = {"path": str(tmp_path), "(1, 2)": "a tuple as a key"}
+    assert journal.read(own.path).entries == ({**ONE, "params": params},)
 
 
 def test_a_removed_journal_leaves_nothing(own, storage):
@@ -180,7 +182,19 @@ def test_a_number_that_no_process_has_is_not_running(leave_journal, pid):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("pid", "12"), ("commit_info", None), ("machine_id", 3)]
+    ("key", "value"),
+    [
+        ("pid", "12"),
+        ("pid", True),
+        ("commit_info", None),
+        ("commit_info", {"id": 5}),
+        ("commit_info", {"branch": []}),
+        ("machine_id", 3),
+        ("machine_id", "../../x"),
+        ("machine_id", "/tmp"),
+        ("machine_id", ".."),
+        ("machine_id", ""),
+    ],
 )
 def test_a_header_that_holds_something_else_is_rejected(leave_journal, key, value):
     path = leave_journal("aaaa", [ONE], **{key: value})
@@ -263,3 +277,78 @@ def test_a_stored_run_continues_the_numbers(storage, leave_journal):
         for run_id in ("aaaa", "bbbb")
     ]
     assert names == ["0008_abc123_recovered-aaaa.json", "0009_abc123_recovered-bbbb.json"]
+
+
+def test_a_commit_that_is_no_file_name_writes_no_other_file(storage, leave_journal):
+    path = leave_journal("aaaa", [ONE], commit_info={"id": "../../x"})
+    target = journal.store(journal.read(path), storage)
+    assert target.parent.parent == storage
+    assert ".._.._x" in target.name
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 100_000, '{"name": 1, "stats": {}}', '{"name": "test_a"}', "9" * 5000, "null"],
+    ids=["deep", "its name is a number", "no stats", "5,000 digits", "null"],
+)
+def test_a_line_that_is_no_entry_is_left_out_and_counted(leave_journal, line):
+    path = leave_journal("aaaa", [ONE])
+    path.write_text(path.read_text() + line + "\n")
+    run = journal.read(path)
+    assert (run.entries, run.unreadable) == ((ONE,), 1)
+
+
+def test_an_entry_whose_record_cannot_be_read_does_not_cost_the_others(leave_journal):
+    damaged = {**ONE, "fullname": "test_a", "extra_info": {"llmperf": {"schema": 1, "run": 3}}}
+    run = journal.read(leave_journal("aaaa", [damaged, TWO]))
+    assert (run.entries, run.unreadable) == ((TWO,), 1)
+
+
+def test_of_a_test_that_ran_again_the_last_entry_is_kept(leave_journal):
+    first, last = ({**ONE, "fullname": "a.py::test_a", "stats": {"data": [n]}} for n in (1, 2))
+    assert journal.read(leave_journal("aaaa", [first, TWO, last])).entries == (last, TWO)
+
+
+def test_each_process_that_a_run_forks_writes_a_header_and_no_entry_is_lost(leave_journal):
+    path = leave_journal("aaaa", [ONE])
+    header, _ = path.read_text().splitlines(keepends=True)
+    path.write_text(path.read_text() + header + json.dumps(TWO) + "\n")
+    run = journal.read(path)
+    assert (run.entries, run.unreadable) == ((ONE, TWO), 0)
+
+
+def _fifo(path):
+    os.mkfifo(path)
+
+
+def _link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+def _zeros(path):
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [_fifo, Path.mkdir, _zeros])
+def test_what_is_no_file_is_refused_without_waiting(tmp_path, make):
+    path = tmp_path / "a.jsonl"
+    make(path)
+    message = f"{path}: cannot be read (it is not a regular file)"
+    with pytest.raises(journal.JournalError, match=f"^{re.escape(message)}$"):
+        journal.read(path)
+
+
+def test_a_link_to_itself_is_not_listed(storage, leave_journal):
+    kept = leave_journal("aaaa", [ONE])
+    _link_to_itself(kept.with_name("loop.jsonl"))
+    assert journal.interrupted_runs(storage) == [kept]
+
+
+def test_a_journal_is_stored_by_one_process_at_a_time(storage, leave_journal):
+    run = journal.read(leave_journal("aaaa", [ONE]))
+    with run.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(journal.JournalError, match=r"another process stores it just now$"):
+            journal.store(run, storage)
+    journal.store(run, storage)
+    assert len(list(storage.glob("*/*.json"))) == 1
