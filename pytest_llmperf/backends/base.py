@@ -129,7 +129,7 @@ class Backend(ABC):
             cache: folder for converted models, ``--llm-cache-dir``.
             packages: versions by distribution name (lower case) in the engine's environment.
         """
-        if not spec.model.endswith(".gguf"):
+        if not spec.is_gguf:
             return spec
         folder = cached_folder(Path(spec.model), cache) if spec.local else None
         return replace(spec, model=str(folder)) if folder and folder.is_dir() else None

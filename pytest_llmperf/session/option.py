@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import pytest
 
+from ..core.values import listed
+
 T = TypeVar("T")
 G = TypeVar("G")
 _ROW = "option"
@@ -122,7 +124,7 @@ class Option(NamedTuple):
             texts = [ini] if isinstance(ini, str) and ini else list(ini or ())
         if not self.split:
             return texts
-        parts = [part.strip() for text in texts for part in text.split(",")]
+        parts = [part for text in texts for part in listed(text)]
         return [part for part in parts if part]
 
     def _parsed(self, text: str) -> Any:
