@@ -23,7 +23,8 @@ from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
 from .contract import Contract
-from .conversion import folder_digest, new_folder
+from .conversion import capped, folder_digest, new_folder
+from .hub import own_code
 
 if TYPE_CHECKING:
     import numpy
@@ -109,7 +110,7 @@ class CTranslate2Backend(Backend):
         version = ctranslate2.__version__
         compute_type = _compute_type(spec, _device(spec)[0])
         type_file = _noted_type(spec, cache, version)
-        if spec.model.endswith(".gguf"):
+        if spec.is_gguf:
             spec = super().prepare(spec, cache, report)
         elif not spec.local:
             report("download", 0, 0)
@@ -119,7 +120,7 @@ class CTranslate2Backend(Backend):
         if not folder.is_dir():
             report("convert", 0, 0)
             with new_folder(folder) as part:
-                _convert(source, compute_type, part)
+                _convert(source, compute_type, part, own_code(spec))
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
             type_file.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,8 @@ class CTranslate2Backend(Backend):
             "inter_threads": 1,
             "intra_threads": spec.threads or 0,
         }
-        options |= {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
+        elsewhere = (*_OF_GENERATE, *own_code(spec))
+        options |= {k: v for k, v in spec.args.items() if k not in elsewhere}
         threads = options["intra_threads"]
         self._generator: Any = ctranslate2.Generator(str(folder), **options)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -225,7 +227,7 @@ class CTranslate2Backend(Backend):
 
 def _converted_folder(source: Path, cache: Path, compute_type: str, version: str) -> Path:
     """Return the folder of a converted checkpoint, whether or not it exists yet."""
-    name = f"{source.name}-ct2-{compute_type}-{version}"
+    name = f"{capped(source.name)}-ct2-{compute_type}-{version}"
     return cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
 
 
@@ -299,15 +301,16 @@ def _downloaded(spec: EngineSpec) -> EngineSpec:
     return replace(spec, model=path, local=True, revision=Path(path).name)
 
 
-def _convert(source: Path, compute_type: str, folder: Path) -> None:
+def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, bool]) -> None:
     from ctranslate2.converters import TransformersConverter
     from transformers import AutoConfig, AutoTokenizer
 
-    TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    converter = TransformersConverter(str(source), **code)
+    converter.convert(str(folder), quantization=compute_type, force=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(source), **code)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     # The engine's configuration does not store these. AutoConfig adds defaults that the file omits.
-    shape = Architecture.counted(AutoConfig.from_pretrained(str(source)).to_dict())
+    shape = Architecture.counted(AutoConfig.from_pretrained(str(source), **code).to_dict())
     notes = {
         "parameters": _parameter_count(source),
         "architecture": shape and shape.to_wire(),

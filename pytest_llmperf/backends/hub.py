@@ -10,6 +10,8 @@ from typing import Any
 from ..core.engine import EngineSpec
 from ..core.progress import Progress
 
+_OWN_CODE = "trust_remote_code"
+
 
 def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
     """Return the spec with a GGUF file on this machine; download it if it is on the hub."""
@@ -27,6 +29,14 @@ def _commit_of(path: str) -> str | None:
     """Return the commit of a file in the hub library's cache: .../snapshots/COMMIT/FILE."""
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+def own_code(spec: EngineSpec) -> dict[str, bool]:
+    """Return the argument by which the model's own code is run, if the user asks for that.
+
+    It has to reach everything that reads the model: configuration, weights and tokenizer.
+    """
+    return {_OWN_CODE: True} if spec.args.get(_OWN_CODE) is True else {}
 
 
 class HubTokenizer:

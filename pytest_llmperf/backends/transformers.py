@@ -18,7 +18,7 @@ from ..machine.host import visible_gpus
 from . import random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer
+from .hub import HubTokenizer, own_code
 
 if TYPE_CHECKING:
     import numpy
@@ -69,7 +69,9 @@ class TransformersBackend(HubTokenizer, Backend):
             model = _random_model(spec, dtype, device)
         else:
             model = _trained_model(spec, dtype, device)
-            self._tokenizer = AutoTokenizer.from_pretrained(spec.model, revision=spec.revision)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                spec.model, revision=spec.revision, **own_code(spec)
+            )
         model.eval()
         self._model = model
         # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
@@ -236,8 +238,9 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """Return the architecture with random weights; a quantized model is first built on the CPU."""
-    plain = spec.quantization == "none" and not spec.args
-    model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
+    code = own_code(spec)
+    plain = spec.quantization == "none" and not spec.args.keys() - code
+    model = random_weights.build(spec, dtype, device if plain else "cpu")
     if plain:
         return model
     # from_pretrained needs a checkpoint in the Auto class, but not in the model's class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import glob
 import os
 import tempfile
 import time
@@ -109,12 +110,18 @@ class VllmBackend(HubTokenizer, Backend):
             if spec.random_weights and spec.quantization != "none":
                 # The bitsandbytes loader only reads checkpoints.
                 dtype = getattr(torch, spec.compute_dtype)
-                random_weights.save(spec.model, spec.revision, dtype, Path(folder))
+                random_weights.save(spec, dtype, Path(folder))
                 options |= {"model": folder, "revision": None, "load_format": "auto"}
+            elif spec.local and glob.escape(spec.model) != spec.model:
+                # vLLM finds weights by a pattern that begins with the folder's name.
+                link = Path(folder, "model")
+                link.symlink_to(spec.model)
+                options["model"] = str(link)
             self._llm: Any = LLM(**options)
+            without = options.get("skip_tokenizer_init")
+            self._tokenizer = None if without else self._llm.get_tokenizer()
         register_by_value()
         config = self._llm.llm_engine.vllm_config
-        self._tokenizer = None if spec.random_weights else self._llm.get_tokenizer()
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
         model_memory, parameters = _weights(self._llm)
@@ -138,6 +145,9 @@ class VllmBackend(HubTokenizer, Backend):
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
+        from vllm.config import ParallelConfig
+        from vllm.engine.arg_utils import EngineArgs
+
         options: dict[str, Any] = {
             "model": spec.model,
             "revision": spec.revision,
@@ -153,8 +163,10 @@ class VllmBackend(HubTokenizer, Backend):
         if on_cpu:
             # On a CPU, compiling takes minutes, and an unbounded pool takes all memory.
             options["enforce_eager"] = True
-            if spec.local:
-                options |= cpu_bounds(Path(spec.model))
+            known = EngineArgs.__dataclass_fields__
+            asked = {k: v for k, v in (options | dict(spec.args)).items() if k in known}
+            model = EngineArgs(**asked).create_model_config()
+            options |= cpu_bounds(model, ParallelConfig(), spec.args)
         return options | dict(spec.args)
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
