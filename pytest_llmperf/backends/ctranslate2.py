@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.context import context_of
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.progress import Progress
 from ..core.trace import RequestTrace
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ..core.models import Model
 
 # Part of the converted folder's name: increase it if the conversion changes.
-_VERSION = 2
+_VERSION = 3
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
 _BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
@@ -165,6 +166,7 @@ class CTranslate2Backend(Backend):
             settings={"compute_type": actual, "threads": threads, **self._of_generate},
             # One worker computes a batch; 0 leaves the number of threads to the engine.
             threads=threads or None if device == "cpu" else None,
+            context=notes.get("context"),
             **_described(notes, actual, compute_type),
         )
 
@@ -310,10 +312,12 @@ def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, b
     tokenizer = AutoTokenizer.from_pretrained(str(source), **code)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     # The engine's configuration does not store these. AutoConfig adds defaults that the file omits.
-    shape = Architecture.counted(AutoConfig.from_pretrained(str(source), **code).to_dict())
+    config = AutoConfig.from_pretrained(str(source), **code).to_dict()
+    shape = Architecture.counted(config)
     notes = {
         "parameters": _parameter_count(source),
         "architecture": shape and shape.to_wire(),
+        "context": context_of(config),
     }
     (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.context import context_of, why_too_long
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
@@ -91,6 +92,7 @@ class TransformersBackend(HubTokenizer, Backend):
             },
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
+            context=context_of(model.config.to_dict()),
             **_described(model, spec, dtype),
         )
 
@@ -98,7 +100,6 @@ class TransformersBackend(HubTokenizer, Backend):
         torch = self._torch
         length = max(request.output_len for request in requests)
         width = max(len(request.prompt_ids) for request in requests)
-        check_fits(width + length, self._model.config)
         recorder = _Recorder()
         with torch.inference_mode():
             submitted = time.perf_counter()
@@ -132,7 +133,8 @@ class TransformersBackend(HubTokenizer, Backend):
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
         torch = self._torch
-        check_fits(len(ids), self._model.config)
+        if reason := why_too_long(len(ids), 0, context_of(self._model.config.to_dict())):
+            raise ValueError(reason)
         with torch.inference_mode():
             logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
             rows: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
@@ -153,24 +155,6 @@ class TransformersBackend(HubTokenizer, Backend):
     def close(self) -> None:
         del self._model
         gc.collect()
-
-
-def check_fits(tokens: int, config: Any) -> None:
-    """Raise ValueError for a request that is longer than the model's context.
-
-    Beyond it, a table of positions ends in an index error (on a GPU in a device assertion), and rotary
-    positions go on with text that means nothing.
-
-    Args:
-        tokens: of the prompt and of the output.
-        config: the model's.
-    """
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(context, int) and 0 < context < tokens:
-        raise ValueError(
-            f"a request of {tokens} tokens does not fit the model's context of {context} "
-            "(max_position_embeddings)"
-        )
 
 
 class _Recorder:

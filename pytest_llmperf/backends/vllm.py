@@ -141,6 +141,7 @@ class VllmBackend(HubTokenizer, Backend):
             },
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
+            context=config.model_config.max_model_len,
             **described(config, spec),
         )
 

@@ -79,6 +79,8 @@ class EngineInfo:
     """Floating-point type of matrix products, by its name in torch; None for integers or if unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
+    context: int | None = None
+    """Most tokens of a request, prompt and output together; None if the engine does not report it."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""

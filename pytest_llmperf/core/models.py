@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .checkpoint import ADAPTER, CONFIG, is_lfs_pointer, read_config
+from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
 from .hub_cache import place_of
@@ -77,6 +78,21 @@ class Model:
             return read_config(folder) if folder else {}
         except ValueError as error:
             raise ModelError(f"{self.name}: {error}") from None
+
+    def context(self, random_weights: bool) -> int | None:
+        """Return the tokens of the model's context, or None if its files here do not say it.
+
+        Args:
+            random_weights: the model is made from the configuration, not from the GGUF file.
+        """
+        from .gguf import header
+
+        try:
+            if self.gguf is not None and not random_weights:
+                return context_of_gguf(header(self.gguf).values)
+            return context_of(self.config)
+        except ValueError:
+            return None  # Whoever loads it says what is wrong.
 
     @property
     def model_type(self) -> str | None:

@@ -13,6 +13,8 @@ from ..core.gguf import file_type
 from ..core.hub_cache import has_repository, offline_by
 from ..core.models import ALIASES, Model, near
 
+_OTHER_CONTEXT = {"max_model_len", "hf_overrides", "config", "rope_scaling", "rope_parameters"}
+
 
 def lack_of(
     cell: Cell, random_weights: bool, args: Mapping[str, Any], environment: Mapping[str, str]
@@ -26,7 +28,7 @@ def lack_of(
         environment: environment variables of the engine.
     """
     model = cell.model
-    if family(cell.backend) not in BUILT_IN or family(cell.backend) == "simulated":
+    if not _reads_files(cell):
         return None
     if model.gguf is not None and not random_weights:
         try:
@@ -43,6 +45,24 @@ def lack_of(
         return f"{model.source}: {missing}" if missing else None
     is_shipped = random_weights and model.shipped_config is not None
     return None if model.is_local or is_shipped else _lack_of_hub(model, environment)
+
+
+def context_of_cell(cell: Cell, random_weights: bool, args: Mapping[str, Any]) -> int | None:
+    """Return the tokens of a model's context that its files set for the engine, or None.
+
+    Args:
+        cell: the cell.
+        random_weights: with ``--llm-load-format=dummy``.
+        args: keyword arguments for the engine itself, which may set another one.
+    """
+    if not _reads_files(cell) or _OTHER_CONTEXT & args.keys():
+        return None
+    return cell.model.context(random_weights)
+
+
+def _reads_files(cell: Cell) -> bool:
+    """Return whether an engine is one of this package that loads models."""
+    return family(cell.backend) in BUILT_IN and family(cell.backend) != "simulated"
 
 
 def _lack_of_hub(model: Model, environment: Mapping[str, str]) -> str | None:
