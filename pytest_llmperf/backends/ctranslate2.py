@@ -22,10 +22,11 @@ from ..core.workload import Request
 from ..machine.cpu_name import cpu_features, cpu_name
 from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
+from . import arguments
 from .base import Backend
 from .contract import Contract
 from .conversion import capped, folder_digest, new_folder
-from .hub import own_code
+from .hub import own_code, own_code_explained
 
 if TYPE_CHECKING:
     import numpy
@@ -52,6 +53,7 @@ class CTranslate2Backend(Backend):
     companions = ("transformers", "torch", "tokenizers")
     install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
     modes = ("none", "int8")
+    refused_args = arguments.CTRANSLATE2
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
     tells_architecture = True
@@ -120,7 +122,7 @@ class CTranslate2Backend(Backend):
         folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
             report("convert", 0, 0)
-            with new_folder(folder) as part:
+            with new_folder(folder) as part, own_code_explained(spec):
                 _convert(source, compute_type, part, own_code(spec))
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):

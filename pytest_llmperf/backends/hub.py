@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ def own_code(spec: EngineSpec) -> dict[str, bool]:
     It has to reach everything that reads the model: configuration, weights and tokenizer.
     """
     return {_OWN_CODE: True} if spec.args.get(_OWN_CODE) is True else {}
+
+
+@contextmanager
+def own_code_explained(spec: EngineSpec) -> Iterator[None]:
+    """Make transformers' refusal to run a model's own code one line with the argument that allows it."""
+    try:
+        yield
+    except ValueError as error:
+        if _OWN_CODE not in str(error) or own_code(spec):
+            raise
+        raise ValueError(
+            f"{Path(spec.model).name} needs code of its own, which runs only with "
+            f"--llm-backend-arg={spec.backend}.{_OWN_CODE}=true: read it before"
+        ) from None
 
 
 class HubTokenizer:

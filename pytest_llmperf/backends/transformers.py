@@ -16,10 +16,10 @@ from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import visible_gpus
-from . import random_weights
+from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, own_code
+from .hub import HubTokenizer, own_code, own_code_explained
 
 if TYPE_CHECKING:
     import numpy
@@ -35,6 +35,7 @@ class TransformersBackend(HubTokenizer, Backend):
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
+    refused_args = arguments.TRANSFORMERS
     tells_architecture = True
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
@@ -44,6 +45,16 @@ class TransformersBackend(HubTokenizer, Backend):
         spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
         count = visible_gpus() if spread else 1
         return f"gpus{count}" if count > 1 else ""
+
+    @classmethod
+    def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
+        refusal = super().refusal_of_args(args)
+        known = [f"{arguments.GENERATE}{name}" for name in arguments.OF_GENERATE]
+        for name in args:
+            if refusal is None and name.startswith(arguments.GENERATE) and name not in known:
+                reason = f"it may change what is measured; known: {', '.join(known)}"
+                return Refusal(f"{cls.name}.{name}: {reason}", by_nature=True)
+        return refusal
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -63,16 +74,18 @@ class TransformersBackend(HubTokenizer, Backend):
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self._torch = torch
+        self._of_generate = _of_generate(spec)
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
         self._tokenizer = None
-        if spec.random_weights:
-            model = _random_model(spec, dtype, device)
-        else:
-            model = _trained_model(spec, dtype, device)
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                spec.model, revision=spec.revision, **own_code(spec)
-            )
+        with own_code_explained(spec):
+            if spec.random_weights:
+                model = _random_model(spec, dtype, device)
+            else:
+                model = _trained_model(spec, dtype, device)
+                self._tokenizer = AutoTokenizer.from_pretrained(
+                    spec.model, revision=spec.revision, **own_code(spec)
+                )
         model.eval()
         self._model = model
         # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
@@ -89,6 +102,7 @@ class TransformersBackend(HubTokenizer, Backend):
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
+                **self._of_generate,
             },
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
@@ -116,6 +130,7 @@ class TransformersBackend(HubTokenizer, Backend):
                 # As a keyword, because None in a generation config is replaced by the model's value.
                 eos_token_id=None,
                 pad_token_id=0,
+                **self._of_generate,
             )
         # The first call of put has the prompt itself.
         times = recorder.times[1:]
@@ -209,7 +224,21 @@ def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any
     options: dict[str, Any] = {"dtype": dtype, "device_map": device}
     if spec.quantization != "none":
         options["quantization_config"] = _quantization_config(spec, dtype)
-    return options | dict(spec.args)
+    return options | _of_loading(spec)
+
+
+def _of_loading(spec: EngineSpec) -> dict[str, Any]:
+    """Return the user's arguments for ``from_pretrained``."""
+    return {k: v for k, v in spec.args.items() if not k.startswith(arguments.GENERATE)}
+
+
+def _of_generate(spec: EngineSpec) -> dict[str, Any]:
+    """Return the user's arguments for each call of ``generate``."""
+    return {
+        name.removeprefix(arguments.GENERATE): value
+        for name, value in spec.args.items()
+        if name.startswith(arguments.GENERATE)
+    }
 
 
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
@@ -223,7 +252,7 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """Return the architecture with random weights; a quantized model is first built on the CPU."""
     code = own_code(spec)
-    plain = spec.quantization == "none" and not spec.args.keys() - code
+    plain = spec.quantization == "none" and not _of_loading(spec).keys() - code
     model = random_weights.build(spec, dtype, device if plain else "cpu")
     if plain:
         return model

@@ -18,7 +18,7 @@ from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
-from . import random_weights
+from . import arguments, random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
@@ -53,6 +53,7 @@ class VllmBackend(HubTokenizer, Backend):
         "a community build)"
     )
     modes = tuple(MODES)
+    refused_args = arguments.VLLM
     tells_architecture = True
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 

@@ -133,6 +133,13 @@ class CellPlan:
                 f"--llm-model: two models would be called {min(twice)!r} in test ids; "
                 "name one of them: NAME=PATH"
             )
+        for backend in self.settings.backend_args:
+            try:
+                refusal = _refused(backend, "refusal_of_args", self.settings.args_of(backend))
+            except BackendError as error:
+                raise pytest.UsageError(f"--llm-backend-arg: {error}") from None
+            if refusal:
+                raise pytest.UsageError(f"--llm-backend-arg: {printable(refusal.reason)}")
         for backend in self.settings.pythons:
             try:
                 self.packages(backend)
