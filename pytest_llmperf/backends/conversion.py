@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..core.progress import Progress, silent
 from ..core.units import MIB
+from .hub import whole_model
 
 _SAMPLE = 4 * MIB
 _LONGEST_NAME = 160
@@ -89,8 +90,8 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
     with new_folder(folder) as part:
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(**source).save_pretrained(part)
-        model = AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.bfloat16, **_dequantize()
+        model = whole_model(
+            AutoModelForCausalLM.from_pretrained, **source, dtype=torch.bfloat16, **_dequantize()
         )
         model.save_pretrained(part)
 

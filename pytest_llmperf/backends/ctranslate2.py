@@ -26,7 +26,7 @@ from . import arguments
 from .base import Backend
 from .contract import Contract
 from .conversion import capped, folder_digest, new_folder
-from .hub import own_code, own_code_explained
+from .hub import own_code, own_code_explained, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -309,7 +309,11 @@ def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, b
     from ctranslate2.converters import TransformersConverter
     from transformers import AutoConfig, AutoTokenizer
 
-    converter = TransformersConverter(str(source), **code)
+    class Converter(TransformersConverter):  # type: ignore[misc]
+        def load_model(self, model_class: Any, name: str, **options: Any) -> Any:
+            return whole_model(model_class.from_pretrained, name, **options)
+
+    converter = Converter(str(source), **code)
     converter.convert(str(folder), quantization=compute_type, force=True)
     tokenizer = AutoTokenizer.from_pretrained(str(source), **code)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))

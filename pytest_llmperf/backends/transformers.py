@@ -19,7 +19,7 @@ from ..machine.host import visible_gpus
 from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, own_code, own_code_explained
+from .hub import HubTokenizer, own_code, own_code_explained, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -244,8 +244,11 @@ def _of_generate(spec: EngineSpec) -> dict[str, Any]:
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        spec.model, revision=spec.revision, **_options(spec, dtype, device)
+    return whole_model(
+        AutoModelForCausalLM.from_pretrained,
+        spec.model,
+        revision=spec.revision,
+        **_options(spec, dtype, device),
     )
 
 

@@ -13,8 +13,9 @@ _LONGEST = 300
 _UNFINISHED = re.compile(r"([:,;(]|\b(or|and|of|the))$")
 """The end of a line that goes on in the next one."""
 _SAYS_NOTHING = re.compile(
-    r"^$|no message|\bcheck the logs?\b|validation errors? for|error raised in subprocess"
-    r"|non-zero exit status|\bsee\b.{0,40}\b(above|below|cause|logs?|stack trace|traceback)\b"
+    r"^$|no message|\b(check|look at) the (logs?|above)\b|validation errors? for"
+    r"|error raised in subprocess|non-zero exit status"
+    r"|\bsee\b.{0,40}\b(above|below|cause|logs?|stack trace|traceback)\b"
     r"|failed to init|initialization failed",
     re.IGNORECASE,
 )
