@@ -105,7 +105,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         config.stash[_SESSION].demand.collected(items)
         select_items(items, config, config.stash[_SESSION])
-        prepare_items(items, config)
+        prepare_items(items, config, config.stash[_SESSION])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if _SESSION in item.config.stash:
+        from .session.collect import refuse_too_long
+
+        refuse_too_long(item)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,6 +21,7 @@ from ..core.trace import RequestTrace
 from ..core.version import __version__
 from ..core.workload import Request
 from ..machine import memory
+from .arguments import reason_against
 from .contract import Contract
 from .conversion import cached_folder, convert
 from .hub import downloaded_gguf
@@ -56,6 +57,9 @@ class Backend(ABC):
     """Whether ``load`` reports the sizes that utilization needs; ceilings are then measured first."""
     peak_by_driver: ClassVar[bool] = False
     """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
+    refused_args: ClassVar[Mapping[str, str]] = {}
+    """Arguments for the engine itself that would change what is measured, with the reasons: see
+    ``arguments``."""
     contract: ClassVar[Contract] = Contract()
     """The expectations of ``tests/engines``."""
 
@@ -99,6 +103,18 @@ class Backend(ABC):
         return any(_OTHER_NUMBERS.search(name) for name in args)
 
     @classmethod
+    def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
+        """Return the reason why an argument would change what is measured, or None.
+
+        Args:
+            args: keyword arguments for the engine itself.
+        """
+        for name, value in args.items():
+            if reason := reason_against(cls.refused_args, name, value):
+                return Refusal(f"{cls.name}.{name}: {reason}", by_nature=True)
+        return None
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         """Return the reason why the engine, once installed, cannot run a mode, or None."""
         if quantization in (*cls.modes, *cls.further_modes):
@@ -129,7 +145,7 @@ class Backend(ABC):
             cache: folder for converted models, ``--llm-cache-dir``.
             packages: versions by distribution name (lower case) in the engine's environment.
         """
-        if not spec.model.endswith(".gguf"):
+        if not spec.is_gguf:
             return spec
         folder = cached_folder(Path(spec.model), cache) if spec.local else None
         return replace(spec, model=str(folder)) if folder and folder.is_dir() else None

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from ..core.progress import Progress, silent
 from ..core.units import MIB
+from .hub import whole_model
 
 _SAMPLE = 4 * MIB
+_LONGEST_NAME = 160
+"""Bytes of the model's part of a folder's name."""
 
 
 @contextmanager
@@ -33,6 +36,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def capped(name: str) -> str:
+    """Return a name that leaves room for more: a file's name has at most 255 bytes."""
+    return name.encode(errors="ignore")[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def file_digest(path: Path, version: int) -> str:
@@ -68,7 +76,7 @@ def cached_folder(gguf: Path, cache: Path) -> Path:
 
     Its name depends on the file's size and its first and last bytes: a file that moves keeps its folder.
     """
-    return cache / "models" / f"{gguf.stem}-bf16-{file_digest(gguf, _VERSION)}"
+    return cache / "models" / f"{capped(gguf.stem)}-bf16-{file_digest(gguf, _VERSION)}"
 
 
 def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
@@ -82,8 +90,8 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
     with new_folder(folder) as part:
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(**source).save_pretrained(part)
-        model = AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.bfloat16, **_dequantize()
+        model = whole_model(
+            AutoModelForCausalLM.from_pretrained, **source, dtype=torch.bfloat16, **_dequantize()
         )
         model.save_pretrained(part)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.context import context_of
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.progress import Progress
 from ..core.trace import RequestTrace
@@ -21,9 +22,11 @@ from ..core.workload import Request
 from ..machine.cpu_name import cpu_features, cpu_name
 from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
+from . import arguments
 from .base import Backend
 from .contract import Contract
-from .conversion import folder_digest, new_folder
+from .conversion import capped, folder_digest, new_folder
+from .hub import own_code, own_code_explained, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from ..core.models import Model
 
 # Part of the converted folder's name: increase it if the conversion changes.
-_VERSION = 2
+_VERSION = 3
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
 _BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
@@ -50,6 +53,7 @@ class CTranslate2Backend(Backend):
     companions = ("transformers", "torch", "tokenizers")
     install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
     modes = ("none", "int8")
+    refused_args = arguments.CTRANSLATE2
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
     tells_architecture = True
@@ -109,7 +113,7 @@ class CTranslate2Backend(Backend):
         version = ctranslate2.__version__
         compute_type = _compute_type(spec, _device(spec)[0])
         type_file = _noted_type(spec, cache, version)
-        if spec.model.endswith(".gguf"):
+        if spec.is_gguf:
             spec = super().prepare(spec, cache, report)
         elif not spec.local:
             report("download", 0, 0)
@@ -118,8 +122,8 @@ class CTranslate2Backend(Backend):
         folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
             report("convert", 0, 0)
-            with new_folder(folder) as part:
-                _convert(source, compute_type, part)
+            with new_folder(folder) as part, own_code_explained(spec):
+                _convert(source, compute_type, part, own_code(spec))
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
             type_file.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +146,8 @@ class CTranslate2Backend(Backend):
             "inter_threads": 1,
             "intra_threads": spec.threads or 0,
         }
-        options |= {k: v for k, v in spec.args.items() if k not in _OF_GENERATE}
+        elsewhere = (*_OF_GENERATE, *own_code(spec))
+        options |= {k: v for k, v in spec.args.items() if k not in elsewhere}
         threads = options["intra_threads"]
         self._generator: Any = ctranslate2.Generator(str(folder), **options)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -163,6 +168,7 @@ class CTranslate2Backend(Backend):
             settings={"compute_type": actual, "threads": threads, **self._of_generate},
             # One worker computes a batch; 0 leaves the number of threads to the engine.
             threads=threads or None if device == "cpu" else None,
+            context=notes.get("context"),
             **_described(notes, actual, compute_type),
         )
 
@@ -225,7 +231,7 @@ class CTranslate2Backend(Backend):
 
 def _converted_folder(source: Path, cache: Path, compute_type: str, version: str) -> Path:
     """Return the folder of a converted checkpoint, whether or not it exists yet."""
-    name = f"{source.name}-ct2-{compute_type}-{version}"
+    name = f"{capped(source.name)}-ct2-{compute_type}-{version}"
     return cache / "models" / f"{name}-{folder_digest(source, _VERSION)}"
 
 
@@ -299,18 +305,25 @@ def _downloaded(spec: EngineSpec) -> EngineSpec:
     return replace(spec, model=path, local=True, revision=Path(path).name)
 
 
-def _convert(source: Path, compute_type: str, folder: Path) -> None:
+def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, bool]) -> None:
     from ctranslate2.converters import TransformersConverter
     from transformers import AutoConfig, AutoTokenizer
 
-    TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    class Converter(TransformersConverter):  # type: ignore[misc]
+        def load_model(self, model_class: Any, name: str, **options: Any) -> Any:
+            return whole_model(model_class.from_pretrained, name, **options)
+
+    converter = Converter(str(source), **code)
+    converter.convert(str(folder), quantization=compute_type, force=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(source), **code)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     # The engine's configuration does not store these. AutoConfig adds defaults that the file omits.
-    shape = Architecture.counted(AutoConfig.from_pretrained(str(source)).to_dict())
+    config = AutoConfig.from_pretrained(str(source), **code).to_dict()
+    shape = Architecture.counted(config)
     notes = {
         "parameters": _parameter_count(source),
         "architecture": shape and shape.to_wire(),
+        "context": context_of(config),
     }
     (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.context import context_of_gguf
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
 from ..core.progress import Progress
@@ -114,7 +115,7 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Return the fields of ``EngineInfo`` for utilization, from the file's header.
+    """Return the fields of ``EngineInfo`` that the file's header tells: context, utilization.
 
     Args:
         path: the GGUF file.
@@ -123,10 +124,11 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
         value_type: ggml type of the values in the pool.
     """
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
+    context = {"context": context_of_gguf(header(path).values)}
     # llama.cpp distributes the layers over all GPUs that it sees.
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
-        return {}
-    return {
+        return context
+    return context | {
         "architecture": architecture,
         "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,

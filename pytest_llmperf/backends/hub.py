@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.engine import EngineSpec
 from ..core.progress import Progress
+
+_OWN_CODE = "trust_remote_code"
+_OTHER_SHAPES = "ignore_mismatched_sizes"
 
 
 def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
@@ -27,6 +31,55 @@ def _commit_of(path: str) -> str | None:
     """Return the commit of a file in the hub library's cache: .../snapshots/COMMIT/FILE."""
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+def own_code(spec: EngineSpec) -> dict[str, bool]:
+    """Return the argument by which the model's own code is run, if the user asks for that.
+
+    It has to reach everything that reads the model: configuration, weights and tokenizer.
+    """
+    return {_OWN_CODE: True} if spec.args.get(_OWN_CODE) is True else {}
+
+
+@contextmanager
+def own_code_explained(spec: EngineSpec) -> Iterator[None]:
+    """Make transformers' refusal to run a model's own code one line with the argument that allows it."""
+    try:
+        yield
+    except ValueError as error:
+        if _OWN_CODE not in str(error) or own_code(spec):
+            raise
+        raise ValueError(
+            f"{Path(spec.model).name} needs code of its own, which runs only with "
+            f"--llm-backend-arg={spec.backend}.{_OWN_CODE}=true: read it before"
+        ) from None
+
+
+def whole_model(from_pretrained: Callable[..., Any], *source: Any, **options: Any) -> Any:
+    """Return a model of transformers whose weights all come from its checkpoint.
+
+    transformers fills weights that a checkpoint lacks with random numbers, and only its log says so.
+
+    Raises:
+        ValueError: weights are missing or have other shapes than the configuration says.
+    """
+    if options.get(_OTHER_SHAPES):
+        return from_pretrained(*source, **options)  # The user wants it so.
+    options |= {_OTHER_SHAPES: True, "output_loading_info": True}
+    model, notes = from_pretrained(*source, **options)
+    shapes = sorted((str(name), *map(tuple, both)) for name, *both in notes["mismatched_keys"])
+    if shapes:
+        name, stored, wanted = shapes[0]
+        raise ValueError(
+            f"{len(shapes)} weights have another shape than config.json says: {name} is {stored}, not "
+            f"{wanted}"
+        )
+    missing = sorted(set(notes["missing_keys"]) & {name for name, _ in model.named_parameters()})
+    if missing:
+        raise ValueError(
+            f"the checkpoint lacks {len(missing)} weights that config.json says: {missing[0]}, ..."
+        )
+    return model
 
 
 class HubTokenizer:

@@ -15,6 +15,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.gguf import file_type, header
 from ..core.trace import RequestTrace
 from ..core.workload import Request
+from . import arguments
 from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
 
 # A proxy from the environment must not be used for this machine's loopback address.
@@ -30,6 +31,7 @@ class LlamaCppBackend(GgufBackend):
 
     name = "llama-cpp"
     distributions = ("xllamacpp",)
+    refused_args = arguments.LLAMA_CPP
     install_hint = "pip install 'pytest-llmperf[llama-cpp]'"
 
     def load(self, spec: EngineSpec) -> EngineInfo:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..core.engine import EngineSpec
+from .hub import own_code
+
 _POOL = 1 << 20
 
 
-def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
+def build(spec: EngineSpec, dtype: Any, device: str) -> Any:
     """Return a transformers model made only from its configuration, with seeded, finite weights.
 
     Args:
-        model: folder with config.json, or hub id.
-        revision: revision on the hub.
+        spec: the requested load; its model is a folder with config.json, or a hub id.
         dtype: a torch dtype.
         device: the device to build it on, ``cpu`` or ``cuda:0``.
     """
@@ -21,17 +23,18 @@ def build(model: str, revision: str | None, dtype: Any, device: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    config = AutoConfig.from_pretrained(model, revision=revision)
+    code = own_code(spec)
+    config = AutoConfig.from_pretrained(spec.model, revision=spec.revision, **code)
     with no_init_weights(), torch.device(device):
-        built = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        built = AutoModelForCausalLM.from_config(config, dtype=dtype, **code)
     built.tie_weights()
     _fill(built)
     return built
 
 
-def save(model: str, revision: str | None, dtype: Any, folder: Path) -> None:
+def save(spec: EngineSpec, dtype: Any, folder: Path) -> None:
     """Write such a model as a checkpoint, for loaders that only read checkpoints."""
-    build(model, revision, dtype, "cpu").save_pretrained(folder)
+    build(spec, dtype, "cpu").save_pretrained(folder)
 
 
 def _fill(model: Any) -> None:

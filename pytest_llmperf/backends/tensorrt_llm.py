@@ -20,6 +20,7 @@ from ..core.trace import RequestTrace
 from ..core.workload import Request
 from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
+from . import arguments
 from .base import Backend, parallel_degree, parallel_devices
 
 _CACHE = "kv_cache_config"
@@ -32,6 +33,7 @@ class TensorRTLLMBackend(Backend):
     distributions = ("tensorrt-llm",)
     companions = ("torch", "transformers", "tensorrt")
     peak_by_driver = True
+    refused_args = arguments.TENSORRT_LLM
     install_hint = "its pinned packages need a separate environment: --llm-python tensorrt-llm=PATH"
 
     @classmethod

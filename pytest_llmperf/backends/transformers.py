@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.context import context_of, why_too_long
 from ..core.engine import EngineInfo, EngineSpec, Refusal
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import visible_gpus
-from . import random_weights
+from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer
+from .hub import HubTokenizer, own_code, own_code_explained, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -34,6 +35,7 @@ class TransformersBackend(HubTokenizer, Backend):
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
+    refused_args = arguments.TRANSFORMERS
     tells_architecture = True
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
@@ -43,6 +45,16 @@ class TransformersBackend(HubTokenizer, Backend):
         spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
         count = visible_gpus() if spread else 1
         return f"gpus{count}" if count > 1 else ""
+
+    @classmethod
+    def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
+        refusal = super().refusal_of_args(args)
+        known = [f"{arguments.GENERATE}{name}" for name in arguments.OF_GENERATE]
+        for name in args:
+            if refusal is None and name.startswith(arguments.GENERATE) and name not in known:
+                reason = f"it may change what is measured; known: {', '.join(known)}"
+                return Refusal(f"{cls.name}.{name}: {reason}", by_nature=True)
+        return refusal
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -62,14 +74,18 @@ class TransformersBackend(HubTokenizer, Backend):
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self._torch = torch
+        self._of_generate = _of_generate(spec)
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
         self._tokenizer = None
-        if spec.random_weights:
-            model = _random_model(spec, dtype, device)
-        else:
-            model = _trained_model(spec, dtype, device)
-            self._tokenizer = AutoTokenizer.from_pretrained(spec.model, revision=spec.revision)
+        with own_code_explained(spec):
+            if spec.random_weights:
+                model = _random_model(spec, dtype, device)
+            else:
+                model = _trained_model(spec, dtype, device)
+                self._tokenizer = AutoTokenizer.from_pretrained(
+                    spec.model, revision=spec.revision, **own_code(spec)
+                )
         model.eval()
         self._model = model
         # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
@@ -86,9 +102,11 @@ class TransformersBackend(HubTokenizer, Backend):
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
+                **self._of_generate,
             },
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
+            context=context_of(model.config.to_dict()),
             **_described(model, spec, dtype),
         )
 
@@ -96,7 +114,6 @@ class TransformersBackend(HubTokenizer, Backend):
         torch = self._torch
         length = max(request.output_len for request in requests)
         width = max(len(request.prompt_ids) for request in requests)
-        check_fits(width + length, self._model.config)
         recorder = _Recorder()
         with torch.inference_mode():
             submitted = time.perf_counter()
@@ -113,6 +130,7 @@ class TransformersBackend(HubTokenizer, Backend):
                 # As a keyword, because None in a generation config is replaced by the model's value.
                 eos_token_id=None,
                 pad_token_id=0,
+                **self._of_generate,
             )
         # The first call of put has the prompt itself.
         times = recorder.times[1:]
@@ -130,7 +148,8 @@ class TransformersBackend(HubTokenizer, Backend):
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
         torch = self._torch
-        check_fits(len(ids), self._model.config)
+        if reason := why_too_long(len(ids), 0, context_of(self._model.config.to_dict())):
+            raise ValueError(reason)
         with torch.inference_mode():
             logits = self._model(torch.tensor([list(ids)], device=self._device)).logits[0, :-1]
             rows: NDArray[numpy.float32] = logits.float().log_softmax(dim=-1).cpu().numpy()
@@ -151,24 +170,6 @@ class TransformersBackend(HubTokenizer, Backend):
     def close(self) -> None:
         del self._model
         gc.collect()
-
-
-def check_fits(tokens: int, config: Any) -> None:
-    """Raise ValueError for a request that is longer than the model's context.
-
-    Beyond it, a table of positions ends in an index error (on a GPU in a device assertion), and rotary
-    positions go on with text that means nothing.
-
-    Args:
-        tokens: of the prompt and of the output.
-        config: the model's.
-    """
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(context, int) and 0 < context < tokens:
-        raise ValueError(
-            f"a request of {tokens} tokens does not fit the model's context of {context} "
-            "(max_position_embeddings)"
-        )
 
 
 class _Recorder:
@@ -223,21 +224,39 @@ def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any
     options: dict[str, Any] = {"dtype": dtype, "device_map": device}
     if spec.quantization != "none":
         options["quantization_config"] = _quantization_config(spec, dtype)
-    return options | dict(spec.args)
+    return options | _of_loading(spec)
+
+
+def _of_loading(spec: EngineSpec) -> dict[str, Any]:
+    """Return the user's arguments for ``from_pretrained``."""
+    return {k: v for k, v in spec.args.items() if not k.startswith(arguments.GENERATE)}
+
+
+def _of_generate(spec: EngineSpec) -> dict[str, Any]:
+    """Return the user's arguments for each call of ``generate``."""
+    return {
+        name.removeprefix(arguments.GENERATE): value
+        for name, value in spec.args.items()
+        if name.startswith(arguments.GENERATE)
+    }
 
 
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        spec.model, revision=spec.revision, **_options(spec, dtype, device)
+    return whole_model(
+        AutoModelForCausalLM.from_pretrained,
+        spec.model,
+        revision=spec.revision,
+        **_options(spec, dtype, device),
     )
 
 
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """Return the architecture with random weights; a quantized model is first built on the CPU."""
-    plain = spec.quantization == "none" and not spec.args
-    model = random_weights.build(spec.model, spec.revision, dtype, device if plain else "cpu")
+    code = own_code(spec)
+    plain = spec.quantization == "none" and not _of_loading(spec).keys() - code
+    model = random_weights.build(spec, dtype, device if plain else "cpu")
     if plain:
         return model
     # from_pretrained needs a checkpoint in the Auto class, but not in the model's class.

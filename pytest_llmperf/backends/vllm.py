@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import glob
 import os
 import tempfile
 import time
@@ -17,7 +18,7 @@ from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
-from . import random_weights
+from . import arguments, random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer
@@ -52,6 +53,7 @@ class VllmBackend(HubTokenizer, Backend):
         "a community build)"
     )
     modes = tuple(MODES)
+    refused_args = arguments.VLLM
     tells_architecture = True
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
@@ -109,12 +111,18 @@ class VllmBackend(HubTokenizer, Backend):
             if spec.random_weights and spec.quantization != "none":
                 # The bitsandbytes loader only reads checkpoints.
                 dtype = getattr(torch, spec.compute_dtype)
-                random_weights.save(spec.model, spec.revision, dtype, Path(folder))
+                random_weights.save(spec, dtype, Path(folder))
                 options |= {"model": folder, "revision": None, "load_format": "auto"}
+            elif spec.local and glob.escape(spec.model) != spec.model:
+                # vLLM finds weights by a pattern that begins with the folder's name.
+                link = Path(folder, "model")
+                link.symlink_to(spec.model)
+                options["model"] = str(link)
             self._llm: Any = LLM(**options)
+            without = options.get("skip_tokenizer_init")
+            self._tokenizer = None if without else self._llm.get_tokenizer()
         register_by_value()
         config = self._llm.llm_engine.vllm_config
-        self._tokenizer = None if spec.random_weights else self._llm.get_tokenizer()
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
         model_memory, parameters = _weights(self._llm)
@@ -134,10 +142,14 @@ class VllmBackend(HubTokenizer, Backend):
             },
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
+            context=config.model_config.max_model_len,
             **described(config, spec),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
+        from vllm.config import ParallelConfig
+        from vllm.engine.arg_utils import EngineArgs
+
         options: dict[str, Any] = {
             "model": spec.model,
             "revision": spec.revision,
@@ -153,8 +165,10 @@ class VllmBackend(HubTokenizer, Backend):
         if on_cpu:
             # On a CPU, compiling takes minutes, and an unbounded pool takes all memory.
             options["enforce_eager"] = True
-            if spec.local:
-                options |= cpu_bounds(Path(spec.model))
+            known = EngineArgs.__dataclass_fields__
+            asked = {k: v for k, v in (options | dict(spec.args)).items() if k in known}
+            model = EngineArgs(**asked).create_model_config()
+            options |= cpu_bounds(model, ParallelConfig(), spec.args)
         return options | dict(spec.args)
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:

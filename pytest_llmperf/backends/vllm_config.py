@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.architecture import Architecture
@@ -12,17 +11,34 @@ from ..core.units import MIB
 
 _CPU_MAX_MODEL_LEN = 4096
 _CPU_POOL_TOKENS = 16384
+_CPU_STATES = 1024 * MIB
+"""Bytes for layers that keep a state per request instead of keys and values."""
 
 
-def cpu_bounds(folder: Path) -> dict[str, Any]:
-    """Return the bounds of length and key-value pool for a CPU, from the model's configuration."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    longest = config.get("max_position_embeddings", 2048)
-    bounds = {"max_model_len": min(longest, _CPU_MAX_MODEL_LEN)}
-    architecture = Architecture.from_config(config)
-    if architecture is not None:
-        bounds["kv_cache_memory_bytes"] = int(architecture.kv_bytes_per_token() * _CPU_POOL_TOKENS)
-    return bounds
+def cpu_bounds(model: Any, one_worker: Any, args: Mapping[str, Any]) -> dict[str, int]:
+    """Return the bounds of length and key-value pool for a CPU.
+
+    Without the second one, vLLM takes most of the machine's memory.
+
+    Args:
+        model: vLLM's own configuration of the model, which knows the sizes of every architecture.
+        one_worker: vLLM's configuration of parallelism for one worker.
+        args: what the user asks for.
+    """
+    bounds = {"max_model_len": min(model.max_model_len, _CPU_MAX_MODEL_LEN)}
+    if "gpu_memory_utilization" in args:
+        return bounds
+    tokens = max(_CPU_POOL_TOKENS, int(args.get("max_model_len") or 0))
+    pool = tokens * _bytes_per_token(model, one_worker, model.dtype.itemsize)
+    if model.is_attention_free or model.is_hybrid:
+        pool = max(pool, _CPU_STATES)
+    return {**bounds, "kv_cache_memory_bytes": pool}
+
+
+def _bytes_per_token(model: Any, parallel: Any, value_bytes: int) -> int:
+    """Return the bytes of one token in the pool of a worker."""
+    layers, heads = model.get_num_layers(parallel), model.get_num_kv_heads(parallel)
+    return 2 * int(layers) * int(heads) * int(model.get_head_size()) * value_bytes
 
 
 def pool_mib(config: Any) -> float:
@@ -33,13 +49,7 @@ def pool_mib(config: Any) -> float:
     if size:
         return float(size * workers) / MIB
     model = config.model_config
-    bytes_per_token = (
-        2
-        * model.get_num_layers(config.parallel_config)
-        * model.get_num_kv_heads(config.parallel_config)
-        * model.get_head_size()
-        * _cache_value_bytes(config)
-    )
+    bytes_per_token = _bytes_per_token(model, config.parallel_config, _cache_value_bytes(config))
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 

@@ -96,7 +96,8 @@ class Architecture:
         def value(key: str) -> int | None:
             number = values.get(f"{family}.{key}")
             # Some families have a list here, with one number per layer.
-            return number if isinstance(number, int) else None
+            is_count = isinstance(number, int) and not isinstance(number, bool) and number > 0
+            return number if is_count else None
 
         layers, hidden = value("block_count"), value("embedding_length")
         heads, table = value("attention.head_count"), shapes.get("token_embd.weight")

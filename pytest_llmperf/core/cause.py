@@ -13,7 +13,9 @@ _LONGEST = 300
 _UNFINISHED = re.compile(r"([:,;(]|\b(or|and|of|the))$")
 """The end of a line that goes on in the next one."""
 _SAYS_NOTHING = re.compile(
-    r"^$|no message|\bsee\b.{0,40}\b(above|below|cause|logs?|stack trace|traceback)\b"
+    r"^$|no message|\b(check|look at) the (logs?|above)\b|validation errors? for"
+    r"|error raised in subprocess|non-zero exit status"
+    r"|\bsee\b.{0,40}\b(above|below|cause|logs?|stack trace|traceback)\b"
     r"|failed to init|initialization failed",
     re.IGNORECASE,
 )
@@ -79,7 +81,8 @@ def _message(error: BaseException) -> str:
     lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     if lines and "validation error" in lines[0]:
         # Pydantic's first line only counts the errors; the next lines describe them.
-        described = " ".join(line.partition(" [type=")[0] for line in lines[1:3])
+        told = [line for line in lines[1:3] if not line.startswith("For further information")]
+        described = " ".join(line.partition(" [type=")[0] for line in told)
         return (described or lines[0])[:_LONGEST]
     text = lines[0] if lines else ""
     for line in lines[1:]:

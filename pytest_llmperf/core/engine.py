@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .architecture import Architecture
@@ -28,6 +29,11 @@ class EngineSpec:
     """Engine threads; None leaves the choice to the engine (as on a GPU)."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the engine itself (``--llm-backend-arg``)."""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Return whether ``model`` is a GGUF file: on this machine, whatever its name is."""
+        return Path(self.model).is_file() if self.local else self.model.lower().endswith(".gguf")
 
     @property
     def random_weights(self) -> bool:
@@ -73,6 +79,8 @@ class EngineInfo:
     """Floating-point type of matrix products, by its name in torch; None for integers or if unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
+    context: int | None = None
+    """Most tokens of a request, prompt and output together; None if the engine does not report it."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""

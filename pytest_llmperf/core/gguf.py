@@ -5,9 +5,11 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,6 +55,11 @@ OTHER = "other"
 """A type that the file does not name, or that is newer than this table."""
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
+# Real files are far below these numbers; damaged ones would be read for minutes without them.
+_MOST_ENTRIES = 1_000_000
+_MOST_ITEMS = 10_000_000
+_MOST_DIMENSIONS = 4
+_DEEPEST = 4
 _SCALARS = {
     0: "B",
     1: "b",
@@ -78,10 +85,7 @@ def file_type(gguf: Path) -> str:
     Raises:
         ValueError: the header cannot be read.
     """
-    try:
-        number = metadata(gguf, "general.file_type")
-    except (OSError, struct.error, UnicodeDecodeError, KeyError) as error:
-        raise ValueError(f"{gguf.name}: its header cannot be read ({error!r})") from None
+    number = metadata(gguf, "general.file_type")
     return FILE_TYPES.get(number, OTHER) if isinstance(number, int) else named_type(gguf.name)
 
 
@@ -96,8 +100,11 @@ def metadata(gguf: Path, key: str) -> Any:
     """Return one value of the header: a number, a string or a list of numbers; None if it is missing.
 
     Reading stops at that value: reading the vocabulary after it would take a tenth of a second.
+
+    Raises:
+        ValueError: the header cannot be read.
     """
-    with gguf.open("rb") as file:
+    with _opened(gguf) as file:
         _, values = _start(file)
         return next((value for name, value in values if name == key), None)
 
@@ -121,53 +128,95 @@ def header(gguf: Path) -> Header:
     It is read once and cached, because reading takes a tenth of a second with a large vocabulary.
 
     Raises:
-        OSError, struct.error, UnicodeDecodeError, KeyError: the header cannot be read.
+        ValueError: the header cannot be read.
     """
-    with gguf.open("rb") as file:
+    with _opened(gguf) as file:
         tensors, entries = _start(file)
         values = dict(entries)
         shapes, offsets = {}, {}
         for _ in range(tensors):
-            name = _string(file).decode()
-            (rank,) = _read(file, "I")
-            shapes[name] = _read(file, f"{rank}Q")
-            _type, offsets[name] = _read(file, "IQ")
-        alignment = values.get("general.alignment") or _ALIGNMENT
-        data = -(-file.tell() // alignment) * alignment
-    ends = [*sorted(offsets.values())[1:], gguf.stat().st_size - data]
+            name = file.text().decode()
+            # A tensor of rank 0 has one number.
+            shapes[name] = file.numbers(f"{file.number('I', most=_MOST_DIMENSIONS)}Q") or (1,)
+            _type, offsets[name] = file.numbers("IQ")
+        alignment = values.get("general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"an alignment of {alignment!r}")
+        data = -(-file.position // alignment) * alignment
+        ends = [*sorted(offsets.values())[1:], file.size - data]
     after = dict(zip(sorted(offsets.values()), ends, strict=False))
     return Header(values, shapes, {name: after[o] - o for name, o in offsets.items()})
 
 
-def _start(file: BinaryIO) -> tuple[int, Iterator[tuple[str, Any]]]:
+class _File:
+    """A GGUF file that is read from its start; no number in it asks for more than the file has."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self.size = size
+
+    @property
+    def position(self) -> int:
+        return self._file.tell()
+
+    def skip(self, count: int) -> None:
+        self._file.seek(count, os.SEEK_CUR)
+
+    def numbers(self, layout: str) -> tuple[Any, ...]:
+        layout = f"<{layout}"
+        return struct.unpack(layout, self._bytes(struct.calcsize(layout)))
+
+    def number(self, layout: str, most: int) -> int:
+        """Return a whole number, for instance a count, that is at most ``most``."""
+        number: int = self.numbers(layout)[0]
+        if number > most:
+            raise ValueError(f"{number} where at most {most} is possible")
+        return number
+
+    def text(self) -> bytes:
+        return self._bytes(self.number("Q", most=self.size))
+
+    def _bytes(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if len(data) < count:
+            raise ValueError(f"the file ends after {self.size} bytes")
+        return data
+
+
+@contextmanager
+def _opened(gguf: Path) -> Iterator[_File]:
+    """Open a file to read its header; every error becomes a ValueError of one line."""
+    try:
+        with gguf.open("rb") as file:
+            yield _File(file, gguf.stat().st_size)
+    except (OSError, ValueError, KeyError, struct.error, MemoryError, OverflowError) as error:
+        reason = f"type {error} is unknown" if isinstance(error, KeyError) else error
+        raise ValueError(f"{gguf.name}: its header cannot be read ({reason})") from None
+
+
+def _start(file: _File) -> tuple[int, Iterator[tuple[str, Any]]]:
     """Return the number of tensors, and an iterator that reads the metadata one entry at a time."""
-    file.seek(8)  # After the magic number and the version.
-    tensors, count = _read(file, "QQ")
+    file.skip(8)  # The magic number and the version.
+    tensors, count = file.number("Q", _MOST_ENTRIES), file.number("Q", _MOST_ENTRIES)
     return tensors, (_entry(file) for _ in range(count))
 
 
-def _entry(file: BinaryIO) -> tuple[str, Any]:
-    name = _string(file).decode()
-    return name, _value(file, _read(file, "I")[0])
+def _entry(file: _File) -> tuple[str, Any]:
+    name = file.text().decode()
+    return name, _value(file, file.numbers("I")[0])
 
 
-def _value(file: BinaryIO, kind: int) -> Any:
+def _value(file: _File, kind: int, depth: int = 0) -> Any:
     if kind == _STRING:
-        return _string(file).decode(errors="replace")
+        return file.text().decode(errors="replace")
     if kind != _ARRAY:
-        return _read(file, _SCALARS[kind])[0]
-    item, count = _read(file, "IQ")
+        return file.numbers(_SCALARS[kind])[0]
+    if depth == _DEEPEST:
+        raise ValueError(f"more than {_DEEPEST} lists within lists")
+    item = file.numbers("I")[0]
+    count = file.number("Q", _MOST_ITEMS)
     if item in (_STRING, _ARRAY):
         for _ in range(count):
-            _value(file, item)
+            _value(file, item, depth + 1)
         return None  # The strings of a whole vocabulary: nothing uses them.
-    return list(_read(file, f"{count}{_SCALARS[item]}"))
-
-
-def _string(file: BinaryIO) -> bytes:
-    return file.read(_read(file, "Q")[0])
-
-
-def _read(file: BinaryIO, layout: str) -> tuple[Any, ...]:
-    layout = f"<{layout}"
-    return struct.unpack(layout, file.read(struct.calcsize(layout)))
+    return list(file.numbers(f"{count}{_SCALARS[item]}"))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
-import json
 import re
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from .checkpoint import ADAPTER, CONFIG, is_lfs_pointer, read_config
+from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
+from .hub_cache import place_of
 from .values import location, shown
 
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
@@ -69,13 +74,34 @@ class Model:
         return None
 
     @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of transformers; empty if it is unknown here."""
+        folder = Path(self.source) if self.kind == "folder" else self.shipped_config
+        try:
+            return read_config(folder) if folder else {}
+        except ValueError as error:
+            raise ModelError(f"{self.name}: {error}") from None
+
+    def context(self, random_weights: bool) -> int | None:
+        """Return the tokens of the model's context, or None if its files here do not say it.
+
+        Args:
+            random_weights: the model is made from the configuration, not from the GGUF file.
+        """
+        from .gguf import header
+
+        try:
+            if self.gguf is not None and not random_weights:
+                return context_of_gguf(header(self.gguf).values)
+            return context_of(self.config)
+        except ValueError:
+            return None  # Whoever loads it says what is wrong.
+
+    @property
     def model_type(self) -> str | None:
         """Name of the architecture in transformers (``llama``); None if it is unknown here."""
-        folder = Path(self.source) if self.kind == "folder" else self.shipped_config
-        if folder is None:
-            return None
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        return str(config.get("model_type")) if isinstance(config, dict) else None
+        name = self.config.get("model_type")
+        return name if isinstance(name, str) else None
 
     @property
     def is_local(self) -> bool:
@@ -104,7 +130,10 @@ class Model:
         """The source for the stored JSON: a public name, never a path on this machine."""
         if self.kind == "embedded":
             return f"{EMBEDDED_PACKAGE} {EMBEDDED_VERSION}: {EMBEDDED_FILE}"
-        return Path(self.source).name if self.is_local else self.source
+        if not self.is_local:
+            return self.source
+        place = place_of(Path(self.source))
+        return "/".join(filter(None, place)) if place else Path(self.source).name
 
 
 def parse_model(text: str, base: Path = Path()) -> Model:
@@ -114,20 +143,22 @@ def parse_model(text: str, base: Path = Path()) -> Model:
         text: the value.
         base: the folder at which a relative path begins.
 
+    A path with ``=`` in it is a path if it exists, or if it begins like one (``./``, ``/``, ``~``).
+
     Raises:
         ModelError: the text is none of these, or the folder or file is not a model.
     """
     name, equals, rest = text.partition("=")
-    if equals:
-        if not _NAME.fullmatch(name):
-            raise ModelError(
-                f"{text!r}: the name before '=' is the first part of test ids and takes lower-case "
-                "letters, digits, '.', '_' and single '-' only"
-            )
-        if len(name) > LONGEST_NAME:
-            raise ModelError(f"{shown(name)}: a name has at most {LONGEST_NAME} characters")
-        return _parse_location(rest, name, base)
-    return _parse_location(text, None, base)
+    if not equals or _is_written_as_path(text) or _exists(_located(text, base)):
+        return _parse_location(text, None, base)
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            f"{shown(text)}: the name before '=' is the first part of test ids and takes lower-case "
+            "letters, digits, '.', '_' and single '-' only"
+        )
+    if len(name) > LONGEST_NAME:
+        raise ModelError(f"{shown(name)}: a name has at most {LONGEST_NAME} characters")
+    return _parse_location(rest, name, base)
 
 
 def _parse_location(text: str, name: str | None, base: Path) -> Model:
@@ -135,47 +166,126 @@ def _parse_location(text: str, name: str | None, base: Path) -> Model:
         return Model(name or text, "embedded", "")
     if text in ALIASES:
         return Model(name or text, "hub", ALIASES[text])
+    path = _located(text, base)
+    mode = _mode(text, path)
+    is_file, is_folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
+    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text)
+    if on_hub and not mode:
+        return Model(name or short_name(path.stem), "hub-gguf", text)
+    if path.suffix.lower() == ".gguf" and not is_folder:
+        if not is_file:
+            raise ModelError(f"{shown(text)}: there is no such GGUF file{near(path)}")
+        return _gguf(text, path, name)
+    if is_folder:
+        _check_folder(text, path)
+        # A snapshot in the hub's cache has the commit as its name.
+        place = place_of(path.absolute())
+        own = place[0].rpartition("/")[2] if place and not place[1] else _named(path).name
+        return Model(name or short_name(own), "folder", str(_named(path)))
+    if is_file:
+        return _gguf(text, path, name)
+    if _is_written_as_path(text) or text.count("/") > 1:
+        raise ModelError(f"{shown(text)}: there is no such folder or GGUF file{near(path)}")
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text):
+        return Model(name or short_name(text.split("/")[1]), "hub", text)
+    known = [EMBEDDED, *ALIASES]
+    similar = difflib.get_close_matches(text.lower(), known, 1)
+    raise ModelError(
+        f"unknown model {shown(text)}; aliases: {', '.join(known)}; or give a hub id "
+        "(organisation/name), a folder with a config.json, or a .gguf file, here or on the hub "
+        f"(organisation/name/FILE.gguf){f'; did you mean {similar[0]}?' if similar else near(path)}"
+    )
+
+
+def _gguf(text: str, path: Path, name: str | None) -> Model:
     try:
-        return _at(location(text, base), text, name)
+        with path.open("rb") as file:
+            start = file.read(64)
     except OSError as error:
-        raise ModelError(f"{shown(text)}: it cannot be read ({error.strerror})") from None
-    except ModelError:
-        raise
+        raise ModelError(f"{shown(text)}: the file cannot be read ({error.strerror})") from None
+    if is_lfs_pointer(start):
+        raise ModelError(f"{shown(text)}: a pointer of Git LFS, not the file itself: git lfs pull")
+    if not start.startswith(b"GGUF"):
+        raise ModelError(f"{shown(text)}: not a GGUF file (its first bytes are not 'GGUF')")
+    stem = path.stem if path.suffix.lower() == ".gguf" else path.name
+    return Model(name or short_name(stem), "gguf", str(_named(path)))
+
+
+def _check_folder(text: str, path: Path) -> None:
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise ModelError(f"{shown(text)}: the folder cannot be read ({error.strerror})") from None
+    if ADAPTER in names:
+        raise ModelError(
+            f"{shown(text)}: the folder has an {ADAPTER}, so it holds a LoRA adapter, which no engine "
+            "here loads: merge it into its base model (merge_and_unload of peft), and give the folder of the "
+            "result"
+        )
+    if CONFIG not in names:
+        raise ModelError(
+            f"{shown(text)}: the folder has no config.json, so it holds no model{_instead(path, names)}"
+        )
+    try:
+        read_config(path)
+    except ValueError as error:
+        raise ModelError(f"{shown(text)}: {error}") from None
+
+
+def _instead(path: Path, names: Sequence[str]) -> str:
+    """Return a hint at what to name instead of a folder without a configuration."""
+    files = [name for name in names if name.lower().endswith(".gguf")]
+    if files:
+        return f"; name its GGUF file: {path / files[0]}"
+    if path.name.startswith("models--") and "snapshots" in names:
+        repository = "/".join(path.name.split("--")[1:])
+        return f"; it is the hub's cache of {repository}: give that, or a folder of its snapshots"
+    with_config = [name for name in names if _exists(path / name / CONFIG)]
+    return f"; did you mean {path / with_config[0]}?" if with_config else ""
+
+
+def _is_written_as_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or text in (".", "..")
+
+
+def _located(text: str, base: Path) -> Path:
+    try:
+        return location(text, base)
     except ValueError as error:
         raise ModelError(str(error)) from None
 
 
-def _at(path: Path, text: str, name: str | None) -> Model:
-    """Return the model at a path, or on the hub."""
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text) and not path.exists():
-        return Model(name or short_name(path.stem), "hub-gguf", text)
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise ModelError(f"{shown(text)}: there is no such GGUF file")
-        with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
-                raise ModelError(f"{text!r}: not a GGUF file (its first bytes are not 'GGUF')")
-        return Model(name or short_name(path.stem), "gguf", str(path.resolve()))
-    if path.is_dir():
-        _check_folder(text, path)
-        return Model(name or short_name(path.resolve().name), "folder", str(path.resolve()))
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text):
-        return Model(name or short_name(text.split("/")[1]), "hub", text)
-    known = ", ".join([EMBEDDED, *ALIASES])
-    raise ModelError(
-        f"unknown model {shown(text)}; aliases: {known}; or give a hub id (organisation/name), a folder "
-        "with a config.json, or a .gguf file, here or on the hub (organisation/name/FILE.gguf)"
-    )
-
-
-def _check_folder(text: str, path: Path) -> None:
-    config = path / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{text!r}: the folder has no config.json, so it holds no model")
+def _exists(path: Path) -> bool:
     try:
-        json.loads(config.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{text!r}: config.json is not valid JSON ({error})") from None
+        return bool(path.stat())
+    except (OSError, ValueError):
+        return False
+
+
+def _mode(text: str, path: Path) -> int:
+    """Return the type of a file as in ``os.stat``; 0 if it does not exist."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{shown(text)}: this path cannot be read ({reason})") from None
+
+
+def _named(path: Path) -> Path:
+    """Return an absolute path that keeps the names of links, by which a user knows the model."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def near(path: Path) -> str:
+    """Return a hint at a folder or file beside one that is missing; empty if none is similar."""
+    try:
+        beside = [other.name for other in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    similar = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean {path.with_name(similar[0])}?" if similar else ""
 
 
 def short_name(text: str) -> str:

@@ -122,6 +122,11 @@ def whole(least: int, most: int = MOST_ROUNDS) -> Callable[[str], int]:
     return parse
 
 
+def listed(text: str) -> list[str]:
+    """Return the parts of a text between commas; a comma that belongs to a part is ``\\,``."""
+    return [part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text)]
+
+
 def seconds(text: str) -> float:
     """Parse a positive number of seconds."""
     value = _positive(text)

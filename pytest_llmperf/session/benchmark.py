@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from ..backends import backend_class
+from ..core.context import why_too_long
 from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
@@ -98,6 +99,11 @@ class LLMBenchmark:
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
+            # The worker counts the tokens of a text; these are known before anything runs.
+            too_long = why_too_long(
+                workload.input_len or 0, workload.output_len, engine.info.context
+            )
+            _fail([f"{llm.cell.id}: {too_long}"] if too_long else [])
             llm.check_output()
             measurement = self._measured(llm, engine, workload)
         metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)

@@ -21,6 +21,7 @@ from ..core.quantization import ALL
 from ..machine.host import has_accelerator, runs_on_cpu
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
+from .model_files import context_of_cell
 from .options import Settings
 
 
@@ -43,6 +44,7 @@ class CellPlan:
     settings: Settings
     _packages: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _cells: dict[str, Cell] = field(default_factory=dict)
+    _contexts: dict[Cell, int | None] = field(default_factory=dict)
 
     def packages(self, backend: str) -> Mapping[str, str]:
         """Return installed versions by distribution name, in the backend's environment."""
@@ -99,6 +101,14 @@ class CellPlan:
             for cell in cells
         ]
 
+    def context(self, cell: Cell) -> int | None:
+        """Return the tokens of a model's context that its files set for the engine, or None."""
+        if cell not in self._contexts:
+            dummy = self.settings.load_format == "dummy"
+            args = self.settings.args_of(cell.backend)
+            self._contexts[cell] = context_of_cell(cell, dummy, args)
+        return self._contexts[cell]
+
     def problem(self, cell: Cell) -> str | None:
         """Return why a cell cannot run here, as far as that is known before it loads, or None.
 
@@ -151,6 +161,13 @@ class CellPlan:
                 f"--llm-model: two models would be called {min(twice)!r} in test ids; "
                 "name one of them: NAME=PATH"
             )
+        for backend in self.settings.backend_args:
+            try:
+                refusal = _refused(backend, "refusal_of_args", self.settings.args_of(backend))
+            except BackendError as error:
+                raise pytest.UsageError(f"--llm-backend-arg: {error}") from None
+            if refusal:
+                raise pytest.UsageError(f"--llm-backend-arg: {printable(refusal.reason)}")
         for backend in self.settings.pythons:
             try:
                 self.packages(backend)

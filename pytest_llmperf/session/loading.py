@@ -13,6 +13,7 @@ from ..backends import backend_class
 from ..backends.base import Backend
 from ..core.cell import Cell
 from ..core.engine import LoadedEngine
+from ..core.printable import printable
 from ..machine.gpus import Gpus
 from ..machine.idle import IdlePower, idle_power
 from ..metrics.roofline import Ceilings
@@ -20,6 +21,7 @@ from ..store.entries import BenchmarkStore
 from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import CellPlan
 from .llm import LLM
+from .model_files import lack_of
 from .options import Settings
 from .progress import ProgressLine
 from .slot import EngineSlot
@@ -90,6 +92,11 @@ class Loading:
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
             pytest.skip(problem)
+        settings = self._settings
+        args = settings.args_of(cell.backend)
+        lack = lack_of(cell, settings.load_format == "dummy", args, os.environ)
+        if lack:
+            pytest.fail(printable(f"cannot load {cell.id}: {lack}"), pytrace=False)
         return cell
 
     def _measure_idle(self, cell: Cell) -> None:

@@ -23,7 +23,7 @@ import pytest
 from ..core.cause import one_line
 from ..core.defaults import AB_TREES
 from ..core.printable import printable
-from ..core.values import expanded, shown, unusable
+from ..core.values import expanded, listed, shown, unusable
 
 T = TypeVar("T")
 G = TypeVar("G")
@@ -161,7 +161,7 @@ class Option(NamedTuple):
 
     def _parts(self, text: str) -> list[str]:
         """Return the values in a text; none is a mistake."""
-        parts = [part.strip() for part in text.split(",")] if self.split else [text]
+        parts = listed(text) if self.split else [text]
         parts = [part for part in parts if part or not self.split]
         if not parts:
             raise self._empty(self.flag)

@@ -109,7 +109,7 @@ class Settings:
         values.model,
         "NAME,...",
         "alias, hub id, folder or .gguf file (here, or ORGANISATION/NAME/FILE.gguf on the hub); "
-        "NAME=PATH gives it a name",
+        "NAME=PATH gives it a name; a comma in a path is \\,",
         unset=EMBEDDED,
         located=True,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
 
+from ..core.context import why_too_long
 from .options import Settings
 
 OVERRIDE = "llm_workload_override"
@@ -48,6 +49,26 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
         metafunc.parametrize(
             OVERRIDE, overrides, indirect=True, ids=[override.id for override in overrides]
         )
+
+
+def too_long(
+    parameters: Mapping[str, object], settings: Settings, context: int | None
+) -> str | None:
+    """Return why the sizes that the command line sets do not fit a context, in one line, or None.
+
+    Args:
+        parameters: of the test.
+        settings: of the run.
+        context: tokens of the model's context; None if unknown.
+    """
+    override = parameters.get(OVERRIDE) or Override()
+    given: dict[str, int] = {}
+    for size in ("input_len", "output_len"):
+        value = getattr(override, size, None)
+        # A size that the test parametrizes has the command line's values.
+        value = parameters.get(size) if value is None and getattr(settings, size) else value
+        given[size] = value if isinstance(value, int) else 0
+    return why_too_long(given["input_len"], given["output_len"], context)
 
 
 def argument_names(mark: pytest.Mark) -> list[str]:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from ..backends.base import Backend
+from ..core.context import why_too_long
 from ..core.engine import EngineInfo
 from ..core.errors import InvalidMeasurement
 from ..core.measurement import Measurement
@@ -50,6 +51,7 @@ def measure(
     """
 
     def answered(requests: Sequence[Request], where: str) -> list[RequestTrace]:
+        check_fits(info, requests)
         begin = clock()
         returned = backend.generate(requests)
         return outputs.traces(requests, returned, where, (begin, clock()))
@@ -80,6 +82,14 @@ def measure(
     return Measurement(
         tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after), energy
     )
+
+
+def check_fits(info: EngineInfo, requests: Sequence[Request]) -> None:
+    """Raise ValueError if a request is longer than the context, before the engine gets it."""
+    for request in requests:
+        reason = why_too_long(len(request.prompt_ids), request.output_len, info.context)
+        if reason:
+            raise ValueError(reason)
 
 
 def check_no_hidden_cache(

@@ -221,6 +221,7 @@ def info(value: object) -> EngineInfo:
         cache_value_bytes=_not_negative(loaded.cache_value_bytes, "load: cache_value_bytes"),
         arithmetic=None if loaded.arithmetic is None else printable(loaded.arithmetic),
         devices=whole(loaded.devices, "load: devices", least=1),
+        context=_optional(whole, loaded.context, "load: context"),
     )
 
 

@@ -31,7 +31,7 @@ from ..machine import ceilings
 from ..machine.host import describe_device
 from . import outputs, scoring
 from .energy import meter_of
-from .measure import continuations, encoder, measure
+from .measure import check_fits, continuations, encoder, measure
 
 _LONGEST = 500
 """Characters of a message."""
@@ -95,6 +95,7 @@ class EngineHost:
         encode = encoder(backend, info)
         ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         requests = [Request(tuple(prompt), output_len) for prompt in ids]
+        check_fits(info, requests)
         return [
             {"ids": ids, "text": self._text_of(ids) if info.has_tokenizer else None}
             for ids in continuations(backend, requests)
@@ -129,6 +130,7 @@ class EngineHost:
         """Return ``scores``, the log-likelihoods of the tokens after the first, or ``unavailable``."""
         backend, info = self._loaded()
         ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
+        check_fits(info, [Request(tuple(ids), 0)])
         try:
             scores = outputs.items(scoring.scores(backend, ids), "the answer of score")
             return {"scores": [outputs.log_likelihood(score) for score in scores]}

@@ -102,6 +102,12 @@ def test_the_line_has_the_innermost_exception_where_that_says_more(action, line)
             "1 validation error for EngineArgs\n  Value error, no such model [type=value_error]\n",
             "ValueError: Value error, no such model",
         ),
+        (
+            "1 validation error for ModelConfig\n  Value error, it failed at once. Please check "
+            "the logs for more details. [type=value_error]\n"
+            "    For further information visit https://errors.pydantic.dev/2.14/v/value_error\n",
+            "ValueError: Value error, it failed at once. Please check the logs for more details.",
+        ),
         ("x" * 1000, "ValueError: " + "x" * 300),
         ("red \x1b[31m", r"ValueError: red \x1b[31m"),
     ],
@@ -142,6 +148,14 @@ file bounds, model is corrupted or incomplete
 """
 
 
+VLLM_INSPECTION = """\
+subprocess.CalledProcessError: Command '['python', '-m', 'x']' returned non-zero exit status 1.
+RuntimeError: Error raised in subprocess:
+ModuleNotFoundError: No module named 'torchvision'
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+"""
+
+
 @pytest.mark.parametrize(
     ("log", "cause"),
     [
@@ -157,6 +171,7 @@ file bounds, model is corrupted or incomplete
             "file bounds, model is corrupted or incomplete",
         ),
         ("RuntimeError: Engine core initialization failed. See root cause above.", None),
+        (VLLM_INSPECTION, "ModuleNotFoundError: No module named 'torchvision'"),
         ("loading weights: 100 %\nall is well", None),
         ("", None),
         ("ValueError: \x1b[31mred\x1b[0m", r"ValueError: \x1b[31mred\x1b[0m"),
@@ -174,6 +189,8 @@ def test_the_cause_in_a_log_is_the_error_that_says_most(log, cause):
         ("Engine core initialization failed. See root cause above. Failed core proc(s): {}", True),
         ("Failed to init server, please check the input params.", True),
         ("See stack trace for root cause.", True),
+        ("it failed to be inspected. Please check the logs for more details.", True),
+        ("For details look at the above report!", True),
         (
             "No available memory. See https://docs.example/conserving_memory/ for more details.",
             False,

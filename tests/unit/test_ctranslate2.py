@@ -90,7 +90,7 @@ def engine(monkeypatch):
     stand_in.get_cuda_device_count = lambda: 0
     stand_in.get_supported_compute_types = lambda device: {"float32", "int8_float32"}
     monkeypatch.setitem(sys.modules, "ctranslate2", stand_in)
-    monkeypatch.setattr(module, "_convert", lambda source, compute_type, folder: None)
+    monkeypatch.setattr(module, "_convert", lambda source, compute_type, folder, code: None)
     return stand_in
 
 
