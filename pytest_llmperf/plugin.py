@@ -30,6 +30,7 @@ _DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
 _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
+    "llm_floor(text=) or llm_floor('off'): how the output of a test's engine is checked",
 )
 
 
@@ -104,6 +105,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[_SESSION].demand.collected(items)
         select_items(items, config, config.stash[_SESSION])
         prepare_items(items, config)
+        config.stash[_SESSION].floor.check_markers(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,6 +13,7 @@ import pytest
 from ..core.cell import Cell
 from ..core.engine import LoadedEngine
 from ..core.errors import EngineError
+from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
@@ -114,23 +115,32 @@ class LLM:
         scores = self.score(text)
         return math.exp(-math.fsum(scores) / len(scores))
 
-    def quality(self, text: Text) -> Quality | str:
-        """Score a text in documents; return the reason as a string if that cannot be done."""
+    def quality(self, text: Text, vouched: bool = False) -> Quality | str:
+        """Score a text in documents; return the reason as a string if that cannot be done.
+
+        Args:
+            text: the text.
+            vouched: it is known that the model works, even if it knows nothing about the text.
+        """
         if self._random:
             return "random weights: there is no quality to measure"
         self.engine()
         with _failing(self.cell.id):
-            return self._slot.quality(text, self._progress)
+            return self._slot.quality(text, vouched, self._progress)
+
+    def checked(self, floor: Floor) -> Checked:
+        """Return whether the output can come from a working model; random weights are not checked."""
+        if self._random or not floor.on:
+            return Checked()
+        self.engine()
+        with _failing(self.cell.id):
+            return self._slot.checked(floor)
 
     def check_output(self) -> None:
         """Fail the test if the output cannot come from a working model; not for random weights."""
-        if self._random:
-            return
-        self.engine()
-        with _failing(self.cell.id):
-            flaw = self._slot.flaw()
-        if flaw:
-            self.fail(flaw)
+        checked = self.checked(Floor())
+        if checked.flaw:
+            self.fail(checked.advice)
 
     def fail(self, flaw: str) -> None:
         """Fail the test for a flaw of the engine's output, whatever its speed."""

@@ -35,6 +35,7 @@ from .option import flag, gathered, many, one, rows
 
 if TYPE_CHECKING:
     from ..core.models import Model
+    from ..core.text import Text
     from .budgets import Budget
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -225,6 +226,21 @@ class Settings:
     )
     require: bool = flag(
         "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"
+    )
+    floor: str = one(
+        "llm-floor",
+        one_of("value", ("on", "off")),
+        "HOW",
+        "on, or off: measure an engine whatever its output is, and say so",
+        default="on",
+    )
+    floor_text: Text | None = one(
+        "llm-floor-text",
+        values.text_of_file,
+        "FILE",
+        "text that the models know, to check the output of engines with",
+        unset="the shipped English text",
+        located=True,
     )
     fail_if: tuple[Budget, ...] = many(
         "llm-fail-if",

@@ -36,6 +36,8 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
 def notes(session: LLMSession) -> Iterator[str]:
     """Yield a line for everything that this run does in another way than usual."""
     yield from filter(None, [cache_note(session.settings)])
+    if session.settings.floor == "off":
+        yield "the output of engines is not checked (--llm-floor=off)"
     if session.results.in_memory:
         yield (
             f"nothing is kept on disk before the run ends: {session.store.folder} cannot be written"
@@ -65,11 +67,17 @@ def _sections(session: LLMSession) -> Iterator[Section]:
 
 def _performance(session: LLMSession) -> list[str]:
     from ..analysis.tradeoff import trade_offs
+    from ..report.notes import notes as of_records
     from ..report.terminal import legend, rows_of, table
     from ..report.tradeoff import lines
 
     rows = rows_of(session.results.records)
-    text = [*table(rows), "", *legend(rows, session.settings.hourly_cost)]
+    text = [
+        *table(rows),
+        "",
+        *legend(rows, session.settings.hourly_cost),
+        *of_records(session.results.records),
+    ]
     with_speed = [trade_off for trade_off in trade_offs(session.results.records) if trade_off.test]
     return [*text, "", "trade-offs", *lines(with_speed)] if with_speed else text
 
