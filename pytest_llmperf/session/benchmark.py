@@ -76,7 +76,7 @@ class LLMBenchmark:
                 ``goodput``.
 
         Returns:
-            The metrics, each with its samples: ``result.ttft.p95``, ``result.output_throughput.mean``.
+            The metrics, each with its samples: ``result.ttft.p50``, ``result.output_throughput.mean``.
 
         Raises:
             ValueError: a size or an objective is not valid.
@@ -248,10 +248,13 @@ class LLMBenchmark:
 
     def _store(self, llm: LLM, engine: LoadedEngine, outcome: Outcome) -> Result:
         session = self._session
-        result = Result(outcome.metrics, outcome.measurement)
         if not is_enabled(self._benchmark):
             self._benchmark.pedantic(lambda: None)
-            return result
+            return Result(outcome.metrics, outcome.measurement)
+        result = Result(
+            {key: replace(metric, warns=True) for key, metric in outcome.metrics.items()},
+            outcome.measurement,
+        )
         settings, loading = session.settings, session.loading
         marker = self._node.get_closest_marker(MARKER)
         record = make_record(

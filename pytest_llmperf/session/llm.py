@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -176,24 +177,29 @@ def _failing(what: str) -> Iterator[None]:
         raise pytest.fail.Exception(printable(f"{what}: {error}"), pytrace=False) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(MetricAttributes):
     """The metrics that ``llm_benchmark`` measured, each with its samples and percentiles.
 
-    ``result.ttft.p95`` reads one metric; ``result.metrics`` holds all of them by key.
+    ``result.ttft.p50`` reads one metric; ``result.metrics`` holds all of them by key.
     """
 
     metrics: Mapping[str, Metric]
     measurement: Measurement | None
     """The traces behind the metrics; None if nothing was generated (load time, quality)."""
 
+    def __repr__(self) -> str:
+        return f"Result({'; '.join(map(repr, self.metrics.values()))})"
+
     if not TYPE_CHECKING:  # A type checker knows the metrics by MetricAttributes.
 
         def __getattr__(self, key: str) -> Metric:
-            if key in METRICS:
-                if key in self.metrics:
-                    return self.metrics[key]
-                raise AttributeError(
-                    f"this measurement has no {key}; it has {', '.join(self.metrics)}"
-                )
-            raise AttributeError(key)
+            if key.startswith("_"):
+                raise AttributeError(key)
+            if key in self.metrics:
+                return self.metrics[key]
+            known = f"this measurement has no {key}; it has {', '.join(self.metrics)}"
+            near = difflib.get_close_matches(key, self.metrics, 1)
+            if near and key not in METRICS:
+                known += f"; did you mean {near[0]}?"
+            raise AttributeError(known)
