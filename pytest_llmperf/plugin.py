@@ -13,7 +13,7 @@ import pytest
 
 from .backends import BUILT_IN, fixture_doc, fixture_name
 from .session.fixtures import LLM as LLM_FIXTURE
-from .session.fixtures import own_fixtures
+from .session.fixtures import mark_items, own_fixtures
 
 if TYPE_CHECKING:
     from .session.benchmark import LLMBenchmark
@@ -28,7 +28,8 @@ _SESSION: pytest.StashKey[LLMSession] = pytest.StashKey()
 _DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
 """Set in the controller of pytest-xdist, whose workers run the tests."""
 _MARKERS = (
-    "llm(model=, backend=, quant=): the cells of a test; the command line narrows them",
+    "llm(model=, backend=, quant=): the cells of a test; the command line narrows them. Every test that "
+    "uses llm has the marker",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
     "llm_floor(text=) or llm_floor('off'): how the output of a test's engine is checked",
 )
@@ -99,6 +100,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mark_items(items)
     if _SESSION in config.stash:
         from .session.collect import prepare_items, select_items
 
@@ -114,10 +116,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # which asks for lines of its own here.
     config = session.config
     if _SESSION in config.stash:
-        from .session.collect import note_selected, require_baseline
+        from .session.collect import keep_engines_together, note_selected, require_baseline
         from .session.demand import TOLD
         from .session.targets import check_targets
 
+        keep_engines_together(session.items, config)
         note_selected(session.items, config.stash[_SESSION])
         require_baseline(session.items, config, config.stash[_SESSION])
         check_targets(session.items, config, config.stash[_SESSION])
@@ -152,7 +155,7 @@ def pytest_report_collectionfinish(
         if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
     ]
     cells = session.plan.known(ids)
-    return [header(session, cells), *notes(session)] if cells else None
+    return [header(session, cells), *notes(session, items)] if cells else None
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 from ..core.defaults import AB
 from ..core.errors import OneLine
 from ..core.secrets import masked_arguments
+from ..core.values import location
 from .guard import Guarded
 from .leftovers import workplace
 from .own_tree import OwnTree
@@ -177,7 +178,11 @@ def _interpreter(side: Side, tree: Path) -> str:
     if not side.python:
         return sys.executable
     wanted = side.python.replace(TREE, str(tree))
-    interpreter = shutil.which(str(Path(wanted).expanduser().absolute())) or shutil.which(wanted)
+    try:
+        path = location(wanted, Path())
+    except ValueError as error:
+        raise SideError(f"--{side.name}-python: {error}") from None
+    interpreter = shutil.which(str(path.absolute())) or shutil.which(wanted)
     return interpreter or _fail(
         f"--{side.name}-python: {wanted!r} is not an interpreter that can be run"
     )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from ..core.folders import make_ignored
 from ..core.values import whole
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS
 from .common import (
@@ -167,6 +168,8 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
             file=sys.stderr,
         )
     now = datetime.datetime.now(datetime.UTC)
+    if not options.out:
+        make_ignored(_FOLDER)
     folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
     plan.begin(folder)
     return folder, plan

@@ -9,25 +9,46 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..core.printable import printable
 from ..core.values import ratio
 from ..gate.accepted import FILE
+from ..store.project import default_storage, storage_folder
 
 T = TypeVar("T")
 
 DONE = 0
 USAGE_ERROR = 3
+_SHOWN = 500
+"""Characters of each end of a message."""
 
 Subcommands = Any
 """argparse's subparsers object, whose type has no public name."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are lines of a length that can be read, safe on a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and an error; exit."""
+        super().error(_readable(message))
+
+
 def complain(command: str, message: str) -> int:
     """Print an error in one line; return its exit code."""
-    print(printable(f"pytest-llmperf {command}: {message}"), file=sys.stderr)
+    print(
+        _readable(" ".join(("pytest-llmperf", *command.split())) + f": {message}"), file=sys.stderr
+    )
     return USAGE_ERROR
+
+
+def _readable(message: str) -> str:
+    """Return a message in one line, without the middle of a very long one."""
+    line = printable(message)
+    if len(line) <= 2 * _SHOWN:
+        return line
+    return f"{line[:_SHOWN]} ... {line[-_SHOWN:]}"
 
 
 def say(line: str) -> None:
@@ -58,10 +79,11 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     """Add the option that names pytest-benchmark's storage folder."""
     parser.add_argument(
         "--storage",
-        type=Path,
-        default=Path(".benchmarks"),
+        type=argument(storage_folder),
+        default=default_storage(),
         metavar="FOLDER",
-        help="pytest-benchmark's storage folder (default: %(default)s)",
+        help="pytest-benchmark's storage folder, or its file:// URI (default: that of the project's "
+        "addopts, here %(default)s)",
     )
 
 

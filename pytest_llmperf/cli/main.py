@@ -7,23 +7,32 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from ..core.values import shown, unusable
 from ..core.version import __version__
-from . import ab, compare, fit, history, recover, tradeoff
-from .common import USAGE_ERROR, complain
+from . import ab, cache, compare, fit, history, recover, tradeoff
+from .common import USAGE_ERROR, Parser, complain
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, with every subcommand."""
+    top = Parser(prog="pytest-llmperf", description=__doc__)
+    top.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (ab, cache, compare, fit, history, recover, tradeoff):
+        command.add(commands)
+    return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code (0 done, 3 usage or broken input; see each command)."""
-    parser = argparse.ArgumentParser(prog="pytest-llmperf", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"pytest-llmperf {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (ab, compare, fit, history, recover, tradeoff):
-        command.add(commands)
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for word in given:
+        if problem := unusable(word):
+            return complain("", f"{shown(word)} {problem}")
     # argparse would take the arguments after "--" for positionals of the command.
     split = given.index("--") if "--" in given else len(given)
     try:
-        options = parser.parse_args(given[:split])
+        options = parser().parse_args(given[:split])
     except SystemExit as end:
         return USAGE_ERROR if end.code else 0
     options.pytest_args = given[split + 1 :]

@@ -6,13 +6,16 @@ Every parser raises ValueError with one line that says what is wrong and what is
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .units import MIB
 
 _BYTES = {"GiB": 1024 * MIB, "MiB": MIB, "GB": 10**9, "MB": 10**6}
+_SECONDS = {"d": 86400.0, "h": 3600.0, "min": 60.0}
 MOST_TOKENS = 10_000_000
 MOST_REQUESTS = 1_000_000
 MOST_ROUNDS = 1_000_000
@@ -66,6 +69,16 @@ def location(text: str, base: Path) -> Path:
         return base / Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(text)}: the home folder of that user is not known") from None
+
+
+def plain_whole(value: object) -> Any:
+    """Return a whole number of numpy as Python's own; anything else as it is."""
+    if isinstance(value, bool | float | str) or value is None or type(value).__name__ == "bool":
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except Exception:
+        return value
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> None:
@@ -148,6 +161,14 @@ def card_size(text: str) -> float:
     if size > _MOST_MIB:
         raise ValueError(f"{shown(text)} is more than {_MOST_MIB / 1024:,.0f}GiB")
     return size
+
+
+def duration(text: str) -> float:
+    """Parse ``30d``, ``12h`` or ``90min``; return seconds."""
+    match = re.fullmatch(r"\s*(\d{1,6})\s*(d|h|min)\s*", text, re.ASCII)
+    if not match:
+        raise ValueError(f"{shown(text)} is not a duration such as 30d, 12h or 90min")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def ratio(text: str) -> float:

@@ -32,6 +32,8 @@ class Choice:
     problem: str | None = None
     excluded: bool = False
     """The run itself leaves it out, so nothing is missing, whatever ``--llm-require`` says."""
+    named: bool = False
+    """The command line names what is missing, so its tests fail."""
 
 
 @dataclass
@@ -89,7 +91,10 @@ class CellPlan:
         )
         return [
             Choice(
-                self._remember(cell), self.problem(cell), excluded=self._nothing_is_missing(cell)
+                self._remember(cell),
+                self.problem(cell),
+                excluded=self._nothing_is_missing(cell),
+                named=self.is_named(cell),
             )
             for cell in cells
         ]
@@ -107,12 +112,35 @@ class CellPlan:
         refusal = self._refusal(cell, packages)
         if refusal:
             return printable(refusal.reason)
-        if self.settings.device.startswith("cuda") and not has_accelerator():
+        if self._has_no_gpu():
             return f"this machine has no GPU (--llm-device={self.settings.device})"
+        return MISSING_EMBEDDED if self._has_no_file(cell) else None
+
+    def is_named(self, cell: Cell) -> bool:
+        """Return whether the command line itself names what is missing to run a cell.
+
+        Ini values and defaults are for every machine; who types a name wants it here and now.
+        """
+        typed, settings = self.settings.typed, self.settings
+        if "--llm-device" in typed and self._has_no_gpu():
+            return True
+        if "--llm-model" in typed and self._has_no_file(cell):
+            return True
+        modes = ["none"] if "--llm-backend" in typed else []
+        if "--llm-quant" in typed and cell.quantization in (settings.quantizations or ()):
+            modes.append(cell.quantization)
+        with suppress(EngineError, BackendError):
+            packages = self.packages(cell.backend)
+            refusals = [_refused(cell.backend, "refusal", mode, packages) for mode in modes]
+            return any(refusal and not refusal.by_nature for refusal in refusals)
+        return False
+
+    def _has_no_gpu(self) -> bool:
+        return self.settings.device.startswith("cuda") and not has_accelerator()
+
+    def _has_no_file(self, cell: Cell) -> bool:
         needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
-        if needs_file and family(cell.backend) != "simulated" and embedded_gguf() is None:
-            return MISSING_EMBEDDED
-        return None
+        return needs_file and family(cell.backend) != "simulated" and embedded_gguf() is None
 
     def check_requested(self) -> None:
         """Raise pytest.UsageError if the command line names a pair that can never work."""
@@ -128,6 +156,10 @@ class CellPlan:
                 self.packages(backend)
             except EngineError as error:
                 raise pytest.UsageError(f"--llm-python: {error}") from None
+        self._check_modes()
+        self._check_models()
+
+    def _check_modes(self) -> None:
         if not self.settings.backends or not self.settings.quantizations:
             return
         reasons = []
@@ -141,6 +173,27 @@ class CellPlan:
                     return
                 reasons.append(printable(refusal.reason))
         raise pytest.UsageError(f"--llm-quant: {reasons[0]}")
+
+    def _check_models(self) -> None:
+        """Raise pytest.UsageError if no named engine can load a named model in any mode."""
+        reasons = []
+        for backend in self.settings.backends or ():
+            engine = backend_class(backend)
+            any_mode = () if self.settings.quantizations else (*engine.modes, *engine.further_modes)
+            for model in self.settings.models or ():
+                modes = any_mode or self._modes(Wanted(None, None, None), backend)
+                for mode in dict.fromkeys(("none", *modes) if any_mode else modes):
+                    try:
+                        refusal = self._refusal(
+                            self._cell(model, backend, mode), self.packages(backend)
+                        )
+                    except BackendError:
+                        return
+                    if refusal is None or not refusal.by_nature:
+                        return
+                    reasons.append(printable(refusal.reason))
+        if reasons:
+            raise pytest.UsageError(f"--llm-model: {reasons[0]}")
 
     def _cell(self, model: Model, backend: str, mode: str) -> Cell:
         mode = ask(backend, "mode_of", str, mode, model)

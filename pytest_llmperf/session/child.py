@@ -157,6 +157,8 @@ def _is_inside(path: str, folder: str) -> bool:
 def main() -> int:
     """Run pytest; the first argument says where to report and which trees there are, in JSON."""
     asked = json.loads(sys.argv[1])
+    # Files that git does not have, such as models, are in the user's repository only: session.option.
+    os.environ["PYTEST_LLMPERF_AB_TREES"] = json.dumps([asked["own"], *asked["others"]])
     reporter = Reporter(asked["report"], Places(asked["own"], asked["others"]))
     sys.argv = [pytest.__file__, *sys.argv[2:]]
     return int(pytest.main(sys.argv[1:], plugins=[reporter]))

@@ -16,6 +16,9 @@ from .gate import MARKER, limits_of_test
 from .session import LLMSession
 from .sizes import argument_names, split_names
 
+_MIXING = ("failedfirst", "newfirst", "random_order_bucket")
+"""Options that order tests without regard to engines; the last is pytest-random-order's."""
+
 
 @contextmanager
 def parametrized(metafunc: pytest.Metafunc, session: LLMSession) -> Iterator[None]:
@@ -81,7 +84,7 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
         pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
     parameters = []
     for choice in choices:
-        required = session.settings.require and not choice.excluded
+        required = choice.named or (session.settings.require and not choice.excluded)
         skip = choice.problem is not None and not required
         marks = [pytest.mark.skip(reason=choice.problem or "")] if skip else []
         parameters.append(pytest.param(choice.cell.id, marks=marks, id=choice.cell.id))
@@ -108,6 +111,30 @@ def select_items(items: list[pytest.Item], config: pytest.Config, session: LLMSe
     deselected = [item for item in items if item.nodeid not in selected_ids]
     items[:] = [item for item in items if item.nodeid in selected_ids]
     config.hook.pytest_deselected(items=deselected)
+
+
+def keep_engines_together(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Put the tests of each cell beside the first of them, where an option has mixed all tests.
+
+    Pytest has grouped them before, so that each engine is loaded once; an order of the project's own, by
+    another plugin or a conftest, stays.
+    """
+    if not any(config.getoption(name, None) for name in _MIXING):
+        return
+    of_cell: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        of_cell.setdefault(_cell_id(item), []).append(item)
+    ordered: list[pytest.Item] = []
+    for item in items:
+        cell = _cell_id(item)
+        ordered += of_cell.pop(cell, ()) if cell is not None else (item,)
+    items[:] = ordered
+
+
+def _cell_id(item: pytest.Item) -> object:
+    """Return the cell of a test; None if it has none."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get(LLM) if callspec and LLM in own_fixtures(item) else None
 
 
 def prepare_items(items: Sequence[pytest.Item], config: pytest.Config) -> None:

@@ -29,6 +29,7 @@ class Demand:
         self._require = settings.require
         self._asked = _asked(settings)
         self._config = config
+        self._typed = settings.typed
         self._collected = 0
         self._selected: set[str] = set()
         self._measuring = 0
@@ -86,7 +87,7 @@ class Demand:
             return ""
         if self._collected and not self._selected:
             # An ini file judges the runs that measure; a command line asks for this one.
-            asked = tuple(flag for flag in asked if self._is_typed(flag))
+            asked = tuple(flag for flag in asked if flag in self._typed)
             reason = f"every test of this plugin was deselected ({self._collected})"
         elif self._measuring and not measured:
             reason = self._obstacle or self._skip_reason() or "no test measured to its end"
@@ -103,10 +104,6 @@ class Demand:
         (reason, _), *others = self._skips.most_common()
         more = f" (and {len(others)} more reasons, -rs lists them)" if others else ""
         return f"{reason or 'its tests were skipped'}{more}"
-
-    def _is_typed(self, flag: str) -> bool:
-        arguments = self._config.invocation_params.args
-        return any(str(argument).partition("=")[0] == flag for argument in arguments)
 
 
 def _asked(settings: Settings) -> tuple[str, ...]:

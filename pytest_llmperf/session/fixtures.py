@@ -8,7 +8,7 @@ Every pytest run imports this module, so it imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LLM = "llm"
@@ -32,6 +32,13 @@ def own_fixtures(test: object) -> frozenset[str]:
     if definitions is None:
         return frozenset(name for name in names if name in (LLM, LLM_BENCHMARK))
     return frozenset(name for name in names if provider(test, name) == _PLUGIN)
+
+
+def mark_items(items: Iterable[Any]) -> None:
+    """Give every test of this plugin the marker ``llm``: ``-m "not llm"`` keeps engines out of a run."""
+    for item in items:
+        if own_fixtures(item) and item.get_closest_marker(LLM) is None:
+            item.add_marker(LLM)
 
 
 def provider(test: object, name: str) -> str:

@@ -19,12 +19,13 @@ from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
 from ..core.text import Text
-from ..core.values import MOST_TOKENS, check_text, check_whole
+from ..core.values import MOST_TOKENS, check_whole, plain_whole
 from ..core.workload import Workload
 from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
+from .prompts import prompt_of, prompts_of, text_of
 from .slot import EngineSlot
 
 
@@ -82,7 +83,7 @@ class LLM:
 
     def generate(self, prompt: str, output_len: int = 16) -> str:
         """Return the greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
-        text = self._generate([prompt], output_len)[0]["text"]
+        text = self._generate([text_of(prompt)], output_len)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
@@ -102,9 +103,9 @@ class LLM:
 
         Fails the test if the engine does not report log-probabilities of a prompt.
         """
-        self.engine()
+        prompt = prompt_of(tokens, self.engine().info.vocabulary)
         with _failing(self.cell.id):
-            answer = self._slot.score(tokens)
+            answer = self._slot.score(prompt)
         if isinstance(answer, str):
             pytest.fail(f"{self.cell.id}: not available: {answer}", pytrace=False)
         return answer
@@ -113,7 +114,7 @@ class LLM:
         """Return exp of the mean negative log-likelihood of a text's tokens after the first."""
         if self._random:
             pytest.fail("random weights have no tokenizer, so no perplexity", pytrace=False)
-        scores = self.score(text)
+        scores = self.score(text_of(text))
         return math.exp(-math.fsum(scores) / len(scores))
 
     def quality(self, text: Text, vouched: bool = False) -> Quality | str:
@@ -158,14 +159,12 @@ class LLM:
         with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
 
-    def _generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        check_whole("output_len", output_len, 1, MOST_TOKENS)
-        for prompt in prompts:
-            if isinstance(prompt, str):
-                check_text("prompt", prompt)
-        self.engine()
+    def _generate(self, prompts: object, output_len: int) -> list[dict[str, Any]]:
+        length = plain_whole(output_len)
+        check_whole("output_len", length, 1, MOST_TOKENS)
+        checked = prompts_of(prompts, self.engine().info.vocabulary)
         with _failing(self.cell.id):
-            return self._slot.generate(prompts, output_len)
+            return self._slot.generate(checked, length)
 
 
 @contextmanager

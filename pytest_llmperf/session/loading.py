@@ -86,7 +86,7 @@ class Loading:
             problem = self._plan.problem(cell)
         except ValueError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        if problem and self._settings.require:
+        if problem and (self._settings.require or self._plan.is_named(cell)):
             pytest.fail(f"{cell.id}: {problem}", pytrace=False)
         if problem:
             pytest.skip(problem)

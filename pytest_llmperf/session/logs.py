@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import shutil
 import stat
+import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +22,20 @@ _LONGEST_NAME = 200
 """Bytes of a file name; file systems take 255."""
 _LARGEST = 1024 * 1024
 """Bytes of a log that a new run continues; a larger one becomes NAME.log.1."""
+_KEPT = 7 * 24 * 3600.0
+"""Seconds without a new log after which a temporary folder of logs is removed."""
 _README = """\
 What engines have printed, one file per cell (MODEL-BACKEND-MODE). Each start of an engine has a line
 with its time and the process of pytest. `pytest-llmperf cache` lists this folder and clears it.
 """
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary logs of other projects, such as worktrees that are gone, after a week."""
+    for other in folder.glob("*"):
+        with suppress(OSError):
+            if time.time() - other.stat().st_mtime > _KEPT:
+                shutil.rmtree(other)
 
 
 class Logs:
@@ -45,7 +57,10 @@ class Logs:
             root = self._config.rootpath
             digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
             # Another project's engine of the same name has a log of its own.
-            folder = private_folder() / LOGS / f"{root.name[:100]}-{digest}"
+            all_logs = private_folder() / LOGS
+            folder = all_logs / f"{root.name[:100]}-{digest}"
+            if not folder.is_dir():
+                _sweep(all_logs)
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder)
         if not (folder / "README.md").exists():

@@ -10,8 +10,10 @@ disagree, and mypy checks that the parser returns what the field holds::
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, overload
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast, overload
 import pytest
 
 from ..core.cause import one_line
+from ..core.defaults import AB_TREES
 from ..core.printable import printable
 from ..core.values import expanded, shown, unusable
 
@@ -119,7 +122,8 @@ class Option(NamedTuple):
         if not texts:
             base = config.inipath.parent if config.inipath else config.rootpath
             texts = [self._expanded(text) for text in self._texts_of_file(config)]
-        values = [self._parsed(part, base) for text in texts for part in self._parts(text)]
+        parts = [part for text in texts for part in self._parts(text)]
+        values = [self._parsed(part, base) for part in parts]
         if self.gather:
             return self.gather(values)
         if not values:
@@ -167,7 +171,10 @@ class Option(NamedTuple):
         if problem := unusable(text):
             raise pytest.UsageError(f"{self.flag}: {shown(text)} {problem}")
         try:
-            value = self.parse(text, base) if self.located else self.parse(text)
+            if self.located:
+                value = self.parse(text, _with_file(text, base) or base)
+            else:
+                value = self.parse(text)
         except ValueError as error:
             # Without a text of any length.
             line = str(error).replace(repr(text), shown(text))
@@ -268,9 +275,32 @@ def flag(name: str, help: str) -> bool:
     return cast(bool, _row(Option(name, help, default=False)))
 
 
+def typed_flags(config: pytest.Config) -> frozenset[str]:
+    """Return the options of the command line itself: not those of ``addopts`` or PYTEST_ADDOPTS."""
+    return frozenset(str(text).partition("=")[0] for text in config.invocation_params.args)
+
+
 def rows(settings: type) -> dict[str, Option]:
     """Return the rows of a dataclass by the names of their fields."""
     return {f.name: f.metadata[_ROW] for f in fields(settings) if _ROW in f.metadata}
+
+
+def _with_file(text: str, base: Path) -> Path | None:
+    """Return another folder at which a relative path begins in a side of ``ab``; None if there is none.
+
+    Where the side's own tree, a worktree, lacks the file because git does not have it, that is the same
+    folder in the user's repository.
+    """
+    if AB_TREES not in os.environ:
+        return None
+    path = text.rpartition("=")[2]
+    own, *others = map(Path, json.loads(os.environ[AB_TREES]))
+    here = base.resolve()
+    with suppress(OSError):  # A name that no file can have.
+        if here.is_relative_to(own) and not (here / path).exists():
+            twins = [other / here.relative_to(own) for other in others]
+            return next((twin for twin in twins if (twin / path).exists()), None)
+    return None
 
 
 def _row(option: Option) -> Any:

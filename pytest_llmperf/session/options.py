@@ -31,7 +31,7 @@ from ..core.values import (
     whole,
 )
 from . import values
-from .option import flag, gathered, many, one, rows
+from .option import flag, gathered, many, one, rows, typed_flags
 
 if TYPE_CHECKING:
     from ..core.models import Model
@@ -102,6 +102,8 @@ class Settings:
     gate: GateSettings
     given: tuple[str, ...]
     """The options of the command line as they were written; flags are left out."""
+    typed: frozenset[str]
+    """The words of the command line itself that may be options: not those of ``addopts``."""
 
     models: tuple[Model, ...] | None = many(
         "llm-model",
@@ -185,9 +187,9 @@ class Settings:
     backend_args: Mapping[str, Mapping[str, Any]] = gathered(
         "llm-backend-arg",
         values.backend_arg,
-        "BACKEND.KEY=VALUE",
+        "BACKEND[@LABEL].KEY=VALUE",
         "the engine's own keyword argument, e.g. vllm.tensor_parallel_size=2: a number, true, none, "
-        "JSON, or text",
+        "JSON, or text; vllm@LABEL.KEY=VALUE measures that setting beside vllm's",
         gather=values.by_backend,
     )
     pythons: Mapping[str, str] = gathered(
@@ -225,7 +227,8 @@ class Settings:
         default=300.0,
     )
     require: bool = flag(
-        "llm-require", "a missing backend, model or GPU fails its tests instead of skipping them"
+        "llm-require",
+        "a missing backend, model or GPU fails its tests also if the command line does not name it",
     )
     floor: str = one(
         "llm-floor",
@@ -298,14 +301,17 @@ class Settings:
             for table in (cls, GateSettings)
         )
         given = (f"{row.flag}={text}" for row in OPTIONS for text in row.given(config))
-        return cls(gate=GateSettings(**gate), given=tuple(given), **settings)._checked()
+        return cls(
+            gate=GateSettings(**gate), given=tuple(given), typed=typed_flags(config), **settings
+        )._checked()
 
     def _checked(self) -> Settings:
         """Return the settings; raise pytest.UsageError if options contradict each other."""
         for name in self.backends or ():
-            if name != family(name) and name not in self.pythons:
+            if name != family(name) and name not in self.variants:
                 raise pytest.UsageError(
-                    f"--llm-backend: {name!r} has no environment; give --llm-python {name}=PATH"
+                    f"--llm-backend: {name!r} has no environment and no arguments of its own; give "
+                    f"--llm-python {name}=PATH or --llm-backend-arg {name}.KEY=VALUE"
                 )
         if self.gate.accept and not self.gate.mode:
             raise pytest.UsageError("--llm-accept: there is no verdict without --llm-gate=history")
@@ -319,8 +325,9 @@ class Settings:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Names with a label (``vllm@nightly``): engines of other environments beside this one's."""
-        return tuple(name for name in self.pythons if name != family(name))
+        """Names with a label (``vllm@next``): engines with an environment or arguments of their own."""
+        names = dict.fromkeys((*self.pythons, *self.backend_args))
+        return tuple(name for name in names if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
         """Return a backend's keyword arguments; those of a label replace those of its engine."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from ..backends import ask
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
@@ -33,7 +35,7 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     return printable(f"llm: {models} on {engines}; {_device(session)}")
 
 
-def notes(session: LLMSession) -> Iterator[str]:
+def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
     """Yield a line for everything that this run does in another way than usual."""
     yield from filter(None, [cache_note(session.settings)])
     if session.settings.floor == "off":
@@ -41,6 +43,11 @@ def notes(session: LLMSession) -> Iterator[str]:
     if session.results.in_memory:
         yield (
             f"nothing is kept on disk before the run ends: {session.store.folder} cannot be written"
+        )
+    if ignored := session.store.without_effect(items):
+        yield (
+            f"{', '.join(ignored)}: without effect on LLM tests, which have --llm-rounds and "
+            "--llm-warmup"
         )
 
 

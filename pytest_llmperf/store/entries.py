@@ -41,6 +41,46 @@ _ASK_FOR_TABLE = (
 TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
 """Further options of the table, with the values that they have when they are not given."""
 
+_MEASURING = (
+    "min_time",
+    "max_time",
+    "min_rounds",
+    "precision",
+    "confidence",
+    "timer",
+    "calibration_precision",
+    "warmup",
+    "warmup_iterations",
+    "disable_gc",
+    "cprofile",
+    "cprofile_dump",
+)
+"""Options of pytest-benchmark, and of its marker, about measurements that it makes itself."""
+
+
+class _Defaults:
+    """Stands in for pytest's parser, to read what pytest-benchmark declares."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Any] = {}
+        """Default by name: ``benchmark_min_rounds``."""
+
+    def read(self) -> None:
+        """Read the defaults of this release."""
+        from pytest_benchmark.plugin import pytest_addoption
+
+        pytest_addoption(self)
+
+    def getgroup(self, *names: str) -> _Defaults:
+        return self
+
+    def addoption(self, flag: str, *more: str, **declared: Any) -> None:
+        default = declared.get("default")
+        parse = declared.get("type")
+        if isinstance(default, str) and parse is not None:
+            default = parse(default)  # As argparse does.
+        self.of[flag.removeprefix("--").replace("-", "_")] = default
+
 
 class VirtualClock:
     """A timer that only moves when a sample is replayed."""
@@ -171,8 +211,11 @@ class BenchmarkStore:
     @property
     def json_file(self) -> Path | None:
         """The file of ``--benchmark-json``."""
-        file: Path | None = getattr(self.config.option, "benchmark_json", None)
-        return file or None
+        file = getattr(self.config.option, "benchmark_json", None)
+        if not file:
+            return None
+        # A path; in older releases of pytest-benchmark, a file that is open.
+        return Path(file if isinstance(file, (str, Path)) else file.name)
 
     @property
     def saving_option(self) -> str:
@@ -202,6 +245,29 @@ class BenchmarkStore:
             return ""
         by_option = getattr(self.config.option, "benchmark_disable", False)
         return "--benchmark-disable is set" if by_option else "pytest-benchmark is disabled"
+
+    def without_effect(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Return the options and marker arguments that would change how a stock benchmark measures."""
+        measuring = [item for item in items if CLOCK in item.stash]
+        if not measuring:
+            return []
+        defaults = _Defaults()
+        defaults.read()
+        option = self.config.option
+        options = [
+            f"--{name.replace('_', '-')}"
+            for name, default in defaults.of.items()
+            if name.removeprefix("benchmark_") in _MEASURING
+            and getattr(option, name, default) not in (default, None)
+        ]
+        marks = (mark for item in measuring for mark in item.iter_markers("benchmark"))
+        given = {
+            key
+            for mark in marks
+            for key, value in mark.kwargs.items()
+            if key in _MEASURING and not isinstance(value, VirtualClock)
+        }
+        return [*options, *(f"@pytest.mark.benchmark({key}=)" for key in sorted(given))]
 
     def file_header(self) -> dict[str, Any]:
         """Return machine and commit as they are in pytest-benchmark's files.

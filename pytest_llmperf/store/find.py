@@ -22,6 +22,8 @@ def find_files(name: str, storage: Path) -> list[Path]:
     path = Path(name)
     if path.is_dir():
         files = stored_files(path)
+    elif path.is_char_device() or path.is_block_device():
+        raise StoredError(f"{name!r} is a device, not a file")
     elif path.exists():
         files = [path]
     elif any(letter in name for letter in "*?["):

@@ -195,3 +195,25 @@ def test_an_environment_inside_of_the_repository_is_shared(commit):
     paths = os.pathsep.join([os.environ["PYTHONPATH"], str(packages)])
     done = ab(folder, "-p", "other_package", "benchmarks", PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_path_of_the_ini_file_that_git_does_not_have_is_that_of_the_repository(commit, tmp_path):
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "config.json").write_text('{"model_type": "llama"}')
+    ini = INI + "llm_model = own=../acme\nllm_cache_dir = cache\n"
+    commit({"benchmarks/test_m.py": TEST, "pytest.ini": ini.format(tpot=0.01)})
+    folder = commit({"pytest.ini": ini.format(tpot=0.02)})
+    (folder / "cache").mkdir()
+    done = ab(folder, "benchmarks")
+    assert done.returncode == 1, done.stderr
+    assert "test_m[own-simulated-none]" in done.stdout
+
+
+def test_a_path_of_the_command_line_that_git_does_not_have_is_that_of_the_repository(
+    ini_twice_as_slow,
+):
+    (ini_twice_as_slow / "acme").mkdir()
+    (ini_twice_as_slow / "acme" / "config.json").write_text('{"model_type": "llama"}')
+    done = ab(ini_twice_as_slow, "benchmarks", "--llm-model=own=acme/")
+    assert done.returncode == 1, done.stderr
+    assert "test_m[own-simulated-none]" in done.stdout

@@ -239,3 +239,4 @@ def test_ab_measures_where_the_project_asks_for_the_gate(pytester, one_test):
     assert "exit code" not in run.stderr.str()
     assert "failed" not in run.stderr.str()
     assert run.ret == 0
+    assert (pytester.path / ".llmperf-ab/.gitignore").is_file()

@@ -52,11 +52,12 @@ def test_a_test_for_what_is_missing_is_skipped_or_with_require_fails(
     pytester, llm_pytest, bare_python, marker, backend, reason
 ):
     pytester.makepyfile(f"import pytest\n@pytest.mark.llm({marker})\ndef test_x(llm): pass")
-    options = [f"--llm-backend={backend}", f"--llm-python=vllm={bare_python}"]
-    run = llm_pytest(*options, "-rs")
+    pytester.makeini(f"[pytest]\naddopts = --llm-backend={backend}")
+    options = ["-o", f"llm_python=vllm={bare_python}"]
+    run = pytester.runpytest_inprocess(*options, "-rs")
     run.assert_outcomes(skipped=1)
     assert reasons(run)[0].startswith(reason)
-    run = llm_pytest(*options, "--llm-require")
+    run = pytester.runpytest_inprocess(*options, "--llm-require")
     assert run.ret == 1
     run.assert_outcomes(errors=1)
     (line,) = [line for line in run.outlines if line.startswith("smollm2-135m-")]

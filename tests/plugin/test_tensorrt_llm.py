@@ -94,7 +94,7 @@ def test_a_mode_is_refused_before_anything_loads(pytester, run):
 
 def test_without_its_environment_it_says_how_to_name_one(pytester):
     pytester.makepyfile(TEST)
-    result = pytester.runpytest_subprocess("--llm-backend=tensorrt-llm", "-rs")
+    result = pytester.runpytest_subprocess("-o", "llm_backend=tensorrt-llm", "-rs")
     result.assert_outcomes(skipped=3)
     result.stdout.fnmatch_lines(
         [

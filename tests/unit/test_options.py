@@ -1,6 +1,7 @@
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,7 @@ class Config:
     def __init__(self, line=None, ini=None):
         self.line, self.ini = line or {}, ini or {}
         self.inipath, self.rootpath = None, Path()
+        self.invocation_params = SimpleNamespace(args=())
 
     def getoption(self, name):
         return self.line.get(name)
@@ -70,7 +72,7 @@ def no_home(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "other"), [(Settings, {"gate", "given"}), (GateSettings, set())]
+    ("settings", "other"), [(Settings, {"gate", "given", "typed"}), (GateSettings, set())]
 )
 def test_every_field_of_the_settings_is_the_row_of_an_option(settings, other):
     without = {field.name for field in fields(settings)} - set(rows(settings)) - other
