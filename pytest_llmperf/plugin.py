@@ -155,7 +155,7 @@ def pytest_report_collectionfinish(
         if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
     ]
     cells = session.plan.known(ids)
-    return [header(session, cells), *notes(session, items)] if cells else None
+    return [header(session, cells), *notes(session, items, cells)] if cells else None
 
 
 @pytest.fixture(scope="session")
@@ -198,11 +198,14 @@ def llm_workload_override(request: pytest.FixtureRequest) -> Override:
 @pytest.fixture
 def llm_benchmark(
     request: pytest.FixtureRequest, benchmark: Any, llm_workload_override: Override
-) -> LLMBenchmark:
+) -> Iterator[LLMBenchmark]:
     """Measure latency and throughput: llm_benchmark(llm, input_len=128, output_len=64)."""
     from .session.benchmark import LLMBenchmark
 
-    return LLMBenchmark(_start(request.config), request.node, benchmark, llm_workload_override)
+    session = _start(request.config)
+    measuring = LLMBenchmark(session, request.node, benchmark, llm_workload_override)
+    yield measuring
+    measuring.end()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -27,4 +27,9 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(
             f"{cell} hardly knows plain English, but {other} predicts it alike: taken as sound"
         )
+    if replaced := sum(record["workload"].get("words_as_ids", False) for record in records):
+        lines.append(
+            f"random weights have no tokenizer: in {replaced} of {len(records)} measurements each word "
+            "of the prompt is one arbitrary token id (input_len= sets a number of tokens)"
+        )
     return lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..backends import ask
+from ..backends import ask, family
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
 from ..core.printable import printable
@@ -35,8 +35,11 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     return printable(f"llm: {models} on {engines}; {_device(session)}")
 
 
-def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
+def notes(
+    session: LLMSession, items: Sequence[pytest.Item], cells: Sequence[Cell]
+) -> Iterator[str]:
     """Yield a line for everything that this run does in another way than usual."""
+    yield from _unread(session, cells)
     yield from filter(None, [cache_note(session.settings)])
     if session.settings.floor == "off":
         yield "the output of engines is not checked (--llm-floor=off)"
@@ -49,6 +52,16 @@ def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
             f"{', '.join(ignored)}: without effect on LLM tests, which have --llm-rounds and "
             "--llm-warmup"
         )
+
+
+def _unread(session: LLMSession, cells: Sequence[Cell]) -> Iterator[str]:
+    """Yield a line for each engine whose arguments the command line has and no test takes."""
+    settings = session.settings
+    used = {name for cell in cells for name in (cell.backend, family(cell.backend))}
+    for name in settings.backend_args:
+        is_typed = any(text.startswith(f"--llm-backend-arg={name}.") for text in settings.given)
+        if is_typed and name not in used:
+            yield f"--llm-backend-arg: no test of this run takes the arguments of {name}"
 
 
 def sections(session: LLMSession) -> Iterator[Section]:

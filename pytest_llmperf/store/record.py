@@ -166,6 +166,8 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
         part["batch_size"] = workload.batch_size
         part["rounds"] = workload.rounds
         part["warmup"] = workload.warmup
+        if workload.prompt is not None and not subject.engine.info.has_tokenizer:
+            part["words_as_ids"] = True
     return part
 
 

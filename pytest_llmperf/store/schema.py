@@ -84,6 +84,8 @@ class WorkloadPart(TypedDict):
     batch_size: NotRequired[Count]
     rounds: NotRequired[Count]
     warmup: NotRequired[Count]
+    words_as_ids: NotRequired[bool]
+    """True if there is no tokenizer (random weights): each word of the prompt is an arbitrary id."""
 
 
 class MetricPart(TypedDict):
