@@ -29,7 +29,7 @@ def parametrized(metafunc: pytest.Metafunc, session: LLMSession) -> Iterator[Non
     if _parameters_of_llm(metafunc):
         yield
         return
-    mistake: pytest.fail.Exception | None = None
+    mistake: BaseException | None = None
     calls_before = list(getattr(metafunc, "_calls", ()))
     try:
         parametrize_cells(metafunc, session)
