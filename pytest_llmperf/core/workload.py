@@ -105,18 +105,19 @@ def _check_prompt(prompt: object) -> None:
     if isinstance(prompt, str):
         check_text("prompt", prompt)
         return
-    instead = "one text, the same for every request of the batch"
-    if isinstance(prompt, Mapping) or (
-        isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping)
-    ):
-        instead += "; apply the chat template to messages first (docs/how-to/faq.md)"
-    elif isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], int):
-        instead += (
-            "; llm.generate_ids takes token ids, and input_len= measures that many random ones"
+    first = prompt[0] if isinstance(prompt, Sequence) and prompt else None
+    instead = ""
+    if isinstance(prompt, Mapping) or isinstance(first, Mapping):
+        instead = "apply the chat template to messages first (docs/how-to/faq.md)"
+    elif isinstance(first, int) and not isinstance(prompt, bytes):
+        instead = "llm.generate_ids takes token ids, and input_len= measures that many random ones"
+    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
+        instead = (
+            "it is that of every request of the batch; parametrize the test over several prompts"
         )
-    elif isinstance(prompt, Sequence):
-        instead += "; parametrize the test over several prompts"
-    raise ValueError(f"prompt has to be {instead}; not {shown(prompt)}")
+    raise ValueError(
+        f"prompt must be a text, not {shown(prompt)}" + (f": {instead}" if instead else "")
+    )
 
 
 def _random_ids(

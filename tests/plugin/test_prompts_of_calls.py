@@ -2,18 +2,17 @@
 
 import pytest
 
-TODAY = "prompt has to be one text, the same for every request of the batch"
+SEVERAL = "it is that of every request of the batch; parametrize the test over several prompts"
 WRONG = {
-    "llm_benchmark(llm, prompt=['a', 'b'])": f"{TODAY}; parametrize the test over several prompts; "
-    "not ['a', 'b']",
-    "llm_benchmark(llm, prompt=[])": f"{TODAY}; parametrize the test over several prompts; not []",
-    "llm_benchmark(llm, prompt=[1, 2])": f"{TODAY}; llm.generate_ids takes token ids, and input_len= "
-    "measures that many random ones; not [1, 2]",
-    "llm_benchmark(llm, prompt=[{'role': 'user', 'content': 'Hi'}])": f"{TODAY}; apply the chat "
-    "template to messages first (docs/how-to/faq.md); not [{'role': 'user', 'content': 'Hi'}]",
-    "llm_benchmark(llm, prompt=5)": f"{TODAY}; not 5",
-    "llm_benchmark(llm, prompt=b'ab')": f"{TODAY}; ",
-    "llm_benchmark(llm, prompt=numpy.array([1, 2]))": f"{TODAY}; not array([1, 2])",
+    "llm_benchmark(llm, prompt=['a', 'b'])": f"prompt must be a text, not ['a', 'b']: {SEVERAL}",
+    "llm_benchmark(llm, prompt=[])": f"prompt must be a text, not []: {SEVERAL}",
+    "llm_benchmark(llm, prompt=[1, 2])": "prompt must be a text, not [1, 2]: llm.generate_ids takes "
+    "token ids, and input_len= measures that many random ones",
+    "llm_benchmark(llm, prompt=[{'role': 'user'}])": "prompt must be a text, not [{'role': 'user'}]: "
+    "apply the chat template to messages first (docs/how-to/faq.md)",
+    "llm_benchmark(llm, prompt=5)": "prompt must be a text, not 5",
+    "llm_benchmark(llm, prompt=b'ab')": "prompt must be a text, not b'ab'",
+    "llm_benchmark(llm, prompt=numpy.array([1, 2]))": "prompt must be a text, not array([1, 2])",
     "llm_benchmark(llm, input_len=numpy.float64(4))": "input_len must be a whole number of at least 1, ",
     "llm_benchmark(llm, input_len=numpy.bool_(True))": "input_len must be a whole number of at least 1,",
     "llm_benchmark(llm, input_len=[4, 8])": "input_len must be a whole number of at least 1, not [4, 8]",
