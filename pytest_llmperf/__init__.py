@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .core.version import __version__
     from .metrics.definitions import METRICS
-    from .metrics.samples import Metric
+    from .metrics.samples import FewSamplesWarning, Metric
     from .session.llm import LLM, LLMInfo, Result
 
 _PUBLIC = {
@@ -19,10 +19,11 @@ _PUBLIC = {
     "LLMInfo": "session.llm",
     "Result": "session.llm",
     "Metric": "metrics.samples",
+    "FewSamplesWarning": "metrics.samples",
     "METRICS": "metrics.definitions",
 }
 
-__all__ = ["LLM", "METRICS", "LLMInfo", "Metric", "Result", "__version__"]
+__all__ = ["LLM", "METRICS", "FewSamplesWarning", "LLMInfo", "Metric", "Result", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them. Every test that "
     "uses llm has the marker",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
+    "llm_floor(text=) or llm_floor('off'): how the output of a test's engine is checked",
 )
 
 
@@ -106,6 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[_SESSION].demand.collected(items)
         select_items(items, config, config.stash[_SESSION])
         prepare_items(items, config, config.stash[_SESSION])
+        config.stash[_SESSION].floor.check_markers(items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -167,7 +169,7 @@ def pytest_report_collectionfinish(
         if hasattr(item, "callspec") and LLM_FIXTURE in own_fixtures(item)
     ]
     cells = session.plan.known(ids)
-    return [header(session, cells), *notes(session, items)] if cells else None
+    return [header(session, cells), *notes(session, items, cells)] if cells else None
 
 
 @pytest.fixture(scope="session")
@@ -210,11 +212,14 @@ def llm_workload_override(request: pytest.FixtureRequest) -> Override:
 @pytest.fixture
 def llm_benchmark(
     request: pytest.FixtureRequest, benchmark: Any, llm_workload_override: Override
-) -> LLMBenchmark:
+) -> Iterator[LLMBenchmark]:
     """Measure latency and throughput: llm_benchmark(llm, input_len=128, output_len=64)."""
     from .session.benchmark import LLMBenchmark
 
-    return LLMBenchmark(_start(request.config), request.node, benchmark, llm_workload_override)
+    session = _start(request.config)
+    measuring = LLMBenchmark(session, request.node, benchmark, llm_workload_override)
+    yield measuring
+    measuring.end()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
     if not by_model:
         return complain(
             "tradeoff",
-            "no model has two modes with a perplexity: run benchmarks/test_quality.py with "
-            "--llm-quant=all and a speed test, with --benchmark-autosave",
+            "no model has two modes with a perplexity: store a run (--benchmark-autosave) of a test "
+            "with llm_benchmark.quality(llm) and a speed test, in several modes (--llm-quant=all)",
         )
     print("\n".join(lines(by_model, "github" if options.markdown else "simple")))
     if options.plot:
@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
             plot(by_model[0], options.plot)
         except ImportError:
             return complain("tradeoff", MISSING_EXTRA)
+        except OSError as error:
+            return complain("tradeoff", f"--plot {options.plot}: {error.strerror or error}")
         except ValueError as error:
             return complain("tradeoff", f"--plot {options.plot}: {error}")
     return DONE

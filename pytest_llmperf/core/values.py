@@ -6,9 +6,11 @@ Every parser raises ValueError with one line that says what is wrong and what is
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .units import MIB
 
@@ -67,6 +69,16 @@ def location(text: str, base: Path) -> Path:
         return base / Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(text)}: the home folder of that user is not known") from None
+
+
+def plain_whole(value: object) -> Any:
+    """Return a whole number of numpy as Python's own; anything else as it is."""
+    if isinstance(value, bool | float | str) or value is None or type(value).__name__ == "bool":
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except Exception:
+        return value
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> None:

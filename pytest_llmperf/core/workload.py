@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
-from .values import MOST_REQUESTS, MOST_ROUNDS, MOST_TOKENS, check_text, check_whole
+from .values import (
+    MOST_REQUESTS,
+    MOST_ROUNDS,
+    MOST_TOKENS,
+    check_text,
+    check_whole,
+    plain_whole,
+    shown,
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,13 @@ class Workload:
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.input_len is None):
             raise ValueError("give exactly one of prompt= and input_len=")
-        if self.prompt == "":
+        if isinstance(self.prompt, str) and not self.prompt:
             raise ValueError("prompt= must not be empty")
         if self.prompt is not None:
-            check_text("prompt", self.prompt)
+            _check_prompt(self.prompt)
+        for name in ("output_len", "batch_size", "rounds", "warmup", "input_len"):
+            # numpy's, say: what is sent to the worker has to be a plain number.
+            object.__setattr__(self, name, plain_whole(getattr(self, name)))
         check_whole("output_len", self.output_len, 1, MOST_TOKENS)
         check_whole("batch_size", self.batch_size, 1, MOST_REQUESTS)
         check_whole("rounds", self.rounds, 1, MOST_ROUNDS)
@@ -87,6 +98,26 @@ class Workload:
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""
         return asdict(self)
+
+
+def _check_prompt(prompt: object) -> None:
+    """Raise ValueError unless a prompt is one text."""
+    if isinstance(prompt, str):
+        check_text("prompt", prompt)
+        return
+    first = prompt[0] if isinstance(prompt, Sequence) and prompt else None
+    instead = ""
+    if isinstance(prompt, Mapping) or isinstance(first, Mapping):
+        instead = "apply the chat template to messages first (docs/how-to/faq.md)"
+    elif isinstance(first, int) and not isinstance(prompt, bytes):
+        instead = "llm.generate_ids takes token ids, and input_len= measures that many random ones"
+    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
+        instead = (
+            "it is that of every request of the batch; parametrize the test over several prompts"
+        )
+    raise ValueError(
+        f"prompt must be a text, not {shown(prompt)}" + (f": {instead}" if instead else "")
+    )
 
 
 def _random_ids(

@@ -18,6 +18,8 @@ from typing import Any
 
 GUESSING = 0.75
 """Share of ln(vocabulary), the loss of blind guessing, above which nothing was understood."""
+HOPELESS = 0.95
+"""Share of ln(vocabulary) from which the weights are random, however many engines agree on that."""
 FAR_PERPLEXITY = 3.0
 """A perplexity above this multiple of the unquantized model's is another model's."""
 FAR_AGREEMENT = 0.3
@@ -120,17 +122,35 @@ class Glimpse:
         return sum(token == reference for token, reference in pairs) / len(self.tokens)
 
 
-def flaw(quality: Quality) -> str | None:
-    """Return why the output cannot come from a working model, or None."""
-    places = quality.tokens
+def not_finite(quality: Quality) -> str | None:
+    """Return why there is no number at all, or None."""
     if not all(math.isfinite(document.nll) for document in quality.documents):
         return "its log-probabilities are not finite numbers"
+    return None if math.isfinite(quality.perplexity) else "its perplexity is not a finite number"
+
+
+def guessing(quality: Quality, share: float = GUESSING) -> bool:
+    """Return whether the next tokens of the text were predicted hardly better than by guessing."""
+    return math.log(quality.perplexity) > share * math.log(quality.vocabulary)
+
+
+def flaw(quality: Quality, text: str = "plain English", vouched: bool = False) -> str | None:
+    """Return why the output cannot come from a working model, or None.
+
+    Args:
+        quality: of one or more documents.
+        text: the text, for the message.
+        vouched: it is known that the model works, so it may know nothing about this text.
+    """
+    places = quality.tokens
+    if problem := not_finite(quality):
+        return problem
     if all(document.choices == 1 for document in quality.documents):
         return f"its likeliest next token is the same at each of {places} places of a text"
     perplexity, reference = quality.perplexity, quality.reference_perplexity
-    if math.log(perplexity) > GUESSING * math.log(quality.vocabulary):
+    if guessing(quality) and not vouched:
         return (
-            f"its perplexity on plain English is {perplexity:,.0f}, little better than guessing among "
+            f"its perplexity on {text} is {perplexity:,.0f}, little better than guessing among "
             f"{quality.vocabulary:,} tokens (random weights: --llm-load-format=dummy)"
         )
     if reference is not None and perplexity > FAR_PERPLEXITY * reference:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .definitions import METRICS, MetricDefinition
 
 PERCENTILES = (50, 90, 95, 99)
+# 5 / (1 - q): enough for five samples beyond the percentile.
+_NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
+_STATISTICS = ("p50", "p90", "p95", "p99", "mean", "min", "max", "spread", "n", "samples")
 
 
-@dataclass(frozen=True)
+class FewSamplesWarning(UserWarning):
+    """A test reads a percentile that its samples are too few for."""
+
+
+def needed_samples(stat: str) -> int:
+    """Return the samples that a statistic needs: 50, 100, 500 for p90, p95, p99; 1 for any other."""
+    return _NEEDED.get(stat, 1)
+
+
+@dataclass(frozen=True, repr=False)
 class Metric:
     """The samples of one metric in one measurement, and the statistics over them.
 
@@ -22,6 +37,30 @@ class Metric:
 
     definition: MetricDefinition
     samples: tuple[float, ...]
+    warns: bool = field(default=False, compare=False)
+    """``p90``, ``p95`` and ``p99`` warn if the samples are too few: a test reads them."""
+
+    def __repr__(self) -> str:
+        if not self.samples:
+            return f"{self.key}: no samples"
+        if self.n == 1:
+            return f"{self.key}: {self._shown(self.samples[0])}, n 1"
+        high = "p95" if self.n >= needed_samples("p95") else "max"
+        value = self.percentile(95) if high == "p95" else self.max
+        return f"{self.key}: p50 {self._shown(self.p50)}, {high} {self._shown(value)}, n {self.n}"
+
+    def _shown(self, value: float) -> str:
+        """Return a value in a unit that suits its size."""
+        size, unit = 1.0, self.unit
+        if unit == "s":
+            sizes = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
+            size, unit = next(((u, n) for u, n in sizes if abs(value) >= u), sizes[-1])
+        number = value / size
+        return (
+            f"{number:,.0f} {unit}".strip()
+            if abs(number) >= 1e3
+            else f"{number:.3g} {unit}".strip()
+        )
 
     @property
     def key(self) -> str:
@@ -63,21 +102,55 @@ class Metric:
 
     @property
     def p90(self) -> float:
-        return self.percentile(90)
+        return self._high(90)
 
     @property
     def p95(self) -> float:
-        return self.percentile(95)
+        return self._high(95)
 
     @property
     def p99(self) -> float:
-        return self.percentile(99)
+        return self._high(99)
+
+    def _high(self, q: int) -> float:
+        needed = needed_samples(f"p{q}")
+        if self.warns and self.n < needed:
+            instead = "p50 or max" if self.n > 1 else "max"
+            warnings.warn(
+                FewSamplesWarning(
+                    f"{self.key}.p{q} needs {needed} samples and has {self.n}: read {instead}, or "
+                    "measure more rounds"
+                ),
+                stacklevel=3,
+            )
+        return self.percentile(q)
 
     @property
     def spread(self) -> float:
         """Half the interquartile range over the median: 0.02 means "p50 ± 2 %"."""
         median = self.p50
         return (self.percentile(75) - self.percentile(25)) / 2 / median if median else 0.0
+
+    if not TYPE_CHECKING:  # For a type checker, a wrong name and a comparison are errors anyhow.
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise AttributeError(f"{self.key} has no {name}; {_instead(name)}")
+
+        def _no_number(self, *_: object) -> NoReturn:
+            many = f"{self.n} sample{'' if self.n == 1 else 's'}"
+            raise TypeError(
+                f"{self.key} holds {many}, not one number: write {self.key}.p50, or mean, min, max, p95"
+            )
+
+        # Each of them would be about a statistic that is not named.
+        __lt__ = __le__ = __gt__ = __ge__ = __float__ = __round__ = _no_number
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_number
+        __truediv__ = __rtruediv__ = _no_number
+
+        def __format__(self, spec: str) -> str:
+            return self._no_number() if spec else repr(self)
 
     def as_dict(self, with_samples: bool = True) -> dict[str, Any]:
         """Return the stored form (schema 1); ``samples`` is empty without samples."""
@@ -92,6 +165,16 @@ class Metric:
             **{f"p{q}": self.percentile(q) for q in PERCENTILES},
             "samples": list(self.samples) if with_samples else [],
         }
+
+
+def _instead(name: str) -> str:
+    """Return what to write in the place of a statistic that does not exist."""
+    known = f"it has {', '.join(_STATISTICS)}"
+    if match := re.fullmatch(r"p(\d{1,2}(?:_\d+)?|100)", name):
+        return f"{known}, and percentile({match[1].replace('_', '.')})"
+    words = {"median": "p50", "average": "mean", "avg": "mean", "value": "p50"}
+    near = [words[name]] if name in words else difflib.get_close_matches(name, _STATISTICS, 1)
+    return f"did you mean {near[0]}? {known}" if near else known
 
 
 def metric(key: str, samples: Sequence[float]) -> Metric | None:

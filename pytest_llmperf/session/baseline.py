@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from ..gate.comparable import differences
+from ..metrics.samples import needed_samples
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
 from ..store.schema import MetricPart, Record, statistic
 from ..store.stored import StoredError, StoredFile, TestRecord, judged_test, read_file
-from .budgets import OPTION, needed_samples
+from .budgets import OPTION
 
 NEWEST = 20
 """The newest stored runs of a test, which are the ones that count."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,19 +15,21 @@ from ..backends import backend_class
 from ..core.context import why_too_long
 from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
+from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
-from ..core.text import shipped
-from ..core.values import shown
+from ..core.text import Text, shipped, text_of_file
+from ..core.values import location, shown
 from ..core.workload import Workload
 from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
-from ..metrics.quality import flaw
+from ..metrics.quality import flaw, not_finite
 from ..metrics.roofline import Roof, RooflineModel, utilization
 from ..metrics.samples import Metric
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
-from ..store.schema import QualityPart
+from ..store.schema import FloorPart, QualityPart
+from .floor import floor_part
 from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
@@ -47,6 +50,7 @@ class LLMBenchmark:
         self._benchmark = benchmark
         self._override = override
         self._used = False
+        self._failed_before = node.session.testsfailed
 
     def __call__(
         self,
@@ -74,7 +78,7 @@ class LLMBenchmark:
                 ``goodput``.
 
         Returns:
-            The metrics, each with its samples: ``result.ttft.p95``, ``result.output_throughput.mean``.
+            The metrics, each with its samples: ``result.ttft.p50``, ``result.output_throughput.mean``.
 
         Raises:
             ValueError: a size or an objective is not valid.
@@ -104,7 +108,7 @@ class LLMBenchmark:
                 workload.input_len or 0, workload.output_len, engine.info.context
             )
             _fail([f"{llm.cell.id}: {too_long}"] if too_long else [])
-            llm.check_output()
+            floor = self._check_output(llm)
             measurement = self._measured(llm, engine, workload)
         metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)
         shares, roof = self._utilization(llm, engine, measurement)
@@ -114,6 +118,7 @@ class LLMBenchmark:
             workload=workload,
             measurement=measurement,
             roof=roof,
+            floor=floor,
         )
         return self._store(llm, engine, outcome)
 
@@ -122,32 +127,75 @@ class LLMBenchmark:
         _check_model(llm)
         with self._measuring():
             engine = llm.engine()
-            llm.check_output()
-        return self._store(llm, engine, Outcome(of_process(engine), [engine.load_time]))
+            floor = self._check_output(llm)
+        return self._store(
+            llm, engine, Outcome(of_process(engine), [engine.load_time], floor=floor)
+        )
 
-    def quality(self, llm: LLM) -> Result:
-        """Store perplexity on the shipped text, and the distance from the unquantized model.
+    def quality(self, llm: LLM, text: str | Path | None = None) -> Result:
+        """Store perplexity on a text, and the distance from the unquantized model.
 
         Skips the test where the engine reports no log-probabilities. KL divergence and agreement need
         the unquantized model's distributions: those of its first unquantized cell, in this run or an
         earlier one.
+
+        Args:
+            llm: the loaded model.
+            text: a file of text in UTF-8; None: the shipped text. A relative path begins at pytest's
+                root folder. Results of different texts are never compared.
+
+        Raises:
+            ValueError: the file cannot be read.
+            pytest.fail.Exception: the engine failed, or its output cannot come from a working model.
         """
         _check_model(llm)
-        text = shipped()
+        scored = shipped() if text is None else self._text(text)
         with self._measuring():
             engine = llm.engine()
-            quality = llm.quality(text)
+            floors = self._session.floor
+            # A text of the test's own is its floor, too.
+            floor = floors.of_test(self._node)
+            checked = Checked()
+            if text is None:
+                floor, checked = floors.check(llm, self._node)
+            vouched = bool(not floor.on or (text is None and (floor.text or checked.agrees_with)))
+            quality = llm.quality(scored, vouched)
             if isinstance(quality, str):
                 pytest.skip(f"not available: {quality}")
-            if problem := flaw(quality):
-                llm.fail(problem)
+            name = "plain English" if text is None else scored.name
+            problem = flaw(quality, name, vouched) if floor.on else not_finite(quality)
+            if problem:
+                guess = floor.on and problem != flaw(quality, name, vouched=True)
+                floors.fail(llm, self._node, Floor(text=scored), Checked(problem, guess).advice)
         part = {
-            "text": {"name": text.name, "sha256": text.sha256},
+            "text": {"name": scored.name, "sha256": scored.sha256},
             "documents": [asdict(document) for document in quality.documents],
             "reference": dict(quality.reference) if quality.reference else None,
         }
-        outcome = Outcome(of_quality(quality), [quality.seconds], quality=cast("QualityPart", part))
+        outcome = Outcome(
+            of_quality(quality),
+            [quality.seconds],
+            quality=cast("QualityPart", part),
+            floor=floor_part(floor, checked),
+        )
         return self._store(llm, engine, outcome)
+
+    def _text(self, text: str | Path) -> Text:
+        if not isinstance(text, str | Path):
+            raise ValueError(f"text has to be a file, not {shown(text)}")
+        try:
+            return text_of_file(location(str(text), self._node.config.rootpath))
+        except ValueError as error:
+            raise ValueError(f"text=: {error}") from None
+
+    def _check_output(self, llm: LLM) -> FloorPart | None:
+        """Check the engine's output; return what the record has of it."""
+        return floor_part(*self._session.floor.check(llm, self._node))
+
+    def end(self) -> None:
+        """Do without pytest-benchmark's warning if a test failed before it measured."""
+        if not self._used and self._node.session.testsfailed > self._failed_before:
+            abandon(self._benchmark)
 
     def _measured(self, llm: LLM, engine: LoadedEngine, workload: Workload) -> Measurement:
         """Measure, and add the state of the engine's GPUs before and after to the conditions."""
@@ -212,10 +260,13 @@ class LLMBenchmark:
 
     def _store(self, llm: LLM, engine: LoadedEngine, outcome: Outcome) -> Result:
         session = self._session
-        result = Result(outcome.metrics, outcome.measurement)
         if not is_enabled(self._benchmark):
             self._benchmark.pedantic(lambda: None)
-            return result
+            return Result(outcome.metrics, outcome.measurement)
+        result = Result(
+            {key: replace(metric, warns=True) for key, metric in outcome.metrics.items()},
+            outcome.measurement,
+        )
         settings, loading = session.settings, session.loading
         marker = self._node.get_closest_marker(MARKER)
         record = make_record(

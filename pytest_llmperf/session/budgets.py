@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from ..core.values import one_of, shown
 from ..core.workload import Workload
 from ..metrics.definitions import METRICS
-from ..metrics.samples import PERCENTILES
+from ..metrics.samples import PERCENTILES, needed_samples
 from ..store.schema import Record, statistic
 
 OPTION = "--llm-fail-if"
 STATS = ("mean", "min", "max", *(f"p{q}" for q in PERCENTILES))
 SHOWN = 5
 """Tests without a baseline that the summary names; it counts the others."""
-# 5 / (1 - q): enough for five samples beyond the percentile.
-_NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
 _LIMIT = re.compile(r"\s*([+-]?)(\d+\.?\d*|\.\d+)\s*(%|[^\W\d]*)\s*")
 
 Baseline = Callable[[Record, str, str], float | None]
@@ -82,11 +80,6 @@ class Budget:
     def breaks(self, value: float, limit: float) -> bool:
         """Return whether a value is on the wrong side: above for a time or memory, below for a rate."""
         return value > limit if METRICS[self.metric].better == "lower" else value < limit
-
-
-def needed_samples(stat: str) -> int:
-    """Return the samples that a statistic needs: 50, 100, 500 for p90, p95, p99; 1 for any other."""
-    return _NEEDED.get(stat, 1)
 
 
 def parse_budget(text: str) -> Budget:

@@ -32,7 +32,7 @@ def parametrized(metafunc: pytest.Metafunc, session: LLMSession) -> Iterator[Non
     if _parameters_of_llm(metafunc):
         yield
         return
-    mistake = None
+    mistake: BaseException | None = None
     calls_before = list(getattr(metafunc, "_calls", ()))
     try:
         parametrize_cells(metafunc, session)
@@ -84,7 +84,8 @@ def parametrize_cells(metafunc: pytest.Metafunc, session: LLMSession) -> None:
     try:
         choices = session.plan.choices(marker, named[0] if named else None)
     except ValueError as error:
-        pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
+        message = f"{metafunc.definition.nodeid}: {error}"
+        raise pytest.fail.Exception(message, pytrace=False) from None
     parameters = []
     for choice in choices:
         required = choice.named or (session.settings.require and not choice.excluded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,16 +14,18 @@ import pytest
 from ..core.cell import Cell
 from ..core.engine import LoadedEngine
 from ..core.errors import EngineError
+from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
 from ..core.text import Text
-from ..core.values import MOST_TOKENS, check_text, check_whole
+from ..core.values import MOST_TOKENS, check_whole, plain_whole
 from ..core.workload import Workload
 from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
+from .prompts import prompt_of, prompts_of, text_of
 from .slot import EngineSlot
 
 
@@ -80,7 +83,7 @@ class LLM:
 
     def generate(self, prompt: str, output_len: int = 16) -> str:
         """Return the greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
-        text = self._generate([prompt], output_len)[0]["text"]
+        text = self._generate([text_of(prompt)], output_len)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
@@ -100,9 +103,9 @@ class LLM:
 
         Fails the test if the engine does not report log-probabilities of a prompt.
         """
-        self.engine()
+        prompt = prompt_of(tokens, self.engine().info.vocabulary)
         with _failing(self.cell.id):
-            answer = self._slot.score(tokens)
+            answer = self._slot.score(prompt)
         if isinstance(answer, str):
             pytest.fail(f"{self.cell.id}: not available: {answer}", pytrace=False)
         return answer
@@ -111,26 +114,35 @@ class LLM:
         """Return exp of the mean negative log-likelihood of a text's tokens after the first."""
         if self._random:
             pytest.fail("random weights have no tokenizer, so no perplexity", pytrace=False)
-        scores = self.score(text)
+        scores = self.score(text_of(text))
         return math.exp(-math.fsum(scores) / len(scores))
 
-    def quality(self, text: Text) -> Quality | str:
-        """Score a text in documents; return the reason as a string if that cannot be done."""
+    def quality(self, text: Text, vouched: bool = False) -> Quality | str:
+        """Score a text in documents; return the reason as a string if that cannot be done.
+
+        Args:
+            text: the text.
+            vouched: it is known that the model works, even if it knows nothing about the text.
+        """
         if self._random:
             return "random weights: there is no quality to measure"
         self.engine()
         with _failing(self.cell.id):
-            return self._slot.quality(text, self._progress)
+            return self._slot.quality(text, vouched, self._progress)
+
+    def checked(self, floor: Floor) -> Checked:
+        """Return whether the output can come from a working model; random weights are not checked."""
+        if self._random or not floor.on:
+            return Checked()
+        self.engine()
+        with _failing(self.cell.id):
+            return self._slot.checked(floor)
 
     def check_output(self) -> None:
         """Fail the test if the output cannot come from a working model; not for random weights."""
-        if self._random:
-            return
-        self.engine()
-        with _failing(self.cell.id):
-            flaw = self._slot.flaw()
-        if flaw:
-            self.fail(flaw)
+        checked = self.checked(Floor())
+        if checked.flaw:
+            self.fail(checked.advice)
 
     def fail(self, flaw: str) -> None:
         """Fail the test for a flaw of the engine's output, whatever its speed."""
@@ -147,14 +159,12 @@ class LLM:
         with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
 
-    def _generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        check_whole("output_len", output_len, 1, MOST_TOKENS)
-        for prompt in prompts:
-            if isinstance(prompt, str):
-                check_text("prompt", prompt)
-        self.engine()
+    def _generate(self, prompts: object, output_len: int) -> list[dict[str, Any]]:
+        length = plain_whole(output_len)
+        check_whole("output_len", length, 1, MOST_TOKENS)
+        checked = prompts_of(prompts, self.engine().info.vocabulary)
         with _failing(self.cell.id):
-            return self._slot.generate(prompts, output_len)
+            return self._slot.generate(checked, length)
 
 
 @contextmanager
@@ -166,24 +176,29 @@ def _failing(what: str) -> Iterator[None]:
         raise pytest.fail.Exception(printable(f"{what}: {error}"), pytrace=False) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(MetricAttributes):
     """The metrics that ``llm_benchmark`` measured, each with its samples and percentiles.
 
-    ``result.ttft.p95`` reads one metric; ``result.metrics`` holds all of them by key.
+    ``result.ttft.p50`` reads one metric; ``result.metrics`` holds all of them by key.
     """
 
     metrics: Mapping[str, Metric]
     measurement: Measurement | None
     """The traces behind the metrics; None if nothing was generated (load time, quality)."""
 
+    def __repr__(self) -> str:
+        return f"Result({'; '.join(map(repr, self.metrics.values()))})"
+
     if not TYPE_CHECKING:  # A type checker knows the metrics by MetricAttributes.
 
         def __getattr__(self, key: str) -> Metric:
-            if key in METRICS:
-                if key in self.metrics:
-                    return self.metrics[key]
-                raise AttributeError(
-                    f"this measurement has no {key}; it has {', '.join(self.metrics)}"
-                )
-            raise AttributeError(key)
+            if key.startswith("_"):
+                raise AttributeError(key)
+            if key in self.metrics:
+                return self.metrics[key]
+            known = f"this measurement has no {key}; it has {', '.join(self.metrics)}"
+            near = difflib.get_close_matches(key, self.metrics, 1)
+            if near and key not in METRICS:
+                known += f"; did you mean {near[0]}?"
+            raise AttributeError(known)

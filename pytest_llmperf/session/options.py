@@ -35,6 +35,7 @@ from .option import flag, gathered, many, one, rows, typed_flags
 
 if TYPE_CHECKING:
     from ..core.models import Model
+    from ..core.text import Text
     from .budgets import Budget
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -186,9 +187,9 @@ class Settings:
     backend_args: Mapping[str, Mapping[str, Any]] = gathered(
         "llm-backend-arg",
         values.backend_arg,
-        "BACKEND.KEY=VALUE",
+        "BACKEND[@LABEL].KEY=VALUE",
         "the engine's own keyword argument, e.g. vllm.tensor_parallel_size=2: a number, true, none, "
-        "JSON, or text",
+        "JSON, or text; vllm@LABEL.KEY=VALUE measures that setting beside vllm's",
         gather=values.by_backend,
     )
     pythons: Mapping[str, str] = gathered(
@@ -228,6 +229,21 @@ class Settings:
     require: bool = flag(
         "llm-require",
         "a missing backend, model or GPU fails its tests also if the command line does not name it",
+    )
+    floor: str = one(
+        "llm-floor",
+        one_of("value", ("on", "off")),
+        "HOW",
+        "on, or off: measure an engine whatever its output is, and say so",
+        default="on",
+    )
+    floor_text: Text | None = one(
+        "llm-floor-text",
+        values.text_of_file,
+        "FILE",
+        "text that the models know, to check the output of engines with",
+        unset="the shipped English text",
+        located=True,
     )
     fail_if: tuple[Budget, ...] = many(
         "llm-fail-if",
@@ -292,9 +308,10 @@ class Settings:
     def _checked(self) -> Settings:
         """Return the settings; raise pytest.UsageError if options contradict each other."""
         for name in self.backends or ():
-            if name != family(name) and name not in self.pythons:
+            if name != family(name) and name not in self.variants:
                 raise pytest.UsageError(
-                    f"--llm-backend: {name!r} has no environment; give --llm-python {name}=PATH"
+                    f"--llm-backend: {name!r} has no environment and no arguments of its own; give "
+                    f"--llm-python {name}=PATH or --llm-backend-arg {name}.KEY=VALUE"
                 )
         if self.gate.accept and not self.gate.mode:
             raise pytest.UsageError("--llm-accept: there is no verdict without --llm-gate=history")
@@ -308,8 +325,9 @@ class Settings:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Names with a label (``vllm@nightly``): engines of other environments beside this one's."""
-        return tuple(name for name in self.pythons if name != family(name))
+        """Names with a label (``vllm@next``): engines with an environment or arguments of their own."""
+        names = dict.fromkeys((*self.pythons, *self.backend_args))
+        return tuple(name for name in names if name != family(name))
 
     def args_of(self, backend: str) -> dict[str, Any]:
         """Return a backend's keyword arguments; those of a label replace those of its engine."""

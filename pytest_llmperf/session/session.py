@@ -13,6 +13,7 @@ from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import CellPlan
 from .demand import Demand
+from .floor import FloorOfRun
 from .gate import RunGate
 from .loading import Loading
 from .logs import Logs
@@ -36,6 +37,7 @@ class LLMSession:
         self.logs = Logs(config)
         self.loading = Loading(settings, self.plan, self.store, self.progress, self.logs.file)
         self.results = Results(self.store)
+        self.floor = FloorOfRun(settings, config.rootpath)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
         self._process = os.getpid()

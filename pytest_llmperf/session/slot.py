@@ -14,6 +14,7 @@ from ..backends import ask, family
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
 from ..core.errors import BackendError, EngineError
+from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.progress import Progress, silent
 from ..core.text import Text, shipped
@@ -46,8 +47,8 @@ class EngineSlot:
         self._worker: Worker | None = None
         self._cell: Cell | None = None
         self._loaded: LoadedEngine | None = None
-        self._checked: LoadedEngine | None = None
-        self._flaw: str | None = None
+        self._checked_engine: LoadedEngine | None = None
+        self._checks: dict[Floor, Checked] = {}
         self._changing = threading.RLock()
         self.loads = 0
 
@@ -111,25 +112,41 @@ class EngineSlot:
         )
         return answer
 
-    def flaw(self) -> str | None:
-        """Return why the engine's output cannot come from a working model, or None.
+    def checked(self, floor: Floor) -> Checked:
+        """Return whether the engine's output can come from a working model.
 
-        The worker is asked once per loaded engine.
+        The worker is asked once per loaded engine and text.
         """
-        if self._checked is not self._loaded:
+        assert self._cell is not None
+        assert self._loaded is not None
+        if self._checked_engine is not self._loaded:
+            self._checked_engine, self._checks = self._loaded, {}
+        if floor not in self._checks:
+            engine = {
+                "backend": family(self._cell.backend),
+                "version": self._loaded.version,
+                "mode": self._cell.quantization,
+            }
             answer = self._call(
                 "check_output",
                 silent,
-                text=shipped().documents[0],
+                text=(floor.text or shipped()).documents[0],
                 references=str(self._references),
+                name=floor.text_name,
+                engine=engine,
             )
-            self._flaw, self._checked = answer["flaw"], self._loaded
-        return self._flaw
+            self._checks[floor] = Checked(**answer)
+        return self._checks[floor]
 
-    def quality(self, text: Text, progress: Progress) -> Quality | str:
+    def quality(self, text: Text, vouched: bool, progress: Progress) -> Quality | str:
         """Score a text; return the reason as a string if that cannot be done.
 
         An unquantized model's distributions are kept, to compare quantized ones with them later.
+
+        Args:
+            text: the text.
+            vouched: it is known that the model works, even if it knows nothing about the text.
+            progress: called before each document.
         """
         assert self._cell is not None
         assert self._loaded is not None
@@ -147,6 +164,7 @@ class EngineSlot:
             texts=list(text.documents),
             references=str(self._references),
             may_keep=engine if plain and self._cell.quantization == "none" else None,
+            vouched=vouched,
         )
         return answer.get("unavailable") or Quality.from_wire(answer)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..backends import ask
+from ..backends import ask, family
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
 from ..core.printable import printable
@@ -35,9 +35,14 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     return printable(f"llm: {models} on {engines}; {_device(session)}")
 
 
-def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
+def notes(
+    session: LLMSession, items: Sequence[pytest.Item], cells: Sequence[Cell]
+) -> Iterator[str]:
     """Yield a line for everything that this run does in another way than usual."""
+    yield from _unread(session, cells)
     yield from filter(None, [cache_note(session.settings)])
+    if session.settings.floor == "off":
+        yield "the output of engines is not checked (--llm-floor=off)"
     if session.results.in_memory:
         yield (
             f"nothing is kept on disk before the run ends: {session.store.folder} cannot be written"
@@ -47,6 +52,16 @@ def notes(session: LLMSession, items: Sequence[pytest.Item]) -> Iterator[str]:
             f"{', '.join(ignored)}: without effect on LLM tests, which have --llm-rounds and "
             "--llm-warmup"
         )
+
+
+def _unread(session: LLMSession, cells: Sequence[Cell]) -> Iterator[str]:
+    """Yield a line for each engine whose arguments the command line has and no test takes."""
+    settings = session.settings
+    used = {name for cell in cells for name in (cell.backend, family(cell.backend))}
+    for name in settings.backend_args:
+        is_typed = any(text.startswith(f"--llm-backend-arg={name}.") for text in settings.given)
+        if is_typed and name not in used:
+            yield f"--llm-backend-arg: no test of this run takes the arguments of {name}"
 
 
 def sections(session: LLMSession) -> Iterator[Section]:
@@ -72,11 +87,17 @@ def _sections(session: LLMSession) -> Iterator[Section]:
 
 def _performance(session: LLMSession) -> list[str]:
     from ..analysis.tradeoff import trade_offs
+    from ..report.notes import notes as of_records
     from ..report.terminal import legend, rows_of, table
     from ..report.tradeoff import lines
 
     rows = rows_of(session.results.records)
-    text = [*table(rows), "", *legend(rows, session.settings.hourly_cost)]
+    text = [
+        *table(rows),
+        "",
+        *legend(rows, session.settings.hourly_cost),
+        *of_records(session.results.records),
+    ]
     with_speed = [trade_off for trade_off in trade_offs(session.results.records) if trade_off.test]
     return [*text, "", "trade-offs", *lines(with_speed)] if with_speed else text
 

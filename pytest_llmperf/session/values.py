@@ -22,6 +22,7 @@ from ..core.values import location, one_of, ratio, shown
 
 if TYPE_CHECKING:
     from ..core.models import Model
+    from ..core.text import Text
     from .budgets import Budget
 
 HERE = Path()
@@ -36,6 +37,13 @@ def model(text: str, base: Path = HERE) -> Model:
     from ..core.models import parse_model
 
     return parse_model(text, base)
+
+
+def text_of_file(text: str, base: Path = HERE) -> Text:
+    """Read a file as a text to be scored."""
+    from ..core.text import text_of_file as read
+
+    return read(location(text, base))
 
 
 def metric(text: str) -> str:

@@ -21,6 +21,7 @@ from .schema import (
     SCHEMA,
     BackendPart,
     EnvironmentPart,
+    FloorPart,
     MetricPart,
     ModelPart,
     QualityPart,
@@ -69,6 +70,8 @@ class Outcome:
     """Results of a scored text; None without one."""
     roof: Roof | None = None
     """The ceilings that ``mbu`` and ``mfu`` are shares of; None where they are unknown."""
+    floor: FloorPart | None = None
+    """The check of the engine's output; None if it was the usual one."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
     }
     if outcome.quality:
         record["quality"] = outcome.quality
+    if outcome.floor:
+        record["floor"] = outcome.floor
     return record
 
 
@@ -161,6 +166,8 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
         part["batch_size"] = workload.batch_size
         part["rounds"] = workload.rounds
         part["warmup"] = workload.warmup
+        if workload.prompt is not None and not subject.engine.info.has_tokenizer:
+            part["words_as_ids"] = True
     return part
 
 

@@ -84,6 +84,8 @@ class WorkloadPart(TypedDict):
     batch_size: NotRequired[Count]
     rounds: NotRequired[Count]
     warmup: NotRequired[Count]
+    words_as_ids: NotRequired[bool]
+    """True if there is no tokenizer (random weights): each word of the prompt is an arbitrary id."""
 
 
 class MetricPart(TypedDict):
@@ -232,6 +234,16 @@ class QualityPart(TypedDict):
     """The engine whose distributions ``kl`` and ``agreement`` compare with."""
 
 
+class FloorPart(TypedDict):
+    """The check of the engine's output before the measurement, where it was not the usual one."""
+
+    check: Literal["on", "off"]
+    text: NotRequired[TextPart]
+    """A text of the user's own that it was checked with."""
+    agrees_with: NotRequired[str]
+    """Another engine that predicts the shipped text as badly, and alike."""
+
+
 class Record(TypedDict):
     """A measurement: the primary entry's ``extra_info["llmperf"]``."""
 
@@ -249,6 +261,7 @@ class Record(TypedDict):
     gate: NotRequired[dict[str, Share | dict[str, Share]]]
     """``min_effect`` and ``must_see`` of the test: a share, or shares by metric."""
     quality: NotRequired[QualityPart]
+    floor: NotRequired[FloorPart]
 
 
 class Sibling(TypedDict):

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,14 +54,14 @@ class Reference:
             root: the model's folder.
             documents: token ids; another tokenizer makes other documents.
         """
-        folder = root / _name(documents[0])
+        folder = root / name_of(documents[0])
         try:
             notes = json.loads((folder / _NOTES).read_text("utf-8"))
             kept = notes["documents"][: len(documents)]
             sizes = [(folder / f"{i}.npy").stat().st_size for i in range(len(kept))]
         except (OSError, ValueError, KeyError, TypeError):
             return None  # Missing or damaged: it will be written again.
-        expected = [[_name(ids), size] for ids, size in zip(documents, sizes, strict=False)]
+        expected = [[name_of(ids), size] for ids, size in zip(documents, sizes, strict=False)]
         return cls(folder, notes) if kept == expected and len(kept) == len(documents) else None
 
     def rows(self, i: int) -> Rows:
@@ -79,6 +79,7 @@ def assess(
     root: Path,
     may_keep: Mapping[str, Any] | None,
     progress: Progress,
+    vouched: bool = False,
 ) -> Quality:
     """Score documents and compare them with the distributions of the unquantized model.
 
@@ -90,6 +91,7 @@ def assess(
         may_keep: description of this engine, stored with its distributions if they become the
             reference, which happens if there is none yet; None for a quantized model.
         progress: called before each document.
+        vouched: it is known that the model works, even if it knows nothing about this text.
 
     Raises:
         NotSupported: the engine reports no distributions.
@@ -102,7 +104,7 @@ def assess(
     if reference is None and may_keep is not None:
         # The score is valid even if nothing can be stored (full disk, another user's folder).
         with suppress(OSError):
-            return _kept(backend, documents, root, may_keep, progress, start)
+            return _kept(backend, documents, root, may_keep, progress, start, vouched)
     qualities = []
     vocabulary = info.vocabulary
     for i, ids in enumerate(documents):
@@ -125,6 +127,7 @@ def _kept(
     engine: Mapping[str, Any],
     progress: Progress,
     start: float,
+    vouched: bool,
 ) -> Quality:
     """Score documents; store the distributions as the reference if a working model can make them."""
     import numpy
@@ -132,7 +135,7 @@ def _kept(
     qualities: list[DocumentQuality] = []
     kept: list[tuple[str, int]] = []
     vocabulary = 0
-    folder = root / _name(documents[0])
+    folder = root / name_of(documents[0])
     # The existing folder is damaged, or belongs to a text with other documents after the first one.
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -143,7 +146,7 @@ def _kept(
                 vocabulary = rows.shape[1]
                 file = part / f"{i}.npy"
                 numpy.save(file, rows)
-                kept.append((_name(ids), file.stat().st_size))
+                kept.append((name_of(ids), file.stat().st_size))
                 document = _document(rows, ids, None)
                 # The comparison with itself is exact.
                 qualities.append(
@@ -152,17 +155,31 @@ def _kept(
             notes = {"engine": dict(engine), "documents": kept}
             (part / _NOTES).write_text(json.dumps(notes), "utf-8")
             quality = Quality(tuple(qualities), vocabulary, time.perf_counter() - start, None)
-            if flaw(quality):
+            if flaw(quality, vouched=vouched):
                 raise _Broken
     except _Broken:
         return quality
     return replace(quality, reference={**engine, "own": True})
 
 
-def look(backend: Backend, info: EngineInfo, text: str, root: Path) -> str | None:
-    """Return the reason why the output cannot come from a working model, or None."""
+def look(
+    backend: Backend,
+    info: EngineInfo,
+    text: str,
+    root: Path,
+    judge: Callable[[Quality], str | None] = flaw,
+) -> str | None:
+    """Return the reason why the output cannot come from a working model, or None.
+
+    Args:
+        backend: the loaded engine.
+        info: the engine's report of what it loaded.
+        text: the document to look at.
+        root: folder of the model's references.
+        judge: returns the reason from the document's quality.
+    """
     try:
-        return flaw(assess(backend, info, [text], root, None, silent))
+        return judge(assess(backend, info, [text], root, None, silent))
     except NotSupported:
         pass
     except Exception:
@@ -248,6 +265,6 @@ def _folded(rows: Any, width: int) -> Any:
     return numpy.concatenate([rows[:, : width - 1], last[:, None]], axis=1)
 
 
-def _name(ids: Sequence[int]) -> str:
+def name_of(ids: Sequence[int]) -> str:
     """Return a name for a document from its token ids."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
 from ..machine import ceilings
 from ..machine.host import describe_device
-from . import outputs, scoring
+from . import floor, outputs, scoring
 from .energy import meter_of
 from .measure import check_fits, continuations, encoder, measure
 
@@ -101,27 +101,34 @@ class EngineHost:
             for ids in continuations(backend, requests)
         ]
 
-    def check_output(self, text: str, references: str) -> dict[str, Any]:
-        """Return ``flaw``: the reason why the output cannot come from a working model, or None.
+    def check_output(
+        self, text: str, references: str, name: str, engine: dict[str, str]
+    ) -> dict[str, Any]:
+        """Return the fields of ``core.floor.Checked``.
 
         Args:
             text: the text to test the model with.
             references: folder of the unquantized model's distributions.
+            name: name of the text, for the message.
+            engine: ``backend``, ``version`` and ``mode`` of this engine.
         """
         backend, info = self._loaded()
-        return {"flaw": scoring.look(backend, info, text, Path(references))}
+        return asdict(floor.check(backend, info, text, name, Path(references), engine))
 
     def quality(
         self,
         texts: list[str],
         references: str,
         may_keep: dict[str, Any] | None,
+        vouched: bool,
         report: Progress,
     ) -> dict[str, Any]:
         """Return a Quality in the wire form, or ``unavailable`` with the reason."""
         backend, info = self._loaded()
         try:
-            quality = scoring.assess(backend, info, texts, Path(references), may_keep, report)
+            quality = scoring.assess(
+                backend, info, texts, Path(references), may_keep, report, vouched
+            )
         except NotSupported as error:
             return {"unavailable": shortened(text_of(error))}
         return quality.to_wire()

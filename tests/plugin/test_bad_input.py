@@ -80,8 +80,8 @@ MISTAKES = [
     ),
     (
         "--llm-backend=simulated@other",
-        "--llm-backend: 'simulated@other' has no environment; give "
-        "--llm-python simulated@other=PATH",
+        "--llm-backend: 'simulated@other' has no environment and no arguments of its own; give "
+        "--llm-python simulated@other=PATH or --llm-backend-arg simulated@other.KEY=VALUE",
     ),
     (
         f"--llm-python=simulated@Other={sys.executable}",

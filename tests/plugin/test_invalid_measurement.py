@@ -158,3 +158,39 @@ def test_the_same_prompt_without_a_cache_is_measured(pytester, llm_pytest, recor
     )
     llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
     assert list(records()) == [f"test_same_prompt[{CELL}]"]
+
+
+def test_a_mistake_about_a_result_says_what_to_write(pytester, llm_pytest):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.fixture
+        def result(llm, llm_benchmark):
+            return llm_benchmark(llm, input_len=8, output_len=2, rounds=5, warmup=0)
+
+        def test_metric(result): result.output_thoughput
+        def test_statistic(result): result.ttft.p96
+        def test_number(result): assert result.ttft < 1
+        def test_limit(result): assert result.ttft.p50 < 0
+        def test_few(result): assert result.ttft.p95 > 0
+    """)
+    run = llm_pytest("--tb=short")
+    run.assert_outcomes(failed=4, passed=1, warnings=1)
+    run.stdout.fnmatch_lines(
+        [
+            "E   AttributeError: this measurement has no output_thoughput; it has *; "
+            "did you mean output_throughput?",
+            "E   AttributeError: ttft has no p96; it has p50, *, and percentile(96)",
+            "E   TypeError: ttft holds 5 samples, not one number: write ttft.p50, *",
+            "E    +    where ttft: p50 *, max *, n 5 = Result(ttft: p50 *).ttft",
+            "*FewSamplesWarning: ttft.p95 needs 100 samples and has 5: read p50 or max, *",
+        ]
+    )
+
+
+def test_a_run_that_does_not_measure_has_no_warning(pytester, llm_pytest):
+    pytester.makepyfile("""
+        def test_x(llm, llm_benchmark):
+            assert llm_benchmark(llm, input_len=8, output_len=2).ttft.p95 > 0
+    """)
+    llm_pytest("--benchmark-disable").assert_outcomes(passed=1, warnings=0)

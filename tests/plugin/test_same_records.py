@@ -17,7 +17,8 @@ PROGRAM = {
     "jitter": 0.02,
 }
 ADDED = {"backend": {"devices", "peak_by_driver", "cache_value_bytes"}}
-"""Keys that records have got since."""
+"""Keys that records have got since. ``floor`` and ``workload.words_as_ids`` are there only where a run
+was unusual, which none of these is."""
 OF_THE_MACHINE = {"governor", "gpus"}
 
 

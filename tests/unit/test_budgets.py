@@ -4,12 +4,11 @@ import pytest
 
 from pytest_llmperf.core.workload import Workload
 from pytest_llmperf.metrics.definitions import METRICS
-from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.metrics.samples import metric, needed_samples
 from pytest_llmperf.session.budgets import (
     Budget,
     BudgetChecker,
     expected_samples,
-    needed_samples,
     parse_budget,
 )
 

@@ -1,11 +1,16 @@
 """Metrics from traces whose figures are worked out by hand."""
 
+import copy
+import pickle
+from dataclasses import replace
+from fnmatch import fnmatch
+
 import pytest
 
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.rounds import e2e, from_rounds, gaps, meets, tpot, ttft
-from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.metrics.samples import FewSamplesWarning, Metric, metric
 
 # Three tokens: 0.5 s to the first, then gaps of 0.2 s and 0.4 s; 8 prompt tokens.
 THREE = RequestTrace(submitted=10.0, times=(10.5, 10.7, 11.1), counts=(1, 1, 1), input_tokens=8)
@@ -223,3 +228,76 @@ def test_only_rates_and_shares_are_higher_is_better():
         "mbu",
         "mfu",
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "samples", "shown"),
+    [
+        ("ttft", [0.271, 0.2, 0.582], "ttft: p50 271 ms, max 582 ms, n 3"),
+        ("ttft", [0.271] * 100, "ttft: p50 271 ms, p95 271 ms, n 100"),
+        ("e2e", [1.5, 1.5], "e2e: p50 1.5 s, max 1.5 s, n 2"),
+        ("tpot", [0.0000123], "tpot: 12.3 us, n 1"),
+        ("tpot", [0.0], "tpot: 0 us, n 1"),
+        (
+            "output_throughput",
+            [447.6, 12345.0],
+            "output_throughput: p50 6,396 tokens/s, max 12,345 ",
+        ),
+        ("perplexity", [17.25], "perplexity: 17.2, n 1"),
+        ("ttft", [], "ttft: no samples"),
+    ],
+)
+def test_a_metric_is_short_in_a_failed_assertion(key, samples, shown):
+    assert repr(Metric(METRICS[key], tuple(samples))).startswith(shown)
+    assert f"{Metric(METRICS[key], tuple(samples))}".startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("p96", "ttft has no p96; it has p50, *, and percentile(96)"),
+        ("p99_9", "ttft has no p99_9; it has p50, *, and percentile(99.9)"),
+        ("median", "ttft has no median; did you mean p50? it has p50, *"),
+        ("meen", "ttft has no meen; did you mean mean? it has p50, *"),
+        ("quux", "ttft has no quux; it has p50, *"),
+    ],
+)
+def test_a_statistic_that_does_not_exist_names_those_that_do(name, message):
+    with pytest.raises(AttributeError) as error:
+        getattr(metric("ttft", [1.0]), name)
+    assert fnmatch(str(error.value), message)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda m: m < 1,
+        lambda m: m >= 1,
+        lambda m: m * 1000,
+        lambda m: 1 - m,
+        lambda m: m / m,
+        float,
+        round,
+        "{:.3f}".format,
+    ],
+)
+def test_a_metric_is_no_number(use):
+    message = r"^ttft holds 2 samples, not one number: write ttft\.p50, or mean, min, max, p95$"
+    with pytest.raises(TypeError, match=message):
+        use(metric("ttft", [1.0, 2.0]))
+
+
+def test_a_metric_can_be_copied_and_stored():
+    made = metric("ttft", [1.0, 2.0])
+    assert copy.copy(made) == pickle.loads(pickle.dumps(made)) == replace(made, warns=True)
+
+
+@pytest.mark.parametrize(("stat", "needed"), [("p90", 50), ("p95", 100), ("p99", 500)])
+def test_a_percentile_that_a_test_reads_warns_if_its_samples_are_too_few(stat, needed):
+    few = replace(metric("ttft", [1.0] * (needed - 1)), warns=True)
+    message = (
+        f"^ttft.{stat} needs {needed} samples and has {needed - 1}: read p50 or max, or measure"
+    )
+    with pytest.warns(FewSamplesWarning, match=message):
+        getattr(few, stat)
+    assert getattr(replace(metric("ttft", [1.0] * needed), warns=True), stat) == 1.0

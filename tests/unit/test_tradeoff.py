@@ -229,6 +229,11 @@ def test_text_of_others_in_markdown_is_in_code_spans(evil_trade_offs):
     assert shown[-1].startswith(r"speed and memory: ``@org/team|`<h1>\x1b[31m::")
 
 
+def test_a_plot_in_a_folder_that_is_missing_is_one_line(stored, tmp_path, capsys):
+    assert main(["tradeoff", stored, "--plot", str(tmp_path / "none" / "trade.svg")]) == 3
+    assert f"--plot {tmp_path}/none/trade.svg: No such file or directory" in capsys.readouterr().err
+
+
 def test_an_unknown_format_of_a_plot_is_one_line(stored, tmp_path, capsys):
     assert main(["tradeoff", stored, "--plot", str(tmp_path / "trade.xyz")]) == 3
     assert "Format 'xyz' is not supported" in capsys.readouterr().err
@@ -239,7 +244,11 @@ def test_runs_without_two_qualities_say_what_to_run(record, tmp_path, capsys):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"benchmarks": [speed]}))
     assert main(["tradeoff", str(path)]) == 3
-    assert "run benchmarks/test_quality.py with --llm-quant=all" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "pytest-llmperf tradeoff: no model has two modes with a perplexity: store a run "
+        "(--benchmark-autosave) of a test with llm_benchmark.quality(llm) and a speed test, in several "
+        "modes (--llm-quant=all)\n"
+    )
 
 
 @pytest.mark.parametrize(
