@@ -149,6 +149,14 @@ def pytest_report_collectionfinish(
     return header(session, cells) if cells else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    yield
+    # After the fixtures: an engine that could not be loaded, or died since, fails this test only.
+    if _SESSION in item.config.stash and LLM_FIXTURE in own_fixtures(item):
+        item.config.stash[_SESSION].loading.require()
+
+
 @pytest.fixture(scope="session")
 def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     """A loaded model: one of the cells that --llm-model, --llm-backend and --llm-quant choose."""
@@ -160,7 +168,7 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     session = _start(request.config)
     session.check_process()
     yield session.loading.open(cell_id)
-    session.loading.slot.close()
+    session.loading.close()
 
 
 def _engine_fixture(backend: str) -> Any:
@@ -239,5 +247,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         session = config.stash[_SESSION]
-        session.loading.slot.close()
+        session.loading.close()
         session.results.settle(session.finished_with)  # Not done yet without a terminal.

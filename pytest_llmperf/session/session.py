@@ -58,7 +58,7 @@ class LLMSession:
 
     def finish(self, exit_status: int) -> int:
         """End the engine and judge the run; return the exit status that pytest should have."""
-        self.loading.slot.close()
+        self.loading.close()
         self.finished_with = exit_status
         verdict = self.verdict()
         if exit_status != pytest.ExitCode.OK:
