@@ -154,7 +154,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     yield
     # After the fixtures: an engine that could not be loaded, or died since, fails this test only.
     if _SESSION in item.config.stash and LLM_FIXTURE in own_fixtures(item):
-        item.config.stash[_SESSION].loading.require()
+        item.config.stash[_SESSION].require_engine(item)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ standard library and modules of this package that do the same.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ from ..core.workload import Request, Workload
 from ..machine import ceilings
 from ..machine.host import describe_device
 from . import outputs, scoring
+from .children import Children
 from .energy import meter_of
 from .measure import continuations, encoder, measure
 
@@ -223,12 +225,27 @@ def serve(channel: Any, log: str) -> None:
     channel.send(("started", os.getpid()))
     host = EngineHost()
 
+    steps = itertools.count(1)
+    step: int | None = None
+
     def report(phase: str, number: int, total: int) -> None:
+        nonlocal step
+        step = next(steps)
         channel.send(("progress", (printable(phase), int(number), int(total))))
 
+    def report_loss(line: str) -> None:
+        channel.send(("lost", line))
+
+    children = Children(report_loss, lambda: step)
     for method, arguments in channel:
+        step = next(steps)
+        if method == "close":
+            children.ignore()
         written = _Written(log)
         kind, payload = answer(host, method, arguments, report, BaseException, written.text)
+        if method == "load" and kind == "ok":
+            children.watch()
+        step = None
         try:
             channel.send((kind, payload))
         except Exception as error:
