@@ -144,6 +144,8 @@ def test_an_engine_that_fails_to_close_fails_no_test(pytester, package):
     [
         ("raise RuntimeError('one\\ntwo')", "ready: RuntimeError: one"),
         ("raise SystemExit(3)", "ready: SystemExit: 3"),
+        ("raise KeyboardInterrupt", "ready: KeyboardInterrupt: no message"),
+        ("raise GeneratorExit", "ready: GeneratorExit: no message"),
         ("return 7", "ready returned a value of type int"),
         ("return replace(spec, model=b'', args={'x': {1}})", None),
         ("return replace(spec, model=object())", "load: an argument is not plain data "),
@@ -160,6 +162,18 @@ def test_whatever_ready_does_in_pytests_process_is_one_line(pytester, package, a
     (line,) = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
     assert message in line
     assert "Traceback" not in run.stdout.str()
+
+
+def test_a_ready_that_hangs_has_a_limit(pytester, package, monkeypatch):
+    hangs = "import time; time.sleep(100)"
+    package(source=SOURCE.replace('return replace(spec, model="")', hangs))
+    pytester.makeconftest("import pytest_llmperf.backends; pytest_llmperf.backends._LIMIT = 0.5")
+    pytester.makepyfile(test_it=TESTS.format(lengths=[9, 10]))
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--tb=short", timeout=60)
+    run.assert_outcomes(errors=2, passed=2)
+    first, second = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
+    assert first.endswith("backend 'tiny': ready: TimeoutError: no answer for 0.5 s")
+    assert second == f"{first} (tried once, not again)"
 
 
 @pytest.mark.parametrize(
