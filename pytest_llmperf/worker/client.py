@@ -257,7 +257,9 @@ class ProcessWorker(Worker):
     def _send(self, method: str, arguments: dict[str, Any]) -> None:
         try:
             self._channel.send((method, arguments))
-        except execnet.DumpError as error:
+        except (OSError, EOFError):
+            raise
+        except Exception as error:  # An integer of 5,000 digits is a ValueError, for instance.
             # Nothing was sent, so the engine is as it was.
             raise EngineError(
                 f"{method}: an argument is not plain data (numbers, text, lists): {_last_line(error)}"

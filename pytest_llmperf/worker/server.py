@@ -14,8 +14,8 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,10 @@ class EngineHost:
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
         """Return the greedy continuations of a batch: token ids, and text if there is a tokenizer."""
         backend, info = self._loaded()
-        encode = encoder(backend, info)
-        ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-        requests = [Request(tuple(prompt), output_len) for prompt in ids]
+        with _refused_as("generate"):
+            length = outputs.whole(output_len, "output_len", least=1)
+            ids = [self._ids_of(prompt) for prompt in outputs.items(prompts, "prompts")]
+        requests = [Request(tuple(prompt), length) for prompt in ids]
         return [
             {"ids": ids, "text": self._text_of(ids) if info.has_tokenizer else None}
             for ids in continuations(backend, requests)
@@ -129,8 +130,9 @@ class EngineHost:
 
     def score(self, prompt: str | list[int]) -> dict[str, Any]:
         """Return ``scores``, the log-likelihoods of the tokens after the first, or ``unavailable``."""
-        backend, info = self._loaded()
-        ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
+        backend, _ = self._loaded()
+        with _refused_as("score"):
+            ids = self._ids_of(prompt)
         try:
             scores = outputs.items(scoring.scores(backend, ids), "the answer of score")
             return {"scores": [outputs.log_likelihood(score) for score in scores]}
@@ -163,6 +165,23 @@ class EngineHost:
             finally:
                 _restore_environment(self._environment)
 
+    def _ids_of(self, prompt: str | list[int]) -> list[int]:
+        """Return the token ids of a test's prompt.
+
+        Raises:
+            InvalidMeasurement: the prompt is not a text, and not a list of tokens that the model has.
+        """
+        backend, info = self._loaded()
+        if isinstance(prompt, str):
+            return encoder(backend, info)(prompt)
+        ids = outputs.token_ids(prompt, "the prompt")
+        beyond = [token for token in ids if token >= info.vocabulary]
+        if beyond:
+            raise InvalidMeasurement(
+                f"the prompt: a token id is {beyond[0]}, and the vocabulary has {info.vocabulary}"
+            )
+        return ids
+
     def _text_of(self, ids: list[int]) -> str:
         """Return the text of token ids; what cannot be encoded is written as an escape."""
         backend, _ = self._loaded()
@@ -173,6 +192,15 @@ class EngineHost:
         if self._backend is None or self._info is None:
             raise RuntimeError("no engine is loaded")
         return self._backend, self._info
+
+
+@contextmanager
+def _refused_as(method: str) -> Iterator[None]:
+    """Turn what is wrong with a test's own arguments into a ValueError: nothing was measured."""
+    try:
+        yield
+    except InvalidMeasurement as error:
+        raise ValueError(f"{method}: {error}") from None
 
 
 def answer(

@@ -224,6 +224,58 @@ def test_an_argument_that_cannot_travel_is_one_line_and_keeps_the_engine(pyteste
     assert "Traceback" not in run.stdout.str()
 
 
+def test_arguments_of_a_test_that_make_no_sense_are_one_line_and_keep_the_engine(
+    pytester, llm_pytest
+):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize(
+            ("prompt", "length"),
+            [
+                ("\\ud800", 2),
+                ([10**5000], 2),
+                ([1.5], 2),
+                ([True], 2),
+                ([None], 2),
+                ([-1], 2),
+                ([256], 2),
+                (7, 2),
+                ([1], 0),
+                ([1], 1.5),
+            ],
+            ids=list("abcdefghij"),
+        )
+        def test_it(llm, prompt, length):
+            llm.generate_ids(prompt, length)
+
+        def test_next(llm):
+            assert llm.engine().number == 1
+    """)
+    run = llm_pytest("--tb=short")
+    run.assert_outcomes(failed=10, passed=1)
+    start = "smollm2-135m-simulated-none: "
+    lines = [
+        line.removeprefix(start).partition("; log: ")[0]
+        for line in run.outlines
+        if line.startswith(start)
+    ]
+    assert [line.partition("): ")[0] for line in lines[:2]] == [
+        "generate: an argument is not plain data (numbers, text, lists"
+    ] * 2
+    assert lines[2:] == [
+        "ValueError: generate: the prompt: a token id is 1.5, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is True, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is None, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is -1, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is 256, and the vocabulary has 256",
+        "ValueError: generate: the prompt: token_ids is 7, not a list",
+        "ValueError: generate: output_len is 0, not a whole number of at least 1",
+        "ValueError: generate: output_len is 1.5, not a whole number of at least 1",
+    ]
+    assert "Traceback" not in run.stdout.str()
+
+
 POINTS_TO_ITS_LOG = """
         import os
         os.write(2, b"ValueError: of an earlier call\\n") if length == 10 else None
