@@ -33,6 +33,7 @@ from ..machine.host import describe_device
 from . import outputs, scoring
 from .children import Children
 from .energy import meter_of
+from .environment import changed_since, prepare_environment, restore_environment
 from .measure import continuations, encoder, measure
 
 _LONGEST = 500
@@ -56,14 +57,14 @@ class EngineHost:
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
-            _prepare_environment(engine)
+            prepare_environment(engine)
             backend = backend_class(engine.backend)()
             info = outputs.info(backend.load(engine))
         except BaseException:
-            _restore_environment(_changed_since(before))
+            restore_environment(changed_since(before))
             raise
         load_time = time.perf_counter() - start
-        self._environment = _changed_since(before)
+        self._environment = changed_since(before)
         self._backend, self._info = backend, info
         packages = installed_packages()
         named = (*backend.distributions, *backend.companions)
@@ -144,11 +145,11 @@ class EngineHost:
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
-            _prepare_environment(engine)
+            prepare_environment(engine)
             made = backend_class(engine.backend).prepare(engine, Path(cache), report)
             ready = outputs.prepared(made)
         finally:
-            _restore_environment(_changed_since(before))
+            restore_environment(changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
@@ -163,7 +164,7 @@ class EngineHost:
             try:
                 backend.close()
             finally:
-                _restore_environment(self._environment)
+                restore_environment(self._environment)
 
     def _ids_of(self, prompt: str | list[int]) -> list[int]:
         """Return the token ids of a test's prompt.
@@ -319,38 +320,3 @@ def _redirect_output(log: str) -> None:
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
-
-
-def _prepare_environment(spec: EngineSpec) -> None:
-    """Set the environment variables that engines read when they are imported."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if spec.local:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        _update_hub_library()
-    if spec.threads:
-        os.environ["OMP_NUM_THREADS"] = str(spec.threads)
-        os.environ["MKL_NUM_THREADS"] = str(spec.threads)
-
-
-def _changed_since(before: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the earlier value of each environment variable that has changed; None if it was not set."""
-    names = {*before, *os.environ}
-    return {name: before.get(name) for name in names if before.get(name) != os.environ.get(name)}
-
-
-def _restore_environment(values: Mapping[str, str | None]) -> None:
-    """Restore variables: without isolation this is pytest's process, and another model may follow."""
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    _update_hub_library()
-
-
-def _update_hub_library() -> None:
-    """Apply HF_HUB_OFFLINE to a hub library that is already imported and reads it only once."""
-    constants: Any = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:
-        setting = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-        constants.HF_HUB_OFFLINE = setting.upper() in ("1", "ON", "YES", "TRUE")
