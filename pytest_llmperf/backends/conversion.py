@@ -1,18 +1,23 @@
-"""The cache of converted models: a folder appears complete or not at all."""
+"""The cache of converted models: a folder appears complete or not at all, and is made once."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.progress import Progress, silent
 from ..core.units import MIB
 
 _SAMPLE = 4 * MIB
+_LOCK = ".lock"
+_RANDOM = len("-abcdefgh")
+"""What ``tempfile`` adds to a name."""
 
 
 @contextmanager
@@ -33,6 +38,82 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def make_once(
+    folder: Path, phase: str, make: Callable[[Path], None], report: Progress = silent
+) -> None:
+    """Make a folder unless it is there; another process that is making it now is waited for.
+
+    Args:
+        folder: the folder, which appears complete.
+        phase: name of the work, for ``report``.
+        make: fills a temporary folder, its argument.
+        report: called before waiting, with the phase ``wait``, and before the work.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.with_name(f".{folder.name}{_LOCK}")
+    with _held(file, lambda: report("wait", 0, 0)):
+        if not folder.is_dir():
+            report(phase, 0, 0)
+            _remove_parts(file)
+            with new_folder(folder) as part:
+                make(part)
+        with suppress(OSError):
+            file.unlink()
+
+
+def remove_unfinished(place: Path) -> None:
+    """Remove the temporary folders of processes that ended before their folder was complete."""
+    for file in place.glob(f".*{_LOCK}"):
+        with suppress(OSError), _held(file):
+            _remove_parts(file)
+            file.unlink()
+
+
+@contextmanager
+def _held(file: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock, which the kernel releases however this process ends.
+
+    Args:
+        file: the lock's file.
+        wait: called before waiting for another process; None: raise BlockingIOError instead.
+    """
+    while True:
+        lock = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if wait is None:
+                    raise
+                wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:
+                if wait is None:
+                    raise
+                # A file system without locks: both make the folder, and the first one's stays.
+            if not _is_there(lock, file):
+                continue  # Its last holder has removed it.
+            yield
+            return
+        finally:
+            os.close(lock)
+
+
+def _is_there(lock: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_parts(file: Path) -> None:
+    """Remove the temporary folders that a lock, now held, protects."""
+    name = file.name.removesuffix(_LOCK)
+    for part in file.parent.iterdir():
+        if part.name.startswith(f"{name}-") and len(part.name) == len(name) + _RANDOM:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def file_digest(path: Path, version: int) -> str:
@@ -75,17 +156,19 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
     """Write the model and its tokenizer as bfloat16 safetensors; the folder appears complete."""
     if folder.is_dir():
         return
-    report("dequantize", 0, 0)
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with new_folder(folder) as part:
+    def dequantize(part: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(**source).save_pretrained(part)
         model = AutoModelForCausalLM.from_pretrained(
             **source, dtype=torch.bfloat16, **_dequantize()
         )
         model.save_pretrained(part)
+
+    make_once(folder, "dequantize", dequantize, report)
 
 
 def _dequantize() -> dict[str, object]:

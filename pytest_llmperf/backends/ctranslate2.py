@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
 from .contract import Contract
-from .conversion import folder_digest, new_folder
+from .conversion import folder_digest, make_once
 
 if TYPE_CHECKING:
     import numpy
@@ -117,9 +118,7 @@ class CTranslate2Backend(Backend):
         source = Path(spec.model)
         folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
-            report("convert", 0, 0)
-            with new_folder(folder) as part:
-                _convert(source, compute_type, part)
+            make_once(folder, "convert", partial(_convert, source, compute_type), report)
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
             type_file.parent.mkdir(parents=True, exist_ok=True)

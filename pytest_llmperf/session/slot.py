@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any
 
 from ..backends import ask, family
+from ..backends.conversion import remove_unfinished
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
 from ..core.errors import BackendError, EngineDied, EngineError, EngineTimeout
@@ -248,6 +249,8 @@ class EngineSlot:
             changed = self._call("prepare", progress, spec=spec.to_wire(), cache=str(cache))
         finally:
             self.close()
+            # It may have been ended at any moment.
+            remove_unfinished(cache / "models")
         return replace(spec, **changed)
 
     def _start(self, cell: Cell) -> Worker:

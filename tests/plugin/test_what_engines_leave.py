@@ -286,3 +286,40 @@ def test_a_workers_temporary_files_are_in_a_folder_of_its_own(tmp_path, temporar
     assert f"TMPDIR={folder}\0" in Path(f"/proc/{worker._pid}/environ").read_text()
     worker.close()
     assert not folder.exists()
+
+
+# Conversions
+
+CONVERTS = """
+    @classmethod
+    def ready(cls, spec, cache, packages):
+        return None
+
+    @classmethod
+    def prepare(cls, spec, cache, report):
+        from pytest_llmperf.backends.conversion import make_once
+
+        def make(part):
+            (part / "weights").write_text("half")
+            Path("making").write_text("")
+            {act}
+
+        make_once(cache / "models" / "model", "convert", make, report)
+        return replace(spec, model="")
+"""
+
+
+@pytest.mark.parametrize(
+    "act", ["time.sleep(60)", "os.kill(os.getpid(), 9)", "os.kill(os.getppid(), 2); time.sleep(60)"]
+)
+def test_a_conversion_that_is_ended_leaves_nothing(pytester, package, act):
+    package(source=engine(CONVERTS.format(act=act)))
+    pytester.makepyfile("def test_x(llm): pass")
+    pytester.runpytest_subprocess(
+        "--llm-backend=tiny",
+        f"--llm-cache-dir={pytester.path}/cache",
+        "--llm-timeout=2",
+        timeout=60,
+    )
+    assert (pytester.path / "making").exists()
+    assert list((pytester.path / "cache" / "models").iterdir()) == []
