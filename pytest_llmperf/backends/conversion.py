@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..core.files import held
 from ..core.progress import Progress, silent
 from ..core.units import MIB
 
@@ -53,10 +53,12 @@ def make_once(
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.with_name(f".{folder.name}{_LOCK}")
-    with _held(file, lambda: report("wait", 0, 0)):
+    # Whoever waits for this process has a limit.
+    with held(file, math.inf, lambda: report("wait", 0, 0)) as is_alone:
         if not folder.is_dir():
             report(phase, 0, 0)
-            _remove_parts(file)
+            if is_alone:
+                _remove_parts(file)
             with new_folder(folder) as part:
                 make(part)
         with suppress(OSError):
@@ -66,46 +68,10 @@ def make_once(
 def remove_unfinished(place: Path) -> None:
     """Remove the temporary folders of processes that ended before their folder was complete."""
     for file in place.glob(f".*{_LOCK}"):
-        with suppress(OSError), _held(file):
-            _remove_parts(file)
-            file.unlink()
-
-
-@contextmanager
-def _held(file: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock, which the kernel releases however this process ends.
-
-    Args:
-        file: the lock's file.
-        wait: called before waiting for another process; None: raise BlockingIOError instead.
-    """
-    while True:
-        lock = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if wait is None:
-                    raise
-                wait()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:
-                if wait is None:
-                    raise
-                # A file system without locks: both make the folder, and the first one's stays.
-            if not _is_there(lock, file):
-                continue  # Its last holder has removed it.
-            yield
-            return
-        finally:
-            os.close(lock)
-
-
-def _is_there(lock: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), file.stat())
-    except FileNotFoundError:
-        return False
+        with suppress(OSError), held(file) as is_alone:
+            if is_alone:
+                _remove_parts(file)
+                file.unlink()
 
 
 def _remove_parts(file: Path) -> None:

@@ -28,7 +28,9 @@ from ..core.errors import InvalidMeasurement, NotSupported
 from ..core.printable import printable
 from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
-from ..machine import ceilings
+from ..machine import canary, ceilings
+from ..machine.conditions import Snapshot, between
+from ..machine.gpus import Gpus, conditions
 from ..machine.host import describe_device
 from . import outputs, scoring
 from .children import Children
@@ -153,9 +155,24 @@ class EngineHost:
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
-        """Return the ceilings of a device; call this in a process without an engine."""
+        """Return the ceilings of a device, with ``conditions`` and ``canary`` of their measurement.
+
+        Call this in a process without an engine.
+        """
+        # Both canaries on the CPU: before the measurement, nothing is on a GPU.
+        canary_before = {} if device == "simulated" else canary.run("cpu")
+        before = Snapshot.take()
         measured = ceilings.measure(device, threads)
-        return measured.to_wire() if measured else None
+        if measured is None:
+            return None
+        gpus = Gpus(os.environ).state(device, os.getpid())
+        seen = between(before, Snapshot.take()) | conditions(gpus, gpus)
+        after = {} if device == "simulated" else canary.run("cpu")
+        return {
+            **measured.to_wire(),
+            "conditions": seen,
+            "canary": canary.joined(canary_before, after),
+        }
 
     def close(self) -> None:
         """Let the engine end its processes, and restore the environment variables."""

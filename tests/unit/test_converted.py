@@ -142,11 +142,14 @@ def fail(part):
     raise OSError("disk is full")
 
 
-def test_without_locks_the_folder_is_made_all_the_same(tmp_path, monkeypatch):
+def test_without_locks_the_folder_is_made_and_nothing_else_is_touched(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
+    (tmp_path / ".model-12345678").mkdir()
+    (tmp_path / ".another.lock").touch()
+    (tmp_path / ".another-12345678").mkdir()
     make_once(tmp_path / "model", "convert", write)
     remove_unfinished(tmp_path)
-    assert names(tmp_path) == ["model"]
+    assert names(tmp_path) == [".another-12345678", ".another.lock", ".model-12345678", "model"]
