@@ -34,6 +34,8 @@ _PATIENCE = 240.0
 """Seconds to wait for another run that measures."""
 _OLDEST = 90 * 24 * 3600.0
 """Seconds after which ceilings are measured again: a machine ages and is rebuilt."""
+_SKEW = 3600.0
+"""Seconds by which the clocks of machines that share a cache may differ."""
 _MOST_SWAPPED_MIB = 1.0
 
 
@@ -50,7 +52,7 @@ class _Kept:
     @property
     def is_old(self) -> bool:
         """Return whether they are too old, or, by a clock that was wrong, of the future."""
-        return not 0 <= self.age <= _OLDEST
+        return not -_SKEW <= self.age <= _OLDEST
 
     @property
     def is_settled(self) -> bool:
@@ -178,12 +180,13 @@ class CeilingCache:
             return None
         if answer is None:
             return None
-        ceilings = best_of(known, Ceilings.from_wire(answer))
+        seen = answer.get("conditions", {})
+        ceilings = replace(best_of(known, Ceilings.from_wire(answer)), disturbed=_disturbed(seen))
         kept = {
             "fingerprint": traits,
             "ceilings": ceilings.to_wire(),
             "measured_at": time.time(),
-            "conditions": answer.get("conditions", {}),
+            "conditions": seen,
             "canary": answer.get("canary", {}),
         }
         with suppress(OSError):
@@ -198,11 +201,13 @@ class CeilingCache:
             data = json.loads(self._file(key).read_text("utf-8"))
             if data["fingerprint"] != traits:
                 return None
+            # Files of earlier versions have none.
+            seen = dict(data["conditions"]) if "conditions" in data else None
+            ceilings = Ceilings.from_wire(data["ceilings"])
             return _Kept(
-                Ceilings.from_wire(data["ceilings"]),
-                # Files of earlier versions have none.
-                dict(data["conditions"]) if "conditions" in data else None,
-                time.time() - float(data.get("measured_at", time.time())),
+                replace(ceilings, disturbed=seen is not None and _disturbed(seen)),
+                seen,
+                time.time() - float(data["measured_at"]) if "measured_at" in data else 0.0,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # Missing or damaged: it is measured again.

@@ -15,7 +15,7 @@ from pytest_llmperf.core.engine import EngineInfo, EngineSpec
 from pytest_llmperf.core.errors import EngineDied
 from pytest_llmperf.core.files import held
 from pytest_llmperf.machine import ceilings as measuring
-from pytest_llmperf.metrics.roofline import Ceilings
+from pytest_llmperf.metrics.roofline import Ceilings, Roof
 from pytest_llmperf.session import ceilings
 from pytest_llmperf.session.ceilings import (
     CeilingCache,
@@ -206,7 +206,7 @@ def test_ceilings_measured_beside_others_are_measured_again_by_a_later_run(proce
     worker.seen = {"conditions": seen}
     run = cache()
     for _ in range(2):  # Once per run.
-        assert run.of("vllm", CPU, TORCH, None) == SLOW
+        assert run.of("vllm", CPU, TORCH, None) == replace(SLOW, disturbed=True)
     worker.seen = {"conditions": {"other_cores": 0.1, "steal_share": 0.0}}
     best = best_of(SLOW, MIXED)
     for _ in range(2):
@@ -218,7 +218,8 @@ def test_a_later_run_that_is_not_alone_either_measures_nothing(process, cache):
     worker = process(SLOW, MIXED)
     worker.seen = {"conditions": {"other_cores": 0.9}}
     cache().of("vllm", CPU, TORCH, None)
-    assert cache(lambda: {"other_cores": 0.5}).of("vllm", CPU, TORCH, None) == SLOW
+    kept = cache(lambda: {"other_cores": 0.5}).of("vllm", CPU, TORCH, None)
+    assert kept == replace(SLOW, disturbed=True)
     assert len(worker.asked) == 1
     assert cache(lambda: {"other_cores": 0.2}).of("vllm", CPU, TORCH, None) != SLOW
 
@@ -529,3 +530,9 @@ def test_a_gpu_that_torch_cannot_use_has_no_ceilings(on_gpu):
 def test_torch_measures_every_type(small):
     pytest.importorskip("torch")
     check(measuring.measure("cpu", 1), "torch ", {"bfloat16", "float16", "float32"})
+
+
+def test_the_record_says_that_ceilings_may_be_too_low():
+    roof = Roof(1e9, None, None, 1, "by hand")
+    assert "disturbed" not in roof.to_record()
+    assert replace(roof, disturbed=True).to_record()["disturbed"] is True
