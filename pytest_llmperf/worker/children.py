@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,13 +36,13 @@ def _signal_name(number: int) -> str:
 
 
 class Children:
-    """The child processes of a loaded engine, watched by a thread that only waits."""
+    """The child processes of a loaded engine, each watched by a thread that only waits."""
 
     def __init__(self, report: Callable[[str], None], work: Callable[[], int | None]) -> None:
         """Watch nothing yet.
 
         Args:
-            report: called once, with a line on the first process that died.
+            report: called with a line on each process that died.
             work: returns a number that changes as the engine works; None while it has nothing to do.
         """
         self._report = report
@@ -55,29 +54,19 @@ class Children:
         self._over = True
 
     def watch(self) -> None:
-        """Watch the children that this process has now; without pidfds, watch none."""
-        watched = {}
+        """Watch the children that this process has now."""
         for pid in proc.children(os.getpid()):
-            with suppress(OSError, AttributeError):
-                watched[os.pidfd_open(pid)] = f"{_name(pid)} (process {pid})"
-        if watched:
-            threading.Thread(target=self._wait, args=(watched,), daemon=True).start()
+            # Where no thread can be started, the time limit is left.
+            with suppress(RuntimeError):
+                threading.Thread(target=self._wait, args=(pid, _name(pid)), daemon=True).start()
 
-    def _wait(self, watched: Mapping[int, str]) -> None:
-        poll = select.poll()
-        for fd in watched:
-            poll.register(fd, select.POLLIN)
-        for _ in watched:
-            ((fd, _), *_) = poll.poll()
-            poll.unregister(fd)
-            status = _status(fd)
-            os.close(fd)
-            crashed = status is not None and status < 0 and status not in _BY_DESIGN
-            if self._over or status == 0 or not (crashed or self._stands_still()):
-                continue
-            how = "has ended" if status is None else how_it_ended(status)
-            self._report(f"the engine's {watched[fd]} {how}")
+    def _wait(self, pid: int, name: str) -> None:
+        status = _wait_for(pid)
+        crashed = status is not None and status < 0 and status not in _BY_DESIGN
+        if self._over or status == 0 or not (crashed or self._stands_still()):
             return
+        how = "has ended" if status is None else how_it_ended(status)
+        self._report(f"the engine's {name} (process {pid}) {how}")
 
     def _stands_still(self) -> bool:
         """Return whether the engine makes no step for a while, though it has something to do."""
@@ -86,15 +75,15 @@ class Children:
         return not self._over and before is not None and self._work() == before
 
 
-def _status(fd: int) -> int | None:
-    """Return the exit code of a process that has ended, or its negative signal; None if unknown.
+def _wait_for(pid: int) -> int | None:
+    """Wait for the end of a child; return its exit code, or its negative signal.
 
-    The process stays for the engine to wait for.
+    The child stays for the engine to wait for. If the engine was first, the status is unknown: None.
     """
     try:
-        ended = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except OSError:
-        return None  # The engine has waited for it.
+        return None
     if ended is None:
         return None
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

@@ -121,16 +121,16 @@ class ProcessWorker(Worker):
         self._gateway: execnet.Gateway | None = None
         self._lost = ""
         self._group = execnet.Group()
+        mark = uuid.uuid4().hex
+        since = time.time() - _CLOCK_STEP
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.touch()
             self._scratch = Scratch()
+            self._remains = Remains(mark, str(self._scratch.path), since)
+            self._watchdog = Watchdog(mark, self._scratch.path, since)
         except OSError as error:
             raise EngineDied(f"cannot start a worker: {one_line(error)}") from None
-        mark = uuid.uuid4().hex
-        since = time.time() - _CLOCK_STEP
-        self._remains = Remains(mark, str(self._scratch.path), since)
-        self._watchdog = Watchdog(mark, self._scratch.path, since)
         try:
             self._connect(python, mark, start_limit)
         except BaseException:
@@ -152,8 +152,8 @@ class ProcessWorker(Worker):
 
         timer = threading.Timer(limit, give_up)
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             self._gateway = self._group.makegateway(
                 f"popen//python={command(python, mark, self._scratch.path, self._log)}"
                 "//execmodel=main_thread_only"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.core.errors import EngineDied, EngineTimeout
-from pytest_llmperf.worker import scratch
+from pytest_llmperf.worker import client, scratch
 from pytest_llmperf.worker.client import ProcessWorker
 
 CELL = "smollm2-135m-tiny-none"
@@ -323,3 +323,25 @@ def test_a_conversion_that_is_ended_leaves_nothing(pytester, package, act):
     )
     assert (pytester.path / "making").exists()
     assert list((pytester.path / "cache" / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["Scratch", "Watchdog"])
+def test_a_machine_without_room_is_one_line(tmp_path, monkeypatch, what):
+    def no_room(*_):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(client, what, no_room)
+    with pytest.raises(EngineDied) as error:
+        ProcessWorker(sys.executable, tmp_path / "a.log")
+    assert str(error.value) == (
+        "cannot start a worker: BlockingIOError: [Errno 11] Resource temporarily unavailable"
+    )
+
+
+def test_a_machine_without_threads_is_one_line(tmp_path, monkeypatch):
+    def no_threads(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", no_threads)
+    with pytest.raises(EngineDied, match="can't start new thread"):
+        ProcessWorker(sys.executable, tmp_path / "a.log")
