@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core.printable import printable
 from ..machine import proc
 
-_GRACE = 30.0
+_GRACE = 10.0
 """Seconds without a step of its work after which an engine does not go on without a process."""
 _BY_DESIGN = (-signal.SIGTERM, -signal.SIGINT)
 """An engine may end its helpers itself, so these alone are not a reason."""
