@@ -283,12 +283,16 @@ def serve(channel: Any, log: str) -> None:
         channel.send(("lost", line))
 
     children = Children(report_loss, lambda: step)
+    this = os.getpid()
     for method, arguments in channel:
         step = next(steps)
         if method == "close":
             children.ignore()
         written = _Written(log)
         kind, payload = answer(host, method, arguments, report, BaseException, written.text)
+        if os.getpid() != this:
+            # The engine forked, and both processes have come back: only one may answer.
+            os._exit(0)
         if method == "load" and kind == "ok":
             children.watch()
         step = None

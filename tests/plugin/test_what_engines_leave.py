@@ -345,3 +345,24 @@ def test_a_machine_without_threads_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("threading.Thread.start", no_threads)
     with pytest.raises(EngineDied, match="can't start new thread"):
         ProcessWorker(sys.executable, tmp_path / "a.log")
+
+
+FORKS = """
+    def load(self, spec):
+        if os.fork() == 0:
+            time.sleep(0.5)
+        return self.plain_load(spec)
+"""
+
+
+def test_a_fork_of_the_engine_that_comes_back_answers_nothing(pytester, package):
+    package(source=engine(FORKS))
+    pytester.makepyfile("""
+        import time
+
+        def test_x(llm):
+            time.sleep(1)
+            for n in (2, 3, 4):
+                assert len(llm.generate_ids([1], n)) == n
+    """)
+    pytester.runpytest_subprocess("--llm-backend=tiny").assert_outcomes(passed=1)
