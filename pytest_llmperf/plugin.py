@@ -111,14 +111,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if _SESSION in item.config.stash:
-        from .session.collect import refuse_too_long
-
-        refuse_too_long(item)
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     # After -k and -m: a run that is left with no test of ours needs no baseline. Before the terminal,
     # which asks for lines of its own here.
@@ -172,6 +164,18 @@ def pytest_report_collectionfinish(
     return [header(session, cells), *notes(session, items, cells)] if cells else None
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    if _SESSION in item.config.stash:
+        from .session.collect import refuse_too_long
+
+        refuse_too_long(item)
+    yield
+    # After the fixtures: an engine that could not be loaded, or died since, fails this test only.
+    if _SESSION in item.config.stash and LLM_FIXTURE in own_fixtures(item):
+        item.config.stash[_SESSION].require_engine(item)
+
+
 @pytest.fixture(scope="session")
 def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     """A loaded model: one of the cells that --llm-model, --llm-backend and --llm-quant choose."""
@@ -183,7 +187,7 @@ def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
     session = _start(request.config)
     session.check_process()
     yield session.loading.open(cell_id)
-    session.loading.slot.close()
+    session.loading.close()
 
 
 def _engine_fixture(backend: str) -> Any:
@@ -267,5 +271,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         session = config.stash[_SESSION]
-        session.loading.slot.close()
+        session.loading.close()
         session.results.settle(session.finished_with)  # Not done yet without a terminal.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import threading
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.cause import one_line
@@ -67,6 +69,8 @@ _PUBLIC = {
 }
 GROUP = "pytest_llmperf.backends"
 """Group of the entry points in other packages: a backend's name and its class."""
+_LIMIT = 60.0
+"""Seconds for a method of another package's backend that runs in pytest's process."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -128,15 +132,37 @@ def ask(name: str, method: str, kind: type | tuple[type, ...], *arguments: Any) 
         BackendError: one line, whatever the method raised or if it returned something else.
     """
     engine = backend_class(name)
-    try:
-        answer = getattr(engine, method)(*arguments)
-    except (Exception, SystemExit) as error:
+    call = partial(getattr(engine, method), *arguments)
+    answer, error = _outcome(call) if family(name) in _BUILT_IN else _outcome_in_time(call)
+    if error is not None:
         raise BackendError(f"backend {engine.name!r}: {method}: {one_line(error)}") from error
     if not isinstance(answer, kind):
         raise BackendError(
             f"backend {engine.name!r}: {method} returned a value of type {type(answer).__name__}"
         )
     return answer
+
+
+def _outcome(
+    call: Callable[[], object], caught: type[BaseException] = Exception
+) -> tuple[object, BaseException | None]:
+    """Return what a function returned, or what it raised."""
+    try:
+        return call(), None
+    except (caught, SystemExit) as error:
+        return None, error
+
+
+def _outcome_in_time(call: Callable[[], object]) -> tuple[object, BaseException | None]:
+    """Return the outcome of another package's function, which may hang or raise anything."""
+    outcomes: list[tuple[object, BaseException | None]] = []
+    # Not in this thread: the only KeyboardInterrupt that counts here is the user's.
+    thread = threading.Thread(
+        target=lambda: outcomes.append(_outcome(call, BaseException)), daemon=True
+    )
+    thread.start()
+    thread.join(_LIMIT)
+    return outcomes[0] if outcomes else (None, TimeoutError(f"no answer for {_LIMIT:g} s"))
 
 
 def distributions() -> tuple[str, ...]:

@@ -160,7 +160,8 @@ class Backend(ABC):
         Args:
             spec: the requested load.
             cache: folder for converted models.
-            report: called at the start of each phase: ``download``, ``dequantize``, ``convert``.
+            report: called at the start of each phase: ``download``, ``wait`` (for another process that
+                converts the same model), ``dequantize``, ``convert``.
         """
         spec = downloaded_gguf(spec, report)
         folder = cached_folder(Path(spec.model), cache)

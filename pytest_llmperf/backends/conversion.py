@@ -1,14 +1,16 @@
-"""The cache of converted models: a folder appears complete or not at all."""
+"""The cache of converted models: a folder appears complete or not at all, and is made once."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..core.files import held
 from ..core.progress import Progress, silent
 from ..core.units import MIB
 from .hub import whole_model
@@ -16,6 +18,9 @@ from .hub import whole_model
 _SAMPLE = 4 * MIB
 _LONGEST_NAME = 160
 """Bytes of the model's part of a folder's name."""
+_LOCK = ".lock"
+_RANDOM = len("-abcdefgh")
+"""What ``tempfile`` adds to a name."""
 
 
 @contextmanager
@@ -41,6 +46,48 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def capped(name: str) -> str:
     """Return a name that leaves room for more: a file's name has at most 255 bytes."""
     return name.encode(errors="ignore")[:_LONGEST_NAME].decode(errors="ignore")
+
+
+def make_once(
+    folder: Path, phase: str, make: Callable[[Path], None], report: Progress = silent
+) -> None:
+    """Make a folder unless it is there; another process that is making it now is waited for.
+
+    Args:
+        folder: the folder, which appears complete.
+        phase: name of the work, for ``report``.
+        make: fills a temporary folder, its argument.
+        report: called before waiting, with the phase ``wait``, and before the work.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.with_name(f".{folder.name}{_LOCK}")
+    # Whoever waits for this process has a limit.
+    with held(file, math.inf, lambda: report("wait", 0, 0)) as is_alone:
+        if not folder.is_dir():
+            report(phase, 0, 0)
+            if is_alone:
+                _remove_parts(file)
+            with new_folder(folder) as part:
+                make(part)
+        with suppress(OSError):
+            file.unlink()
+
+
+def remove_unfinished(place: Path) -> None:
+    """Remove the temporary folders of processes that ended before their folder was complete."""
+    for file in place.glob(f".*{_LOCK}"):
+        with suppress(OSError), held(file) as is_alone:
+            if is_alone:
+                _remove_parts(file)
+                file.unlink()
+
+
+def _remove_parts(file: Path) -> None:
+    """Remove the temporary folders that a lock, now held, protects."""
+    name = file.name.removesuffix(_LOCK)
+    for part in file.parent.iterdir():
+        if part.name.startswith(f"{name}-") and len(part.name) == len(name) + _RANDOM:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def file_digest(path: Path, version: int) -> str:
@@ -83,17 +130,19 @@ def convert(gguf: Path, folder: Path, report: Progress = silent) -> None:
     """Write the model and its tokenizer as bfloat16 safetensors; the folder appears complete."""
     if folder.is_dir():
         return
-    report("dequantize", 0, 0)
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with new_folder(folder) as part:
+    def dequantize(part: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(**source).save_pretrained(part)
         model = whole_model(
             AutoModelForCausalLM.from_pretrained, **source, dtype=torch.bfloat16, **_dequantize()
         )
         model.save_pretrained(part)
+
+    make_once(folder, "dequantize", dequantize, report)
 
 
 def _dequantize() -> dict[str, object]:

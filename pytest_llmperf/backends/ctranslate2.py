@@ -25,7 +25,7 @@ from ..machine.memory import DeviceMemory
 from . import arguments
 from .base import Backend
 from .contract import Contract
-from .conversion import capped, folder_digest, new_folder
+from .conversion import capped, folder_digest, make_once
 from .hub import own_code, own_code_explained, whole_model
 
 if TYPE_CHECKING:
@@ -121,9 +121,12 @@ class CTranslate2Backend(Backend):
         source = Path(spec.model)
         folder = _converted_folder(source, cache, compute_type, version)
         if not folder.is_dir():
-            report("convert", 0, 0)
-            with new_folder(folder) as part, own_code_explained(spec):
+
+            def make(part: Path) -> None:
                 _convert(source, compute_type, part, own_code(spec))
+
+            with own_code_explained(spec):
+                make_once(folder, "convert", make, report)
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
             type_file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,19 @@
-"""Read files that anybody may have put there, and write files whole.
+"""Files that several processes share, and that anybody may have put there.
 
-A reader waits for no pipe and reads no device; a writer shows either the old content or the new one.
+A reader waits for no pipe and reads no device. A writer shows either the old content or the new one, and
+locks a file while it works.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +71,10 @@ def check_target(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
 
+_PAUSE = 0.1
+"""Seconds between two tries to get a lock: there is no blocking call with a limit."""
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text file in one step: write a temporary file beside it and rename that.
 
@@ -90,3 +98,59 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+@contextmanager
+def held(
+    file: Path, patience: float = 0.0, waiting: Callable[[], object] = lambda: None
+) -> Iterator[bool]:
+    """Hold a lock, which the kernel releases however this process ends.
+
+    Yields whether it is held: a file system without locks lets everybody pass.
+
+    Args:
+        file: the lock's file; whoever holds the lock may remove it.
+        patience: seconds to wait for another process.
+        waiting: called once before waiting.
+
+    Raises:
+        BlockingIOError: another process still has it.
+        OSError: the file cannot be made.
+    """
+    until = time.monotonic() + patience
+    is_told = False
+    while True:
+        lock = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            is_locked = _locked(lock)
+            if is_locked is not False:
+                if not _is_there(lock, file):
+                    continue  # Its last holder has removed it.
+                yield bool(is_locked)
+                return
+            if time.monotonic() >= until:
+                raise BlockingIOError(f"another process holds {file}")
+        finally:
+            os.close(lock)
+        if not is_told:
+            waiting()
+            is_told = True
+        time.sleep(_PAUSE)
+
+
+def _locked(lock: int) -> bool | None:
+    """Lock an open file; return False if another process has it, None if there are no locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_there(lock: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), file.stat())
+    except FileNotFoundError:
+        return False

@@ -219,8 +219,8 @@ def _check_folder(text: str, path: Path) -> None:
     if ADAPTER in names:
         raise ModelError(
             f"{shown(text)}: the folder has an {ADAPTER}, so it holds a LoRA adapter, which no engine "
-            "here loads: merge it into its base model (merge_and_unload of peft), and give the folder of "
-            "the result"
+            "here loads: merge it into its base model (merge_and_unload of peft), and give the folder "
+            "of the result"
         )
     if CONFIG not in names:
         raise ModelError(

@@ -45,6 +45,13 @@ class Snapshot:
         )
 
 
+def now(seconds: float = SHORTEST) -> dict[str, float]:
+    """Return the activity of the next moment, in which this process does nothing."""
+    before = Snapshot.take()
+    time.sleep(seconds)
+    return between(before, Snapshot.take())
+
+
 def between(
     before: Snapshot, after: Snapshot, tick: float | None = None, page: int | None = None
 ) -> dict[str, float]:

@@ -76,10 +76,15 @@ def session_ticks(proc: Path) -> int:
     if os.getsid(0) != pid:
         this_process = process(pid, proc)
         return this_process.ticks if this_process else 0
-    return sum(p.ticks for p in _processes(proc) if p.session == pid)
+    return sum(p.ticks for _, p in _processes(proc) if p.session == pid)
 
 
-def _processes(proc: Path) -> Iterator[Process]:
+def children(pid: int, proc: Path = PROC) -> list[int]:
+    """Return the processes that a process has started and not waited for."""
+    return [child for child, running in _processes(proc) if running.parent == pid]
+
+
+def _processes(proc: Path) -> Iterator[tuple[int, Process]]:
     try:
         pids = [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()]
     except OSError:
@@ -87,7 +92,7 @@ def _processes(proc: Path) -> Iterator[Process]:
     for pid in pids:
         running = process(pid, proc)
         if running is not None:
-            yield running
+            yield pid, running
 
 
 def read(path: Path) -> str:

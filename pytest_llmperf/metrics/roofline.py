@@ -32,6 +32,8 @@ class Ceilings:
     """Threads of the measurement; None on a GPU."""
     method: str
     """The library that measured, for instance ``torch 2.13.0``."""
+    disturbed: bool = False
+    """Whether something else ran while they were measured, so that they may be too low."""
 
     def read_rate(self, size: float) -> float | None:
         """Return bytes/s of reading ``size`` bytes over and over; None below the smallest buffer.
@@ -87,10 +89,11 @@ class Roof:
     """Type of ``matmul_flops``."""
     threads: int | None
     method: str
+    disturbed: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """Return ``environment.ceilings`` of the stored record."""
-        return {
+        return ({"disturbed": True} if self.disturbed else {}) | {
             "read_bytes_per_s": self.read_bytes_per_s,
             "matmul_flops": self.matmul_flops,
             "dtype": self.dtype,
@@ -189,6 +192,7 @@ class RooflineModel:
             dtype=self.arithmetic if matmul else None,
             threads=ceilings.threads,
             method=ceilings.method,
+            disturbed=ceilings.disturbed,
         )
 
 

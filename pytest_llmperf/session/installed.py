@@ -8,7 +8,10 @@ import sys
 
 from ..backends import distributions
 from ..core.errors import EngineError
+from ..worker.launch import output_of
 
+_LIMIT = 60.0
+"""Seconds for an interpreter to start and to look packages up."""
 _ASK_VERSIONS = """
 import importlib.metadata, json, sys
 versions = {}
@@ -32,14 +35,21 @@ def installed_packages_of(python: str) -> dict[str, str]:
     if python == sys.executable:
         return server.installed_packages()
     try:
-        done = subprocess.run(
-            [python, "-c", _ASK_VERSIONS, *distributions()],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        printed = output_of([python, "-c", _ASK_VERSIONS, *distributions()], _LIMIT)
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{python} gives no answer for {_LIMIT:g} s") from None
+    except subprocess.CalledProcessError as error:
+        written = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = written[-1][:300] if written else f"exit code {error.returncode}"
+        raise EngineError(f"{python} does not run as a Python interpreter ({why})") from None
+    except OSError as error:
         raise EngineError(f"{python} does not run as a Python interpreter ({error})") from None
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
+    try:
+        # Its start may print as well.
+        answer = json.loads(printed.splitlines()[-1])
+        return {str(name): str(version) for name, version in answer.items()}
+    except (IndexError, ValueError, AttributeError):
+        raise EngineError(
+            f"{python} does not run as a Python interpreter (it printed {printed[-80:]!r} instead of "
+            "versions)"
+        ) from None

@@ -47,6 +47,8 @@ class Loading:
         self._progress = progress
         self._ceilings = CeilingCache(settings, log, progress.of("this machine"))
         self._idle: IdlePower | None = None
+        self._opened: LLM | None = None
+        self._failure: BaseException | None = None
 
     @property
     def idle(self) -> IdlePower:
@@ -54,7 +56,11 @@ class Loading:
         return self._idle or IdlePower()
 
     def open(self, cell_id: str) -> LLM:
-        """Load and return the model of a test; fail or skip the test if that is impossible."""
+        """Load and return the model of a cell; fail or skip the test if that is impossible.
+
+        A load that fails is noted for ``require``: pytest would keep an exception of the fixture, which
+        serves all tests of the cell.
+        """
         cell = self._runnable(cell_id)
         llm = LLM(
             cell, self.slot, self._progress.of(cell.id), self._settings.load_format == "dummy"
@@ -65,9 +71,28 @@ class Loading:
             self.slot.leave(cell)
             self._measure_ceilings(cell)
             llm.engine()
+        except pytest.fail.Exception as error:
+            self._failure = error
         finally:
             self._progress.clear()
+        self._opened = llm
         return llm
+
+    def require(self) -> None:
+        """Fail the test that is set up if its model is not loaded and cannot be loaded now."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if self._opened is not None:
+            try:
+                self._opened.engine()
+            finally:
+                self._progress.clear()
+
+    def close(self) -> None:
+        """End the resident engine: its tests are over."""
+        self._opened = self._failure = None
+        self.slot.close()
 
     def ceilings(self, cell: Cell, engine: LoadedEngine, again: bool = False) -> Ceilings | None:
         """Return the ceilings of a loaded engine's device; None where they are unknown.

@@ -17,6 +17,7 @@ _SAVE, _RESTORE, _ERASE = "\x1b7", "\x1b8", "\x1b[K"
 _PHASES = {
     "prepare": "preparing its files",
     "download": "getting its files from the hub",
+    "wait": "waiting for another process that converts it",
     "dequantize": "dequantizing the GGUF file (once)",
     "convert": "converting the checkpoint (once)",
     "ceilings": "measuring its ceilings (once)",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..gate.accepted import FILE as ACCEPTED
-from ..store.entries import BenchmarkStore
+from ..store.entries import BenchmarkStore, abandon
 from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import CellPlan
 from .demand import Demand
+from .fixtures import LLM_BENCHMARK, own_fixtures
 from .floor import FloorOfRun
 from .gate import RunGate
 from .loading import Loading
@@ -59,10 +60,19 @@ class LLMSession:
                 pytrace=False,
             )
 
+    def require_engine(self, item: pytest.Item) -> None:
+        """Fail a test whose model cannot be loaded, at the end of its setup."""
+        try:
+            self.loading.require()
+        except pytest.fail.Exception:
+            if LLM_BENCHMARK in own_fixtures(item):
+                abandon(getattr(item, "funcargs", {})["benchmark"])
+            raise
+
     def finish(self, exit_status: int) -> int:
         """End the engine and judge the run; return the exit status that pytest should have."""
         self.results.saved()
-        self.loading.slot.close()
+        self.loading.close()
         self.finished_with = exit_status
         verdict = self.verdict()
         if exit_status != pytest.ExitCode.OK:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from ..backends import ask, family
+from ..backends.conversion import remove_unfinished
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
-from ..core.errors import BackendError, EngineError
+from ..core.errors import BackendError, EngineDied, EngineError, EngineTimeout
 from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.progress import Progress, silent
@@ -24,6 +25,33 @@ from ..metrics.quality import Quality
 from ..worker.client import Worker, start_worker
 from .options import Settings
 from .references import references_of
+
+_TRIES = 2
+"""Loads of a cell that may crash one after the other before it is given up."""
+
+
+@dataclass(frozen=True)
+class _FailedLoads:
+    """The loads of a cell that have failed since it was last resident."""
+
+    error: EngineError
+    """The last one's."""
+    tries: int
+
+    @property
+    def final(self) -> bool:
+        """Return whether another try would only fail again.
+
+        A process that died may have been the victim of something else. An exception would be raised
+        again, and a load that took too long would take as long again.
+        """
+        died = isinstance(self.error, EngineDied) and not isinstance(self.error, EngineTimeout)
+        return not died or self.tries >= _TRIES
+
+    def as_error(self) -> EngineError:
+        """Return the error of a test that needs the cell and does not load it again."""
+        tries = "once" if self.tries == 1 else f"{self.tries} times"
+        return EngineError(f"{self.error} (tried {tries}, not again)")
 
 
 class EngineSlot:
@@ -50,10 +78,14 @@ class EngineSlot:
         self._checked_engine: LoadedEngine | None = None
         self._checks: dict[Floor, Checked] = {}
         self._changing = threading.RLock()
+        self._failed: dict[str, _FailedLoads] = {}
         self.loads = 0
 
     def ensure(self, cell: Cell, progress: Progress) -> LoadedEngine:
         """Return the engine of a cell, loaded now unless it is resident and alive.
+
+        A load that failed is tried once more if the process died, and never if it raised an exception
+        or took too long.
 
         Raises:
             EngineError: it cannot be loaded; nothing is resident then.
@@ -66,6 +98,19 @@ class EngineSlot:
         resident = self._worker is not None and self._worker.alive and self._cell == cell
         if resident and self._loaded is not None:
             return self._loaded
+        failed = self._failed.get(cell.id)
+        if failed and failed.final:
+            self.close()
+            raise failed.as_error()
+        try:
+            loaded = self._load(cell, progress)
+        except EngineError as error:
+            self._failed[cell.id] = _FailedLoads(error, failed.tries + 1 if failed else 1)
+            raise
+        self._failed.pop(cell.id, None)
+        return loaded
+
+    def _load(self, cell: Cell, progress: Progress) -> LoadedEngine:
         self.close()
         spec = self._spec(cell, progress)
         self._worker = self._start(cell)
@@ -225,6 +270,8 @@ class EngineSlot:
             changed = self._call("prepare", progress, spec=spec.to_wire(), cache=str(cache))
         finally:
             self.close()
+            # It may have been ended at any moment.
+            remove_unfinished(cache / "models")
         return replace(spec, **changed)
 
     def _start(self, cell: Cell) -> Worker:

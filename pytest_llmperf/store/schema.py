@@ -169,6 +169,7 @@ class CeilingsPart(TypedDict):
     dtype: str | None
     threads: int | None
     method: str
+    disturbed: NotRequired[bool]
 
 
 class EnvironmentPart(TypedDict):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
 import subprocess
 import threading
+import time
+import traceback
+import uuid
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +14,21 @@ from typing import Any
 
 import execnet
 
+from ..core.cause import one_line
 from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
 from ..core.printable import printable
 from ..core.progress import Progress, silent
+from .children import how_it_ended
+from .launch import Watchdog, command, printed_at_start
+from .remains import Remains
+from .scratch import Scratch
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _CLOSE_TIMEOUT = 30.0
-# This shell ends the worker's whole process group if pytest disappears without notice, even by
-# SIGKILL: the kernel then closes the pipe that the shell reads.
-_WATCHDOG = 'read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"'
+_START_LIMIT = 60.0
+"""Seconds for an interpreter to start."""
+_CLOCK_STEP = 1.0
+"""Seconds by which the times of files may be behind the clock."""
 
 
 class Worker(ABC):
@@ -108,32 +114,105 @@ class InlineWorker(Worker):
 class ProcessWorker(Worker):
     """The engine in a child process with its own session, connected by execnet."""
 
-    def __init__(self, python: str, log: Path) -> None:
+    def __init__(self, python: str, log: Path, start_limit: float = _START_LIMIT) -> None:
         super().__init__()
         self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._group = execnet.Group()
         self._pid: int | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._gateway: execnet.Gateway | None = None
+        self._lost = ""
+        self._group = execnet.Group()
+        mark = uuid.uuid4().hex
+        since = time.time() - _CLOCK_STEP
         try:
-            gateway = self._group.makegateway(
-                f"popen//python={shlex.quote(python)}//execmodel=main_thread_only"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+            self._scratch = Scratch()
+            self._remains = Remains(mark, str(self._scratch.path), since)
+            self._watchdog = Watchdog(mark, self._scratch.path, since)
+        except OSError as error:
+            raise EngineDied(f"cannot start a worker: {one_line(error)}") from None
+        try:
+            self._connect(python, mark, start_limit)
+        except BaseException:
+            self._clear()
+            raise
+
+    def _connect(self, python: str, mark: str, limit: float) -> None:
+        """Start the interpreter and the worker in it.
+
+        Raises:
+            EngineDied: one line; EngineTimeout if it does not answer in time.
+        """
+        begin = self._log.stat().st_size
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._remains.end()
+
+        timer = threading.Timer(limit, give_up)
+        timer.daemon = True
+        try:
+            timer.start()
+            self._gateway = self._group.makegateway(
+                f"popen//python={command(python, mark, self._scratch.path, self._log)}"
+                "//execmodel=main_thread_only"
             )
-            self._channel = gateway.remote_exec(_bootstrap, package=str(_PACKAGE), log=str(log))
-            _, pid = self._channel.receive(timeout=60)
-        except (OSError, EOFError, execnet.TimeoutError, execnet.RemoteError) as error:
-            self._group.terminate(timeout=1)
-            raise EngineDied(f"cannot start a worker with {python}: {_last_line(error)}") from None
-        self._gateway = gateway
+            self._channel = self._gateway.remote_exec(
+                _bootstrap, package=str(_PACKAGE), log=str(self._log)
+            )
+            _, pid = self._channel.receive(timeout=limit)
+        except Exception as error:
+            is_late = late.is_set() or isinstance(error, execnet.TimeoutError)
+            why = "" if is_late else self._why(error, python, begin)
+            _release(error)
+            if is_late:
+                raise EngineTimeout(
+                    f"cannot start a worker with {python}: no answer for {limit:g} s, so it was ended"
+                ) from None
+            raise EngineDied(f"cannot start a worker with {python}: {why}") from None
+        finally:
+            timer.cancel()
         self._pid = pid
-        self._watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHDOG, str(pid)], stdin=subprocess.PIPE, start_new_session=True
-        )
+        self._remains.leader(pid)
+        self._watchdog.leader(pid)
+
+    def _why(self, error: Exception, python: str, begin: int) -> str:
+        """Return why an interpreter could not be started."""
+        if isinstance(error, AssertionError):
+            # Of execnet: the first byte was not the worker's.
+            text = printed_at_start(python)
+            return (
+                f"it prints {text} to stdout while it starts, where the worker answers; use stderr"
+            )
+        with self._log.open("rb") as file:
+            file.seek(begin)
+            written = file.read().decode("utf-8", "replace").strip()
+        if written:
+            return printable(written.splitlines()[-1][:300])
+        if isinstance(error, EOFError | OSError):
+            return "it ended without an answer"
+        return _last_line(error)
 
     @property
     def alive(self) -> bool:
         process = self._process
-        return self._pid is not None and (process is None or process.poll() is None)
+        if self._pid is None or (process is not None and process.poll() is not None):
+            return False
+        if self._turn.acquire(blocking=False):
+            try:
+                self._hear()
+            finally:
+                self._turn.release()
+        return not self._lost
+
+    def _hear(self) -> None:
+        """Note what the worker has reported since the last answer."""
+        with suppress(execnet.TimeoutError, EOFError, OSError):
+            while True:
+                kind, payload = self._channel.receive(timeout=0)
+                if kind == "lost":
+                    self._lost = payload
 
     @property
     def _process(self) -> subprocess.Popen[bytes] | None:
@@ -150,6 +229,9 @@ class ProcessWorker(Worker):
             self._send(method, arguments)
             while True:
                 kind, payload = self._channel.receive(timeout=timeout)
+                if kind == "lost":
+                    self.kill()
+                    raise EngineDied(f"{payload}; log: {self._log}")
                 if kind != "progress":
                     return _result(kind, payload, log=self._log)
                 progress(*payload)
@@ -175,7 +257,9 @@ class ProcessWorker(Worker):
     def _send(self, method: str, arguments: dict[str, Any]) -> None:
         try:
             self._channel.send((method, arguments))
-        except execnet.DumpError as error:
+        except (OSError, EOFError):
+            raise
+        except Exception as error:  # An integer of 5,000 digits is a ValueError, for instance.
             # Nothing was sent, so the engine is as it was.
             raise EngineError(
                 f"{method}: an argument is not plain data (numbers, text, lists): {_last_line(error)}"
@@ -196,15 +280,15 @@ class ProcessWorker(Worker):
             self.kill()
 
     def kill(self) -> None:
-        """End the worker's process group at once."""
+        """End the worker's processes at once and remove what they have left."""
         pid, self._pid = self._pid, None
-        if pid is None:
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        if self._watchdog is not None:
-            with suppress(OSError):
-                self._watchdog.communicate(b"done\n")
+        if pid is not None:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._remains.clear()
+        self._scratch.release()
+        self._watchdog.end()
         self._group.terminate(timeout=1)
 
     def _end(self) -> str:
@@ -215,26 +299,22 @@ class ProcessWorker(Worker):
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(5)
         self.kill()
-        if status is None:
-            return "ended unexpectedly"
-        if status == -signal.SIGKILL:
-            return "was killed by SIGKILL (out of memory, or by hand)"
-        if status < 0:
-            return f"was killed by {_signal_name(-status)}"
-        return f"ended unexpectedly with exit code {status}"
+        return "ended unexpectedly" if status is None else how_it_ended(status)
+
+
+def _release(error: BaseException) -> None:
+    """Close the process that execnet has started and leaves open when it raises."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        process = getattr(frame.f_locals.get("io"), "popen", None)
+        if isinstance(process, subprocess.Popen):
+            with suppress(OSError), process:
+                process.kill()
 
 
 def _last_line(error: BaseException) -> str:
     """Return the line of an exception that says most: execnet's hold a whole traceback."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return printable(lines[-1].strip()[:300])
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _result(kind: str, payload: Any, log: Path | None) -> Any:

@@ -7,14 +7,15 @@ standard library and modules of this package that do the same.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import signal
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ from ..core.errors import InvalidMeasurement, NotSupported
 from ..core.printable import printable
 from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
-from ..machine import ceilings
+from ..machine import canary, ceilings
+from ..machine.conditions import Snapshot, between
+from ..machine.gpus import Gpus, conditions
 from ..machine.host import describe_device
 from . import floor, outputs, scoring
+from .children import Children
 from .energy import meter_of
+from .environment import changed_since, prepare_environment, restore_environment
 from .measure import check_fits, continuations, encoder, measure
 
 _LONGEST = 500
@@ -54,14 +59,14 @@ class EngineHost:
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
-            _prepare_environment(engine)
+            prepare_environment(engine)
             backend = backend_class(engine.backend)()
             info = outputs.info(backend.load(engine))
         except BaseException:
-            _restore_environment(_changed_since(before))
+            restore_environment(changed_since(before))
             raise
         load_time = time.perf_counter() - start
-        self._environment = _changed_since(before)
+        self._environment = changed_since(before)
         self._backend, self._info = backend, info
         packages = installed_packages()
         named = (*backend.distributions, *backend.companions)
@@ -92,9 +97,10 @@ class EngineHost:
     def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
         """Return the greedy continuations of a batch: token ids, and text if there is a tokenizer."""
         backend, info = self._loaded()
-        encode = encoder(backend, info)
-        ids = [encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-        requests = [Request(tuple(prompt), output_len) for prompt in ids]
+        with _refused_as("generate"):
+            length = outputs.whole(output_len, "output_len", least=1)
+            ids = [self._ids_of(prompt) for prompt in outputs.items(prompts, "prompts")]
+        requests = [Request(tuple(prompt), length) for prompt in ids]
         check_fits(info, requests)
         return [
             {"ids": ids, "text": self._text_of(ids) if info.has_tokenizer else None}
@@ -136,7 +142,8 @@ class EngineHost:
     def score(self, prompt: str | list[int]) -> dict[str, Any]:
         """Return ``scores``, the log-likelihoods of the tokens after the first, or ``unavailable``."""
         backend, info = self._loaded()
-        ids = encoder(backend, info)(prompt) if isinstance(prompt, str) else prompt
+        with _refused_as("score"):
+            ids = self._ids_of(prompt)
         check_fits(info, [Request(tuple(ids), 0)])
         try:
             scores = outputs.items(scoring.scores(backend, ids), "the answer of score")
@@ -149,17 +156,32 @@ class EngineHost:
         engine = EngineSpec(**spec)
         before = dict(os.environ)
         try:
-            _prepare_environment(engine)
+            prepare_environment(engine)
             made = backend_class(engine.backend).prepare(engine, Path(cache), report)
             ready = outputs.prepared(made)
         finally:
-            _restore_environment(_changed_since(before))
+            restore_environment(changed_since(before))
         return {"model": ready.model, "local": ready.local, "revision": ready.revision}
 
     def ceilings(self, device: str, threads: int | None) -> dict[str, Any] | None:
-        """Return the ceilings of a device; call this in a process without an engine."""
+        """Return the ceilings of a device, with ``conditions`` and ``canary`` of their measurement.
+
+        Call this in a process without an engine.
+        """
+        # Both canaries on the CPU: before the measurement, nothing is on a GPU.
+        canary_before = {} if device == "simulated" else canary.run("cpu")
+        before = Snapshot.take()
         measured = ceilings.measure(device, threads)
-        return measured.to_wire() if measured else None
+        if measured is None:
+            return None
+        gpus = Gpus(os.environ).state(device, os.getpid())
+        seen = between(before, Snapshot.take()) | conditions(gpus, gpus)
+        after = {} if device == "simulated" else canary.run("cpu")
+        return {
+            **measured.to_wire(),
+            "conditions": seen,
+            "canary": canary.joined(canary_before, after),
+        }
 
     def close(self) -> None:
         """Let the engine end its processes, and restore the environment variables."""
@@ -168,7 +190,24 @@ class EngineHost:
             try:
                 backend.close()
             finally:
-                _restore_environment(self._environment)
+                restore_environment(self._environment)
+
+    def _ids_of(self, prompt: str | list[int]) -> list[int]:
+        """Return the token ids of a test's prompt.
+
+        Raises:
+            InvalidMeasurement: the prompt is not a text, and not a list of tokens that the model has.
+        """
+        backend, info = self._loaded()
+        if isinstance(prompt, str):
+            return encoder(backend, info)(prompt)
+        ids = outputs.token_ids(prompt, "the prompt")
+        beyond = [token for token in ids if token >= info.vocabulary]
+        if beyond:
+            raise InvalidMeasurement(
+                f"the prompt: a token id is {beyond[0]}, and the vocabulary has {info.vocabulary}"
+            )
+        return ids
 
     def _text_of(self, ids: list[int]) -> str:
         """Return the text of token ids; what cannot be encoded is written as an escape."""
@@ -180,6 +219,15 @@ class EngineHost:
         if self._backend is None or self._info is None:
             raise RuntimeError("no engine is loaded")
         return self._backend, self._info
+
+
+@contextmanager
+def _refused_as(method: str) -> Iterator[None]:
+    """Turn what is wrong with a test's own arguments into a ValueError: nothing was measured."""
+    try:
+        yield
+    except InvalidMeasurement as error:
+        raise ValueError(f"{method}: {error}") from None
 
 
 def answer(
@@ -232,12 +280,31 @@ def serve(channel: Any, log: str) -> None:
     channel.send(("started", os.getpid()))
     host = EngineHost()
 
+    steps = itertools.count(1)
+    step: int | None = None
+
     def report(phase: str, number: int, total: int) -> None:
+        nonlocal step
+        step = next(steps)
         channel.send(("progress", (printable(phase), int(number), int(total))))
 
+    def report_loss(line: str) -> None:
+        channel.send(("lost", line))
+
+    children = Children(report_loss, lambda: step)
+    this = os.getpid()
     for method, arguments in channel:
+        step = next(steps)
+        if method == "close":
+            children.ignore()
         written = _Written(log)
         kind, payload = answer(host, method, arguments, report, BaseException, written.text)
+        if os.getpid() != this:
+            # The engine forked, and both processes have come back: only one may answer.
+            os._exit(0)
+        if method == "load" and kind == "ok":
+            children.watch()
+        step = None
         try:
             channel.send((kind, payload))
         except Exception as error:
@@ -283,38 +350,3 @@ def _redirect_output(log: str) -> None:
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
-
-
-def _prepare_environment(spec: EngineSpec) -> None:
-    """Set the environment variables that engines read when they are imported."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if spec.local:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        _update_hub_library()
-    if spec.threads:
-        os.environ["OMP_NUM_THREADS"] = str(spec.threads)
-        os.environ["MKL_NUM_THREADS"] = str(spec.threads)
-
-
-def _changed_since(before: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the earlier value of each environment variable that has changed; None if it was not set."""
-    names = {*before, *os.environ}
-    return {name: before.get(name) for name in names if before.get(name) != os.environ.get(name)}
-
-
-def _restore_environment(values: Mapping[str, str | None]) -> None:
-    """Restore variables: without isolation this is pytest's process, and another model may follow."""
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    _update_hub_library()
-
-
-def _update_hub_library() -> None:
-    """Apply HF_HUB_OFFLINE to a hub library that is already imported and reads it only once."""
-    constants: Any = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:
-        setting = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-        constants.HF_HUB_OFFLINE = setting.upper() in ("1", "ON", "YES", "TRUE")

@@ -144,6 +144,8 @@ def test_an_engine_that_fails_to_close_fails_no_test(pytester, package):
     [
         ("raise RuntimeError('one\\ntwo')", "ready: RuntimeError: one"),
         ("raise SystemExit(3)", "ready: SystemExit: 3"),
+        ("raise KeyboardInterrupt", "ready: KeyboardInterrupt: no message"),
+        ("raise GeneratorExit", "ready: GeneratorExit: no message"),
         ("return 7", "ready returned a value of type int"),
         ("return replace(spec, model=b'', args={'x': {1}})", None),
         ("return replace(spec, model=object())", "load: an argument is not plain data "),
@@ -160,6 +162,18 @@ def test_whatever_ready_does_in_pytests_process_is_one_line(pytester, package, a
     (line,) = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
     assert message in line
     assert "Traceback" not in run.stdout.str()
+
+
+def test_a_ready_that_hangs_has_a_limit(pytester, package, monkeypatch):
+    hangs = "import time; time.sleep(100)"
+    package(source=SOURCE.replace('return replace(spec, model="")', hangs))
+    pytester.makeconftest("import pytest_llmperf.backends; pytest_llmperf.backends._LIMIT = 0.5")
+    pytester.makepyfile(test_it=TESTS.format(lengths=[9, 10]))
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--tb=short", timeout=60)
+    run.assert_outcomes(errors=2, passed=2)
+    first, second = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
+    assert first.endswith("backend 'tiny': ready: TimeoutError: no answer for 0.5 s")
+    assert second == f"{first} (tried once, not again)"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +221,58 @@ def test_an_argument_that_cannot_travel_is_one_line_and_keeps_the_engine(pyteste
     run.stdout.fnmatch_lines(
         ["smollm2-135m-simulated-none: generate: an argument is not plain data (*): *"]
     )
+    assert "Traceback" not in run.stdout.str()
+
+
+def test_arguments_of_a_test_that_make_no_sense_are_one_line_and_keep_the_engine(
+    pytester, llm_pytest
+):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize(
+            ("prompt", "length"),
+            [
+                ("\\ud800", 2),
+                ([10**5000], 2),
+                ([1.5], 2),
+                ([True], 2),
+                ([None], 2),
+                ([-1], 2),
+                ([256], 2),
+                (7, 2),
+                ([1], 0),
+                ([1], 1.5),
+            ],
+            ids=list("abcdefghij"),
+        )
+        def test_it(llm, prompt, length):
+            llm.generate_ids(prompt, length)
+
+        def test_next(llm):
+            assert llm.engine().number == 1
+    """)
+    run = llm_pytest("--tb=short")
+    run.assert_outcomes(failed=10, passed=1)
+    start = "smollm2-135m-simulated-none: "
+    lines = [
+        line.removeprefix(start).partition("; log: ")[0]
+        for line in run.outlines
+        if line.startswith(start)
+    ]
+    assert [line.partition("): ")[0] for line in lines[:2]] == [
+        "generate: an argument is not plain data (numbers, text, lists"
+    ] * 2
+    assert lines[2:] == [
+        "ValueError: generate: the prompt: a token id is 1.5, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is True, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is None, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is -1, not a whole number of at least 0",
+        "ValueError: generate: the prompt: a token id is 256, and the vocabulary has 256",
+        "ValueError: generate: the prompt: token_ids is 7, not a list",
+        "ValueError: generate: output_len is 0, not a whole number of at least 1",
+        "ValueError: generate: output_len is 1.5, not a whole number of at least 1",
+    ]
     assert "Traceback" not in run.stdout.str()
 
 

@@ -223,3 +223,88 @@ def test_pytest_leaves_no_process_behind(pytester, llm_pytest_process, wait_unti
     assert children
     for pid in children:
         wait_until_gone(int(pid))
+
+
+ONCE = """
+    def load(self, spec):
+        if not os.path.exists("crashed"):
+            open("crashed", "w").close()
+            os.kill(os.getpid(), 9)
+        return self.loaded(spec)
+"""
+ALWAYS = """
+    def load(self, spec):
+        open("loads", "a").write("x")
+        os.kill(os.getpid(), 9)
+"""
+FOUR_TESTS = """
+    import pytest
+
+    @pytest.mark.parametrize("n", range(4))
+    def test_x(llm, llm_benchmark, n):
+        llm_benchmark(llm, input_len=4, output_len=4, rounds=1, warmup=0)
+"""
+
+
+def loading(body):
+    """The source of an engine of another package that loads in its own way."""
+    source = (Path(__file__).parent / "tiny_engine.py").read_text()
+    return "import os\n" + source.replace("def load(", "def loaded(") + body
+
+
+def test_a_crash_in_the_first_load_costs_one_test(pytester, package):
+    package(source=loading(ONCE))
+    pytester.makepyfile(FOUR_TESTS)
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--tb=short")
+    run.assert_outcomes(errors=1, passed=7, warnings=0)
+    (line,) = (line for line in run.outlines if line.startswith("cannot load "))
+    assert "the engine's process was killed by SIGKILL (out of memory, or by hand)" in line
+
+
+def test_a_load_that_crashes_again_is_not_tried_for_every_test(pytester, package):
+    package(source=loading(ALWAYS))
+    pytester.makepyfile(FOUR_TESTS)
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--tb=short")
+    run.assert_outcomes(errors=4, passed=4)
+    lines = [line for line in run.outlines if line.startswith("cannot load ")]
+    assert len(lines) == 4
+    assert [line.endswith(" (tried 2 times, not again)") for line in lines] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert (pytester.path / "loads").read_text() == "xx"
+
+
+def test_a_load_that_took_too_long_is_not_tried_again(pytester, llm_pytest):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_x(llm, n):
+            pass
+    """)
+    run = llm_pytest("--llm-timeout=0.5", load_time=60)
+    run.assert_outcomes(errors=3)
+    lines = [
+        line for line in run.outlines if line.startswith(f"cannot load {CELL}: no answer for 0.5 s")
+    ]
+    assert [line.endswith(" (tried once, not again)") for line in lines] == [False, True, True]
+
+
+def test_a_fixture_over_the_whole_session_sees_the_engine_of_each_test(pytester, package):
+    package(source=loading(ONCE))
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def model(llm):
+            return llm
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_x(model, n):
+            assert len(model.generate_ids([1, 2], 3)) == 3
+    """)
+    run = pytester.runpytest_subprocess("--llm-backend=tiny")
+    run.assert_outcomes(errors=1, passed=1)

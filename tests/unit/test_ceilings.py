@@ -1,17 +1,21 @@
 """Measuring and storing ceilings. No wall time is asserted: only what is measured, and when."""
 
 import json
+import os
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 
 from pytest_llmperf.core.engine import EngineInfo, EngineSpec
 from pytest_llmperf.core.errors import EngineDied
+from pytest_llmperf.core.files import held
 from pytest_llmperf.machine import ceilings as measuring
-from pytest_llmperf.metrics.roofline import Ceilings
+from pytest_llmperf.metrics.roofline import Ceilings, Roof
 from pytest_llmperf.session import ceilings
 from pytest_llmperf.session.ceilings import (
     CeilingCache,
@@ -35,6 +39,7 @@ class Measured:
     def __init__(self, *answers):
         self.answers = list(answers)
         self.asked = []
+        self.seen = {"conditions": {}}
 
     def __call__(self, isolation, python, log):
         assert isolation == "process"
@@ -46,7 +51,7 @@ class Measured:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer and answer.to_wire()
+        return answer and {**answer.to_wire(), **self.seen}
 
     def close(self):
         pass
@@ -67,9 +72,12 @@ def process(monkeypatch):
 @pytest.fixture
 def cache(unsaid, tmp_path):
     """Return a function that starts a new run on the same cache folder."""
-    return lambda **settings: CeilingCache(
-        replace(unsaid, cache_dir=tmp_path, **settings), (tmp_path / "logs").joinpath
-    )
+
+    def run(activity=dict, **settings):
+        settings = replace(unsaid, cache_dir=tmp_path, **settings)
+        return CeilingCache(settings, (tmp_path / "logs").joinpath, activity=activity)
+
+    return run
 
 
 def files(tmp_path):
@@ -184,6 +192,112 @@ def test_a_second_measurement_that_fails_leaves_the_first(process, cache):
     assert run.again("vllm", CPU, TORCH, None) == SLOW
 
 
+BUSY = [
+    {"other_cores": 0.9},
+    {"steal_share": 0.1},
+    {"swapped_mib": 20.0},
+    {"other_gpu_processes": 1},
+]
+
+
+@pytest.mark.parametrize("seen", BUSY)
+def test_ceilings_measured_beside_others_are_measured_again_by_a_later_run(process, cache, seen):
+    worker = process(SLOW, MIXED)
+    worker.seen = {"conditions": seen}
+    run = cache()
+    for _ in range(2):  # Once per run.
+        assert run.of("vllm", CPU, TORCH, None) == replace(SLOW, disturbed=True)
+    worker.seen = {"conditions": {"other_cores": 0.1, "steal_share": 0.0}}
+    best = best_of(SLOW, MIXED)
+    for _ in range(2):
+        assert cache().of("vllm", CPU, TORCH, None) == best
+    assert len(worker.asked) == 2
+
+
+def test_a_later_run_that_is_not_alone_either_measures_nothing(process, cache):
+    worker = process(SLOW, MIXED)
+    worker.seen = {"conditions": {"other_cores": 0.9}}
+    cache().of("vllm", CPU, TORCH, None)
+    kept = cache(lambda: {"other_cores": 0.5}).of("vllm", CPU, TORCH, None)
+    assert kept == replace(SLOW, disturbed=True)
+    assert len(worker.asked) == 1
+    assert cache(lambda: {"other_cores": 0.2}).of("vllm", CPU, TORCH, None) != SLOW
+
+
+def test_conditions_and_canary_are_kept_beside_the_ceilings(process, cache, tmp_path):
+    worker = process(SLOW)
+    worker.seen = {"conditions": {"other_cores": 0.9}, "canary": {"copy_s": [0.1, 0.2]}}
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    kept = json.loads(file.read_text())
+    assert kept["conditions"] == {"other_cores": 0.9}
+    assert kept["canary"] == {"copy_s": [0.1, 0.2]}
+    assert abs(time.time() - kept["measured_at"]) < 1000
+
+
+def changed(file, **values):
+    data = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
+
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize("ago", [91 * DAY, -2 * DAY])
+def test_ceilings_of_long_ago_or_of_the_future_are_replaced(process, cache, tmp_path, ago):
+    process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    changed(file, measured_at=time.time() - ago)
+    assert cache().of("vllm", CPU, TORCH, None) == MIXED
+    assert cache().of("vllm", CPU, TORCH, None) == MIXED
+
+
+def test_old_ceilings_stay_where_none_can_be_measured(process, cache, tmp_path):
+    process(SLOW, None)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    changed(file, measured_at=time.time() - 91 * DAY)
+    assert cache().of("vllm", CPU, TORCH, None) == SLOW
+
+
+def test_ceilings_of_an_earlier_version_say_nothing_of_others_and_are_measured_again(
+    process, cache, tmp_path
+):
+    process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    changed(file, conditions=None, canary=None, measured_at=None)
+    assert cache().of("vllm", CPU, TORCH, None) == best_of(SLOW, MIXED)
+
+
+def test_one_run_measures_at_a_time_and_the_others_read_what_it_found(process, cache, tmp_path):
+    worker = process(SLOW)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    measured = file.read_bytes()
+    file.unlink()
+    answers = []
+    with held(tmp_path / "ceilings" / ".lock"):
+        second = Thread(target=lambda: answers.append(cache().of("vllm", CPU, TORCH, None)))
+        second.start()
+        file.write_bytes(measured)
+    second.join()
+    assert answers == [SLOW]
+    assert len(worker.asked) == 1
+
+
+def test_all_users_of_a_shared_cache_can_read_ceilings(process, cache, tmp_path):
+    process(SLOW)
+    before = os.umask(0o022)
+    try:
+        cache().of("vllm", CPU, TORCH, None)
+    finally:
+        os.umask(before)
+    (file,) = files(tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
 def test_the_best_of_two_keeps_what_only_one_has():
     other = Ceilings(((128 * MIB, 9e9),), {"float16": 3e11}, 1, "other")
     assert best_of(SLOW, other) == Ceilings(
@@ -288,6 +402,14 @@ def test_a_larger_product_is_tried_while_it_does_not_take_long(monkeypatch):
     # 2 x 4096^3 operations at 1 TFLOP/s are 0.14 s, 2 x 2048^3 are 0.02 s.
     assert measuring._best_product(products, Timer()) == 1e12
     assert sides == [512, 1024, 2048]
+
+
+def test_a_measurement_says_what_else_the_machine_did(small, monkeypatch):
+    pytest.importorskip("numpy")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    answer = EngineHost().ceilings("cpu", 1)
+    assert set(answer["canary"]) == {"compute_s", "copy_s"}
+    assert isinstance(answer["conditions"], dict)
 
 
 def test_the_simulated_device_has_programmed_ceilings():
@@ -408,3 +530,9 @@ def test_a_gpu_that_torch_cannot_use_has_no_ceilings(on_gpu):
 def test_torch_measures_every_type(small):
     pytest.importorskip("torch")
     check(measuring.measure("cpu", 1), "torch ", {"bfloat16", "float16", "float32"})
+
+
+def test_the_record_says_that_ceilings_may_be_too_low():
+    roof = Roof(1e9, None, None, 1, "by hand")
+    assert "disturbed" not in roof.to_record()
+    assert replace(roof, disturbed=True).to_record()["disturbed"] is True
