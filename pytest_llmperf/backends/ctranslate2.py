@@ -24,6 +24,7 @@ from ..machine.memory import DeviceMemory
 from .base import Backend
 from .contract import Contract
 from .conversion import folder_digest, new_folder
+from .hub import resolved_revision
 
 if TYPE_CHECKING:
     import numpy
@@ -48,6 +49,7 @@ class CTranslate2Backend(Backend):
     name = "ctranslate2"
     distributions = ("ctranslate2",)
     companions = ("transformers", "torch", "tokenizers")
+    variables = ("CT2_*",)
     install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
     modes = ("none", "int8")
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
@@ -158,7 +160,7 @@ class CTranslate2Backend(Backend):
             vocabulary=len(self._tokens),
             has_tokenizer=True,
             parameters=notes["parameters"],
-            revision=spec.revision,
+            revision=resolved_revision(spec),
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
             settings={"compute_type": actual, "threads": threads, **self._of_generate},
             # One worker computes a batch; 0 leaves the number of threads to the engine.

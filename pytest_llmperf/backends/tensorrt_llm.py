@@ -21,6 +21,7 @@ from ..core.workload import Request
 from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
 from .base import Backend, parallel_degree, parallel_devices
+from .hub import resolved_revision
 
 _CACHE = "kv_cache_config"
 
@@ -32,6 +33,7 @@ class TensorRTLLMBackend(Backend):
     distributions = ("tensorrt-llm",)
     companions = ("torch", "transformers", "tensorrt")
     peak_by_driver = True
+    variables = ("PYTORCH_*", "TLLM_*", "TORCH*", "TRTLLM_*")
     install_hint = "its pinned packages need a separate environment: --llm-python tensorrt-llm=PATH"
 
     @classmethod
@@ -76,6 +78,7 @@ class TensorRTLLMBackend(Backend):
             dtype=spec.compute_dtype,
             vocabulary=_vocabulary(spec, self._tokenizer),
             has_tokenizer=self._tokenizer is not None,
+            revision=resolved_revision(spec),
             settings={"tensor_parallel_size": int(spec.args.get("tensor_parallel_size", 1))},
             devices=parallel_devices(spec.args),
         )

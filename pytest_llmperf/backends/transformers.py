@@ -18,7 +18,7 @@ from ..machine.host import visible_gpus
 from . import random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer
+from .hub import HubTokenizer, resolved_revision
 
 if TYPE_CHECKING:
     import numpy
@@ -32,6 +32,7 @@ class TransformersBackend(HubTokenizer, Backend):
     name = "transformers"
     distributions = ("transformers",)
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    variables = ("ACCELERATE_*", "BNB_*", "PYTORCH_*", "TORCH*", "TRANSFORMERS_*", "TRITON_*")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
     tells_architecture = True
@@ -81,7 +82,7 @@ class TransformersBackend(HubTokenizer, Backend):
             vocabulary=model.config.get_text_config().vocab_size,
             has_tokenizer=self._tokenizer is not None,
             parameters=_parameter_count(model),
-            revision=getattr(model.config, "_commit_hash", None),
+            revision=resolved_revision(spec),
             memory=memory,
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),

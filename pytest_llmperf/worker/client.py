@@ -17,6 +17,7 @@ import execnet
 from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
 from ..core.printable import printable
 from ..core.progress import Progress, silent
+from ..machine.variables import OF_COVERAGE
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _CLOSE_TIMEOUT = 30.0
@@ -117,7 +118,7 @@ class ProcessWorker(Worker):
         self._watchdog: subprocess.Popen[bytes] | None = None
         try:
             gateway = self._group.makegateway(
-                f"popen//python={shlex.quote(python)}//execmodel=main_thread_only"
+                f"popen//python={_command(python)}//execmodel=main_thread_only"
             )
             self._channel = gateway.remote_exec(_bootstrap, package=str(_PACKAGE), log=str(log))
             _, pid = self._channel.receive(timeout=60)
@@ -222,6 +223,12 @@ class ProcessWorker(Worker):
         if status < 0:
             return f"was killed by {_signal_name(-status)}"
         return f"ended unexpectedly with exit code {status}"
+
+
+def _command(python: str) -> str:
+    """Return the shell words that start an interpreter without coverage, which would slow it down."""
+    unset = [word for name in OF_COVERAGE if name in os.environ for word in ("-u", name)]
+    return shlex.join(["env", *unset, python] if unset else [python])
 
 
 def _last_line(error: BaseException) -> str:

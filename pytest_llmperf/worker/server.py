@@ -29,6 +29,7 @@ from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
 from ..machine import ceilings
 from ..machine.host import describe_device
+from ..machine.variables import speed_variables
 from . import outputs, scoring
 from .energy import meter_of
 from .measure import continuations, encoder, measure
@@ -71,7 +72,11 @@ class EngineHost:
             "pid": os.getpid(),
             "versions": {name: packages[name] for name in named if name in packages},
             "version": printable(backend.version(packages)),
-            "environment": describe_device(),
+            "environment": {
+                **describe_device(),
+                # As this process got it: the rest is this package's own work.
+                "variables": speed_variables(before, backend.variables),
+            },
         }
 
     def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:
