@@ -86,7 +86,7 @@ class Demand:
             return ""
         if self._collected and not self._selected:
             # An ini file judges the runs that measure; a command line asks for this one.
-            asked = tuple(flag for flag in asked if self._is_typed(flag))
+            asked = tuple(flag for flag in asked if self.is_typed(flag))
             reason = f"every test of this plugin was deselected ({self._collected})"
         elif self._measuring and not measured:
             reason = self._obstacle or self._skip_reason() or "no test measured to its end"
@@ -104,7 +104,8 @@ class Demand:
         more = f" (and {len(others)} more reasons, -rs lists them)" if others else ""
         return f"{reason or 'its tests were skipped'}{more}"
 
-    def _is_typed(self, flag: str) -> bool:
+    def is_typed(self, flag: str) -> bool:
+        """Return whether the command line of this run has an option, and not only an ini file."""
         arguments = self._config.invocation_params.args
         return any(str(argument).partition("=")[0] == flag for argument in arguments)
 
