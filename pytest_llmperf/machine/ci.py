@@ -151,6 +151,22 @@ _SERVICES = (
     ),
 )
 
+VARIABLES = frozenset(
+    name
+    for service in _SERVICES
+    for name in (
+        *service.job,
+        *service.branch,
+        service.commit,
+        service.source,
+        service.target,
+        service.request,
+        service.tag,
+    )
+    if name
+)
+"""Every variable that is read here, without those of this package."""
+
 
 def job_id(environ: Mapping[str, str]) -> str | None:
     """Return the name of one attempt of a CI job; None outside of CI."""
