@@ -17,6 +17,7 @@ from ..core.defaults import AB
 from ..core.errors import OneLine
 from ..core.secrets import masked_arguments
 from ..core.values import location
+from .git import git, why_no_commit
 from .guard import Guarded
 from .leftovers import workplace
 from .own_tree import OwnTree
@@ -77,9 +78,8 @@ def resolve_commit(revision: str, repository: Path) -> str:
     Raises:
         SideError: not a repository, or no such commit.
     """
-    return _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") or _fail(
-        f"{revision!r} is not a commit of the repository in {repository}"
-    )
+    found = git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    return found or _fail(why_no_commit(repository, revision))
 
 
 def has_uncommitted_changes(repository: Path) -> bool:

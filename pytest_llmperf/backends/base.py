@@ -45,6 +45,8 @@ class Backend(ABC):
     """Distributions that provide the engine: any one of them is enough."""
     companions: ClassVar[tuple[str, ...]] = ()
     """Further distributions whose versions help to explain a number."""
+    variables: ClassVar[tuple[str, ...]] = ()
+    """Environment variables that change the engine's speed, beside those of all engines; ``VLLM_*``."""
     install_hint: ClassVar[str] = ""
     """The command that installs the engine, for messages."""
     by_default: ClassVar[bool] = True

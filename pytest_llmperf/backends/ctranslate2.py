@@ -26,7 +26,7 @@ from . import arguments
 from .base import Backend
 from .contract import Contract
 from .conversion import capped, folder_digest, make_once
-from .hub import own_code, own_code_explained, whole_model
+from .hub import own_code, own_code_explained, resolved_revision, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -51,6 +51,7 @@ class CTranslate2Backend(Backend):
     name = "ctranslate2"
     distributions = ("ctranslate2",)
     companions = ("transformers", "torch", "tokenizers")
+    variables = ("CT2_*",)
     install_hint = "pip install 'pytest-llmperf[ctranslate2]'"
     modes = ("none", "int8")
     refused_args = arguments.CTRANSLATE2
@@ -166,7 +167,7 @@ class CTranslate2Backend(Backend):
             vocabulary=len(self._tokens),
             has_tokenizer=True,
             parameters=notes["parameters"],
-            revision=spec.revision,
+            revision=resolved_revision(spec),
             memory={"model_memory": (folder / "model.bin").stat().st_size / MIB},
             settings={"compute_type": actual, "threads": threads, **self._of_generate},
             # One worker computes a batch; 0 leaves the number of threads to the engine.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,10 +29,29 @@ def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
     return replace(spec, model=path, local=True, revision=_commit_of(path))
 
 
+def resolved_revision(spec: EngineSpec) -> str | None:
+    """Return the commit of the loaded snapshot; None if the model is not from a hub.
+
+    Call this after the load: a branch such as ``main`` moves, and the cache knows where to.
+    """
+    if spec.local:
+        return spec.revision or _commit_of(os.path.realpath(spec.model)) or _commit_of(spec.model)
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = spec.args.get("cache_dir") or spec.args.get("download_dir")
+    path = try_to_load_from_cache(
+        spec.model, "config.json", cache_dir=folder, revision=spec.revision
+    )
+    return _commit_of(path) if isinstance(path, str) else None
+
+
 def _commit_of(path: str) -> str | None:
-    """Return the commit of a file in the hub library's cache: .../snapshots/COMMIT/FILE."""
-    parts = Path(path).parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+    """Return the commit of a path in the hub library's cache: .../snapshots/COMMIT/FILE."""
+    found = _SNAPSHOT.search(path)
+    return found[1] if found else None
+
+
+_SNAPSHOT = re.compile(r"/models--[^/]+/snapshots/([0-9a-f]{40})(?:/|$)")
 
 
 def own_code(spec: EngineSpec) -> dict[str, bool]:

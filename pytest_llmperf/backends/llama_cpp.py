@@ -17,6 +17,7 @@ from ..core.trace import RequestTrace
 from ..core.workload import Request
 from . import arguments
 from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
+from .hub import resolved_revision
 
 # A proxy from the environment must not be used for this machine's loopback address.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -32,6 +33,7 @@ class LlamaCppBackend(GgufBackend):
     name = "llama-cpp"
     distributions = ("xllamacpp",)
     refused_args = arguments.LLAMA_CPP
+    variables = ("GGML_*", "LLAMA_*")
     install_hint = "pip install 'pytest-llmperf[llama-cpp]'"
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -56,7 +58,7 @@ class LlamaCppBackend(GgufBackend):
             vocabulary=meta["n_vocab"],
             has_tokenizer=True,
             parameters=meta["n_params"],
-            revision=spec.revision,
+            revision=resolved_revision(spec),
             memory=memory_mib(meta["size"], pool_bytes(path, parameters.n_ctx, *types)),
             settings={
                 "file_type": file_type(path),

@@ -14,6 +14,7 @@ from ..core.gguf import file_type
 from ..core.trace import RequestTrace
 from ..core.workload import Request
 from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
+from .hub import resolved_revision
 
 if TYPE_CHECKING:
     import numpy
@@ -39,6 +40,7 @@ class LlamaCppPythonBackend(GgufBackend):
 
     name = "llama-cpp-python"
     distributions = ("llama-cpp-python",)
+    variables = ("GGML_*", "LLAMA_*")
     install_hint = "pip install 'pytest-llmperf[llama-cpp-python]' (compiles for minutes)"
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -67,7 +69,7 @@ class LlamaCppPythonBackend(GgufBackend):
             vocabulary=self._size,
             has_tokenizer=True,
             parameters=api.llama_model_n_params(self._model),
-            revision=spec.revision,
+            revision=resolved_revision(spec),
             memory=memory_mib(
                 api.llama_model_size(self._model),
                 pool_bytes(path, context.n_ctx, context.type_k, context.type_v),

@@ -22,6 +22,7 @@ from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
 from . import arguments
 from .base import Backend, parallel_degree, parallel_devices
+from .hub import resolved_revision
 
 _CACHE = "kv_cache_config"
 
@@ -34,6 +35,7 @@ class TensorRTLLMBackend(Backend):
     companions = ("torch", "transformers", "tensorrt")
     peak_by_driver = True
     refused_args = arguments.TENSORRT_LLM
+    variables = ("PYTORCH_*", "TLLM_*", "TORCH*", "TRTLLM_*")
     install_hint = "its pinned packages need a separate environment: --llm-python tensorrt-llm=PATH"
 
     @classmethod
@@ -78,6 +80,7 @@ class TensorRTLLMBackend(Backend):
             dtype=spec.compute_dtype,
             vocabulary=_vocabulary(spec, self._tokenizer),
             has_tokenizer=self._tokenizer is not None,
+            revision=resolved_revision(spec),
             settings={"tensor_parallel_size": int(spec.args.get("tensor_parallel_size", 1))},
             devices=parallel_devices(spec.args),
         )

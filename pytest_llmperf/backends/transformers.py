@@ -19,7 +19,7 @@ from ..machine.host import visible_gpus
 from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, own_code, own_code_explained, whole_model
+from .hub import HubTokenizer, own_code, own_code_explained, resolved_revision, whole_model
 
 if TYPE_CHECKING:
     import numpy
@@ -33,6 +33,7 @@ class TransformersBackend(HubTokenizer, Backend):
     name = "transformers"
     distributions = ("transformers",)
     companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    variables = ("ACCELERATE_*", "BNB_*", "PYTORCH_*", "TORCH*", "TRANSFORMERS_*", "TRITON_*")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
     refused_args = arguments.TRANSFORMERS
@@ -97,7 +98,7 @@ class TransformersBackend(HubTokenizer, Backend):
             vocabulary=model.config.get_text_config().vocab_size,
             has_tokenizer=self._tokenizer is not None,
             parameters=_parameter_count(model),
-            revision=getattr(model.config, "_commit_hash", None),
+            revision=resolved_revision(spec),
             memory=memory,
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),

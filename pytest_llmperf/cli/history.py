@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import DONE, Subcommands, add_accepted, add_storage, complain, say
+from .common import DONE, Subcommands, add_accepted, add_storage, complain, find_runs, say
+
+_MOST_BREAKS = 20
 
 
 def add(commands: Subcommands) -> None:
@@ -38,23 +40,28 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, collect, report."""
-    from ..gate import accepted, series
+    from ..gate import accepted, clock, series
+    from ..gate.branches import no_run_of
+    from ..gate.breaks import breaks
     from ..report.series import table
     from ..store import stored
-    from ..store.find import find_files
 
     try:
         names = options.runs or [str(options.storage)]
-        files = [file for name in names for file in find_files(name, options.storage)]
-        anchors = accepted.anchors(accepted.read(options.accepted))
+        files = [file for name in names for file in find_runs(name, options.storage)]
+        changes = accepted.read(options.accepted)
     except (stored.StoredError, accepted.AcceptedError) as error:
         return complain("history", str(error))
-    runs, problems = stored.read_runs(dict.fromkeys(files))
-    if options.branch:
-        runs = [run for run in runs if run.branch == options.branch]
-    entries = series.collect(runs, anchors, options.test, options.metric)
-    for problem in problems:
+    read, problems = stored.read_runs(dict.fromkeys(files))
+    known, unordered = clock.believable(read)
+    for problem in (*problems, *unordered):
         say(f"left out: {problem}")
+    for problem in accepted.problems(options.accepted, changes):
+        say(problem)
+    runs = [run for run in known if options.branch in (None, run.branch)]
+    if known and not runs:
+        return complain("history", f"--branch: {no_run_of(options.branch, known)}")
+    entries = series.collect(runs, accepted.anchors(changes), options.test, options.metric)
     if not entries:
         return complain("history", "no stored run has such an entry")
     steps: list[list[tuple[int, float]]] | None = None
@@ -67,4 +74,14 @@ def run(options: argparse.Namespace) -> int:
         series.write_csv(entries, options.csv)
     for line in table(entries, steps):
         print(line)
+    of_shown = {nodeid for nodeid, _ in (entry.key for entry in entries)}
+    lines = [b.line for b in breaks(runs, options.test) if b.nodeid in of_shown]
+    for line in [*lines[:_MOST_BREAKS], *_more(len(lines) - _MOST_BREAKS)]:
+        say(line)
+    if lines:
+        say("The table has the runs that are comparable with the newest one.")
     return DONE
+
+
+def _more(n: int) -> list[str]:
+    return [f"... and {n} more breaks"] if n > 0 else []

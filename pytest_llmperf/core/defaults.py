@@ -6,6 +6,9 @@ DEFAULT_ROUNDS = 5
 DEFAULT_WARMUP = 2
 EMBEDDED = "smollm2-135m"
 """The model that is measured when no model is named."""
+JOB = "PYTEST_LLMPERF_JOB"
+BRANCH = "PYTEST_LLMPERF_BRANCH"
+"""Environment variables that name job and branch of a run; they take precedence over those of a CI."""
 AB = "PYTEST_LLMPERF_AB"
 """Environment variable of the runs that ``pytest-llmperf ab`` starts: it judges them, not they."""
 AB_TREES = "PYTEST_LLMPERF_AB_TREES"

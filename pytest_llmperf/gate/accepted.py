@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core.errors import OneLine
 from ..core.files import parsed_json, read_regular, write_whole
+from .clock import SKEW, moment, now
 
 SCHEMA = 1
 FILE = "llmperf-accepted.json"
@@ -47,10 +48,13 @@ def read(path: Path) -> tuple[Accepted, ...]:
         changes = tuple(Accepted(**change) for change in data["accepted"])
         if any(not isinstance(v, str) for change in changes for v in asdict(change).values()):
             raise TypeError("a change holds something other than text")
+        for change in changes:
+            if moment(change.since) is None:
+                raise ValueError(f"since: {change.since!r} is not a time")
         return changes
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise AcceptedError(
             f"{path}: cannot be read as a list of accepted changes ({error})"
         ) from None
@@ -66,5 +70,34 @@ def add(path: Path, changes: Sequence[Accepted]) -> None:
 
 
 def anchors(accepted: Sequence[Accepted]) -> dict[tuple[str, str], str]:
-    """Return the start of each entry's history, by (nodeid, metric)."""
-    return {(change.nodeid, change.metric): change.since for change in accepted}
+    """Return the start of each entry's history, by (nodeid, metric).
+
+    A start that is ahead of now would end the history for years; ``ahead`` names it.
+    """
+    wrong = set(ahead(accepted))
+    return {
+        (change.nodeid, change.metric): change.since for change in accepted if change not in wrong
+    }
+
+
+def ahead(accepted: Sequence[Accepted]) -> list[Accepted]:
+    """Return the changes that a run with a wrong clock accepted: they begin in the future."""
+    latest = now() + SKEW
+    return [c for c in accepted if (start := moment(c.since)) is not None and start > latest]
+
+
+def problems(path: Path, accepted: Sequence[Accepted]) -> list[str]:
+    """Return one line for each run whose accepted changes are not used."""
+    by_run: dict[str, list[Accepted]] = {}
+    for change in ahead(accepted):
+        by_run.setdefault(change.since, []).append(change)
+    return [
+        f"{path.name}: {_named(changes)} accepted since {since}, ahead of this machine's clock: not "
+        "used (one of the clocks is wrong); accept it again"
+        for since, changes in by_run.items()
+    ]
+
+
+def _named(changes: Sequence[Accepted]) -> str:
+    first, more = changes[0], len(changes) - 1
+    return f"{first.nodeid} {first.metric}" + (f" and {more} more are" if more else " is")

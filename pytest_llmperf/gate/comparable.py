@@ -9,6 +9,8 @@ from ..store.hardware import changes, hardware_changes
 from ..store.stored import TestRecord
 
 SIZES = ("input_tokens", "output_tokens", "batch_size")
+SETTINGS_OF_HARDWARE = ("engine threads: ", "device: ")
+"""Parts of the hardware that options choose on the same machine."""
 
 
 def differences(a: TestRecord, b: TestRecord, same_engine: bool = True) -> list[str]:
@@ -24,10 +26,35 @@ def differences(a: TestRecord, b: TestRecord, same_engine: bool = True) -> list[
     if not phrases and _unlike(a.workload, b.workload, "text"):
         phrases = ["the scored text differs"]
     if same_engine and not phrases:
-        phrases = changes(a.subject, b.subject)
+        phrases = subject_changes(a, b)
         if not phrases and _unlike(a.workload, b.workload, "hash"):
             phrases = ["the work differs"]
     return phrases + hardware_changes(a.environment, b.environment)
+
+
+def setting_changes(a: TestRecord, b: TestRecord) -> list[str]:
+    """Return a phrase for each difference that a project itself has made: in work, engine or threads.
+
+    Empty if the machines differ: then nothing says whose change it is.
+    """
+    of_machines = [
+        phrase
+        for phrase in hardware_changes(a.environment, b.environment)
+        if not phrase.startswith(SETTINGS_OF_HARDWARE)
+    ]
+    return [] if of_machines else differences(a, b)
+
+
+def subject_changes(a: TestRecord, b: TestRecord) -> list[str]:
+    """Return a phrase for each difference of model, engine and arguments.
+
+    A revision that one side does not know is not a difference: early records have none.
+    """
+    subjects = dict(a.subject), dict(b.subject)
+    if any(subject.get("revision") is None for subject in subjects):
+        for subject in subjects:
+            subject.pop("revision", None)
+    return changes(*subjects)
 
 
 def may_differ(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +70,16 @@ def noted_differences(a: TestRecord, b: TestRecord) -> list[str]:
     environments = changes(may_differ(a.environment), may_differ(b.environment), known_only=True)
     if _unlike(a.environment, b.environment, "host"):
         environments.append("another host")  # Reports are published: no names.
-    return changes(a.subject, b.subject) + environments
+    return subject_changes(a, b) + environments + variable_changes(a, b)
+
+
+def variable_changes(a: TestRecord, b: TestRecord) -> list[str]:
+    """Return a phrase for each environment variable that differs and may change an engine's speed.
+
+    They are named and forbid no comparison: the numbers show what they cost.
+    """
+    of_a, of_b = a.environment.get("variables"), b.environment.get("variables")
+    return [] if of_a is None or of_b is None else changes(of_a, of_b)
 
 
 def _sizes(test: TestRecord) -> dict[str, Any]:

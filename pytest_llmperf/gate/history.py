@@ -10,7 +10,8 @@ from itertools import chain
 
 from ..store.stored import Observation, StoredRun, TestRecord
 from . import exact, rule, timing
-from .comparable import differences, noted_differences
+from .clock import believable, moment, start_of
+from .comparable import differences, noted_differences, setting_changes
 from .disturbances import canary_shift, disturbances, problem
 from .limits import Limits, LimitSettings
 from .matching import Key, Repeats, all_tests, badness, median
@@ -65,11 +66,33 @@ class _Matched:
     new: tuple[TestRecord, ...]
     reasons: tuple[str, ...]
     """Reasons for leaving out other runs, past or new; one per run."""
+    other_settings: tuple[tuple[StoredRun, str], ...] = ()
+    """Past runs on this hardware with other settings, oldest first, and what differs."""
 
     @property
     def problem(self) -> str:
         """Return why nothing can be compared; empty if it can."""
         return "" if self.past and self.new else "; ".join(dict.fromkeys(self.reasons))
+
+    def changed_setting(self, metric: str, since: str) -> str:
+        """Return what makes an entry a new level; empty if it continues one, or is new.
+
+        Args:
+            since: start of the run that introduced the accepted level; earlier runs are left out.
+        """
+        if any(self._counts(run, metric, since) for run in self.past):
+            return ""
+        reasons = [why for run, why in self.other_settings if self._counts(run, metric, since)]
+        return reasons[-1] if reasons else ""
+
+    def _counts(self, run: StoredRun, metric: str, since: str) -> bool:
+        """Return whether a past run has an entry at its accepted level, and was not rejected there."""
+        test = run.tests[self.test.nodeid]
+        return (
+            metric in test.metrics
+            and (test.nodeid, metric) not in run.rejected
+            and not _is_before(run, since)
+        )
 
     def entry(self, metric: str, since: str) -> _Entry:
         """Return an entry with its newest jobs, and with as many runs of each as the new job has.
@@ -83,8 +106,8 @@ class _Matched:
         candidate = tuple(test.metrics[metric] for test in self.new if metric in test.metrics)
         jobs: dict[str, list[Observation]] = {}
         for run in self.past:
-            observation = run.tests[self.test.nodeid].metrics.get(metric)
-            if observation and key not in run.rejected and run.started_at >= since:
+            if self._counts(run, metric, since):
+                observation = run.tests[self.test.nodeid].metrics[metric]
                 jobs.setdefault(run.job_id, []).append(observation)
         trimmed = tuple(tuple(job[: len(candidate)]) for job in jobs.values())
         first = trimmed[:WINDOW] if len(trimmed) > WINDOW else ()
@@ -108,8 +131,8 @@ def judge(
         anchors: start of each entry's history (see ``accepted``).
         problems: files that could not be read, for the report.
     """
-    past = _past(baseline, candidate)
-    tests = all_tests(sorted(candidate, key=lambda run: run.started_at))
+    past, unordered = believable(_past(baseline, candidate))
+    tests = all_tests(sorted(candidate, key=start_of))
     known = all_tests(past)
     matched = [_match(test, past, candidate) for test in tests.values() if test.nodeid in known]
     entries, incomparable = _entries(matched, known, anchors or {})
@@ -122,24 +145,38 @@ def judge(
         entries=tuple(incomparable + _verdicts(entries, tests, settings)),
         new=tuple(sorted(set(tests) - set(known))),
         gone=tuple(sorted(set(past[-1].tests) - set(tests))) if past else (),
-        failures=tuple(problems),
+        failures=(*problems, *unordered),
         notes=tuple(_notes(tests, known, left_out, compared)),
         settings={"window": WINDOW, "least_jobs": LEAST_JOBS, "runs": len(past)},
     )
 
 
 def _past(baseline: Sequence[StoredRun], candidate: Sequence[StoredRun]) -> list[StoredRun]:
-    """Return the runs of other jobs, oldest first."""
+    """Return the runs of other jobs."""
     same = {run.run_id for run in candidate} | {run.job_id for run in candidate}
-    others = [run for run in baseline if run.run_id not in same and run.job_id not in same]
-    return sorted(others, key=lambda run: run.started_at)
+    return [run for run in baseline if run.run_id not in same and run.job_id not in same]
+
+
+def _is_before(run: StoredRun, since: str) -> bool:
+    """Return whether a run started before the level that was accepted; empty: no level was."""
+    level = moment(since)
+    return level is not None and start_of(run) < level
 
 
 def _match(test: TestRecord, past: Sequence[StoredRun], candidate: Sequence[StoredRun]) -> _Matched:
     comparable, reasons = _comparable(past, test)
     new, new_reasons = _comparable(candidate, test)
     records = tuple(run.tests[test.nodeid] for run in new)
-    return _Matched(test, tuple(comparable), records, (*reasons, *new_reasons))
+    kept = {id(run) for run in comparable}
+    others = [run for run in past if test.nodeid in run.tests and id(run) not in kept]
+    changed = [(run, "; ".join(setting_changes(run.tests[test.nodeid], test))) for run in others]
+    return _Matched(
+        test,
+        tuple(comparable),
+        records,
+        (*reasons, *new_reasons),
+        tuple((run, why) for run, why in changed if why),
+    )
 
 
 def _comparable(runs: Sequence[StoredRun], test: TestRecord) -> tuple[list[StoredRun], list[str]]:
@@ -162,22 +199,28 @@ def _entries(
 ) -> tuple[list[_Entry], list[EntryVerdict]]:
     """Return the entries to judge, and verdicts on those that cannot be compared."""
     entries: list[_Entry] = []
-    incomparable: list[tuple[Key, str]] = []
+    incomparable: list[EntryVerdict] = []
     repeats = Repeats()
     for matched_test in matched:
         nodeid, metrics = matched_test.test.nodeid, matched_test.test.metrics
         lost = [metric for metric in known[nodeid].metrics if metric not in metrics]
-        incomparable += [((nodeid, metric), "the new run no longer has it") for metric in lost]
+        incomparable += [_incomparable((nodeid, m), "the new run no longer has it") for m in lost]
         for metric in metrics:
             if repeats.is_copy(metric, matched_test.test.cell):
                 continue
-            if matched_test.problem:
-                incomparable.append(((nodeid, metric), matched_test.problem))
+            key = (nodeid, metric)
+            since = anchors.get(key, "")
+            if changed := matched_test.changed_setting(metric, since):
+                incomparable.append(_incomparable(key, changed, new_level=True))
+            elif matched_test.problem:
+                incomparable.append(_incomparable(key, matched_test.problem))
             else:
-                entries.append(matched_test.entry(metric, anchors.get((nodeid, metric), "")))
-    return entries, [
-        EntryVerdict(*key, Verdict.NOT_COMPARABLE, reason=reason) for key, reason in incomparable
-    ]
+                entries.append(matched_test.entry(metric, since))
+    return entries, incomparable
+
+
+def _incomparable(key: Key, reason: str, new_level: bool = False) -> EntryVerdict:
+    return EntryVerdict(*key, Verdict.NOT_COMPARABLE, reason=reason, new_level=new_level)
 
 
 def _verdicts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from ..store.stored import Observation, StoredRun, TestRecord
 
 PER_ENGINE = keys_per("process")
 """Metrics that every test of an engine repeats: the first is an entry, the others are copies of it."""
+_LARGEST = 700.0
+"""A larger logarithm is that of a number which cannot be written."""
 Key = tuple[str, str]
 """An entry: (candidate's test id, metric)."""
 
@@ -88,9 +91,15 @@ def worse_by(better: str, before: float, after: float) -> float | None:
     """Return candidate over baseline - 1, turned so that plus is worse; None if there is no ratio."""
     if before <= 0 or after <= 0:
         return None
-    return (after / before if better == "lower" else before / after) - 1
+    change = math.log(after) - math.log(before)
+    return share(change if better == "lower" else -change)
+
+
+def share(log_ratio: float) -> float:
+    """Return a ratio - 1 from its logarithm; a finite number, whatever a damaged file holds."""
+    return math.expm1(min(log_ratio, _LARGEST))
 
 
 def median(observations: Sequence[Observation]) -> float:
     """Return the median in the metric's unit."""
-    return statistics.median(o.value for o in observations)
+    return min(statistics.median(o.value for o in observations), sys.float_info.max)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from ..store.stored import QUALITY, Observation
 from . import documents, exact
-from .matching import Key, median, worse_by
+from .matching import Key, median, share, worse_by
 from .verdict import EntryVerdict, Verdict
 
 
@@ -58,7 +57,7 @@ class Observed:
             return self.verdict(Verdict.NOT_COMPARABLE, "the documents are not the same")
         return replace(
             self.verdict(documents.judge(effect)),
-            effect=math.expm1(effect.estimate),
-            low=math.expm1(effect.low),
-            high=math.expm1(effect.high),
+            effect=share(effect.estimate),
+            low=share(effect.low),
+            high=share(effect.high),
         )

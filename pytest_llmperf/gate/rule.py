@@ -17,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 from scipy import special, stats
 
+from .matching import share
+
 K = TypeVar("K", bound=Hashable)
 
 ERROR_RATE = 0.05
@@ -127,7 +129,7 @@ def significant(p_values: Mapping[K, float]) -> set[K]:
 
 def detectable(effect: Effect, entries: int, min_effect: float) -> float:
     """Return the smallest regression (0.05 is 5 %) that such a run detects in 80 of 100 cases."""
-    return math.expm1(_detectable(effect.error, effect.df, entries, min_effect))
+    return share(_detectable(effect.error, effect.df, entries, min_effect))
 
 
 def pairs_needed(effect: Effect, entries: int, min_effect: float, must_see: float) -> int | None:

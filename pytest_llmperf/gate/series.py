@@ -14,7 +14,7 @@ from pathlib import Path
 from ..core.errors import OneLine
 from ..store.stored import Observation, StoredRun
 from .comparable import differences
-from .matching import Key, all_tests
+from .matching import Key, all_tests, worse_by
 
 WINDOW = 50
 MAX_P = 1e-4
@@ -87,9 +87,8 @@ class Series:
     @property
     def worse(self) -> float:
         """Return the newest value against the level, + is worse."""
-        ratio = self.values[-1] / self.level if self.level else 1.0
-        lower = self.points[-1].observation.better == "lower"
-        return (ratio if lower else 1 / ratio if ratio else 1.0) - 1
+        better = self.points[-1].observation.better
+        return worse_by(better, self.level, self.values[-1]) or 0.0
 
 
 def collect(

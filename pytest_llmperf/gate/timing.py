@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import rule
 from .limits import Limits
-from .matching import Key
+from .matching import Key, share
 from .verdict import INTERVAL, EntryVerdict, Verdict
 
 _UPPER = (1 + INTERVAL) / 2
@@ -53,9 +53,9 @@ def verdict(judged: Judged) -> EntryVerdict:
         unit=judged.unit,
         baseline=judged.baseline,
         candidate=judged.candidate,
-        effect=math.expm1(effect.estimate),
-        low=math.expm1(effect.bound(1 - _UPPER)),
-        high=math.expm1(effect.bound(_UPPER)),
+        effect=share(effect.estimate),
+        low=share(effect.bound(1 - _UPPER)),
+        high=share(effect.bound(_UPPER)),
         detectable=_detectable(judged),
         n=effect.n,
         reason=reason,

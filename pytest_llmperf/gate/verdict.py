@@ -56,6 +56,8 @@ class EntryVerdict:
     n: int = 0
     """Pairs, or baseline jobs."""
     reason: str = ""
+    new_level: bool = False
+    """Not comparable because the project has changed a setting: a new level, until it is accepted."""
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict.value}
@@ -85,9 +87,17 @@ class Judgement:
     def of(self, verdict: Verdict) -> list[EntryVerdict]:
         return [entry for entry in self.entries if entry.verdict is verdict]
 
+    @property
+    def new_levels(self) -> list[EntryVerdict]:
+        """Return the entries whose setting has changed, and which nobody has accepted."""
+        return [entry for entry in self.entries if entry.new_level]
+
     def exit_code(self, strict: bool = False) -> int:
-        """Return 0 pass, 1 regression, 2 undecided under ``strict``, 3 nothing to compare or broken."""
-        if self.of(Verdict.REGRESSION):
+        """Return 0 pass, 1 regression, 2 undecided under ``strict``, 3 nothing to compare or broken.
+
+        A new level counts as a regression: nobody knows what it hides until it is accepted.
+        """
+        if self.of(Verdict.REGRESSION) or self.new_levels:
             return REGRESSED
         incomparable = self.of(Verdict.NOT_COMPARABLE)
         # A history waits for runs of a new machine; pairs were measured for nothing.
@@ -120,6 +130,21 @@ class Judgement:
             "notes": list(self.notes),
             "settings": self.settings,
         }
+
+
+def new_level_line(judgement: Judgement) -> str:
+    """Return one line on the entries at a new level, and what to do; empty if there are none."""
+    entries = judgement.new_levels
+    if not entries:
+        return ""
+    reasons = dict.fromkeys(entry.reason for entry in entries)
+    first, more = next(iter(reasons)), len(reasons) - 1
+    others = f" (and {more} more)" if more else ""
+    are = "entry is" if len(entries) == 1 else "entries are"
+    return (
+        f"{len(entries)} {are} at a new level, because a setting changed: {first}{others}; measure "
+        "the change with `pytest-llmperf ab`, and accept it with --llm-accept"
+    )
 
 
 def _counted(n: int, verdict: Verdict) -> str:

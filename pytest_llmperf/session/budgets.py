@@ -44,8 +44,8 @@ class _Unit:
 
 _UNITS: Mapping[str, _Unit] = {
     "s": _Unit(
-        sizes={"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6},
-        takes="a time takes s, ms or us (bare: seconds)",
+        sizes={"s": 1.0, "ms": 1e-3, "us": 1e-6},
+        takes="a time takes s, ms or us",
         example="200ms",
     ),
     "MiB": _Unit(
@@ -100,12 +100,17 @@ def parse_budget(text: str) -> Budget:
             f"give {key}.max:{written.strip()[:20]}"
         )
     match = _LIMIT.fullmatch(written)
+    if match and not math.isfinite(float(match[2])):
+        raise ValueError(f"{shown(text)}: the number is too large; write {_examples(key)}")
     sign, number, unit = match.groups() if match else ("", "0", "")
     if match and unit == "%":
         return Budget(key, stat, _share(text, key, sign, number), True, text)
     if sign or not 0 < float(number) < math.inf:
         raise ValueError(f"{shown(text)}: {shown(written)} is not a limit; write {_examples(key)}")
     known = _unit(key)
+    if unit not in known.sizes and not unit:
+        written = f"{target.strip()}:{number}"
+        raise ValueError(f"{shown(text)}: {known.takes}; write {written}ms or {written}s")
     if unit not in known.sizes:
         raise ValueError(f"{shown(text)}: {known.takes}, not {shown(unit)}")
     return Budget(key, stat, float(number) * known.sizes[unit], False, text)
@@ -170,6 +175,7 @@ class BudgetChecker:
         self._budgets = budgets
         self._baseline = baseline
         self._without_baseline: dict[str, list[str]] = {}
+        self._tried: set[Budget] = set()
 
     def before(self, workload: Workload, has_objectives: bool) -> list[str]:
         """Return a line for each budget that the workload has too few samples for."""
@@ -187,6 +193,7 @@ class BudgetChecker:
             metric = record["metrics"].get(budget.metric)
             if metric is None:
                 continue
+            self._tried.add(budget)
             # There may be fewer than expected: a chunk may hold more than one token.
             too_few = _too_few(budget, metric["n"], record["workload"].get("rounds", 1), "has")
             lines += too_few or self._judge(budget, statistic(metric, budget.stat), record)
@@ -202,6 +209,14 @@ class BudgetChecker:
                 return []
             limit = start * (1 + budget.limit)
         return [_over(budget, value, limit, start)] if budget.breaks(value, limit) else []
+
+    def unused(self) -> list[str]:
+        """Return a line for each budget whose metric no test of the run has."""
+        return [
+            f"{OPTION}: {budget.text!r} applied to no test: none has {budget.metric}"
+            for budget in self._budgets
+            if budget not in self._tried
+        ]
 
     def summary(self) -> list[str]:
         """Return a line for each test that passed relative budgets only because it has no baseline."""

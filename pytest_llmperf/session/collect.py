@@ -241,7 +241,7 @@ def require_baseline(
     if not will_measure or not any(CLOCK in item.stash for item in items):
         return
     if session.gate:
-        session.gate.check_baseline(session.store.will_save())
+        session.gate.check_baseline(lambda: session.results.run)
     relative = [budget for budget in session.settings.fail_if if budget.relative]
     if relative:
         session.baseline.require(relative[0].text)

@@ -87,7 +87,7 @@ class Demand:
             return ""
         if self._collected and not self._selected:
             # An ini file judges the runs that measure; a command line asks for this one.
-            asked = tuple(flag for flag in asked if flag in self._typed)
+            asked = tuple(flag for flag in asked if self.is_typed(flag))
             reason = f"every test of this plugin was deselected ({self._collected})"
         elif self._measuring and not measured:
             reason = self._obstacle or self._skip_reason() or "no test measured to its end"
@@ -104,6 +104,10 @@ class Demand:
         (reason, _), *others = self._skips.most_common()
         more = f" (and {len(others)} more reasons, -rs lists them)" if others else ""
         return f"{reason or 'its tests were skipped'}{more}"
+
+    def is_typed(self, flag: str) -> bool:
+        """Return whether the command line of this run has an option, and not only an ini file."""
+        return flag in self._typed
 
 
 def _asked(settings: Settings) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..core.values import ratio, shown
-from ..gate import accepted
+from ..gate import accepted, clock
+from ..gate.branches import no_run_of
 from ..gate.extra import lacking
 from ..store import stored
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
+from ..store.record import Run
 from .options import GateSettings
 
 if TYPE_CHECKING:
@@ -30,11 +32,15 @@ class RunGate:
     settings: GateSettings
     store: BenchmarkStore
     accepted_file: Path
+    in_scope: Callable[[str], bool]
+    """Returns whether a test was asked for: one that the command line leaves out is not gone."""
     _judgement: Judgement | None = None
     expects_tests: bool = False
     """Tests of ours were collected and were to be measured."""
     problem: str = ""
     """The reason if there is no verdict."""
+    is_first: bool = False
+    """Nothing was to be judged by: this run is stored as the first of its tests."""
 
     @property
     def storage(self) -> Path:
@@ -45,22 +51,48 @@ class RunGate:
         if missing := lacking():
             raise pytest.UsageError(f"--llm-gate {missing}")
 
-    def check_baseline(self, will_save: bool) -> None:
-        """Raise pytest.UsageError if there is no stored run to judge by, or no run to accept."""
+    def check_baseline(self, run: Callable[[], Run]) -> None:
+        """Raise pytest.UsageError if there is no stored run to judge by, or no run to accept.
+
+        A first run that will be stored has nothing to be judged by, and is the baseline of the next.
+
+        Args:
+            run: returns the identity of this run, which takes time to look up.
+        """
         self.expects_tests = True
-        if self.settings.accept and not will_save:
+        if self.settings.accept and not self.store.will_save():
             raise pytest.UsageError(
                 "--llm-accept: the run has to be stored to be the new level (--benchmark-autosave)"
-            )
-        if not self.storage.is_dir() or not stored_files(self.storage):
-            raise pytest.UsageError(
-                f"--llm-gate: no stored run in {self.storage}; save some first "
-                "(--benchmark-autosave, without the gate)"
             )
         try:
             accepted.read(self.accepted_file)
         except accepted.AcceptedError as error:
             raise pytest.UsageError(f"--llm-gate: {error}") from None
+        files = stored_files(self.storage) if self.storage.is_dir() else []
+        if not files and (self.settings.accept or not self.store.will_store()):
+            raise pytest.UsageError(
+                f"--llm-gate: no stored run in {self.storage}, and this one is not stored either; "
+                "store it as the first (--benchmark-autosave)"
+            )
+        if files and (self.settings.branch or self.settings.accept):
+            self._check_runs(files, run())
+
+    def _check_runs(self, files: Sequence[Path], this_run: Run) -> None:
+        """Raise pytest.UsageError if no run is of the branch, or if one is newer than this run."""
+        runs, _ = clock.believable(stored.read_runs(files)[0])
+        if self.settings.accept:
+            start = clock.moment(this_run.started_at)
+            newer = [run for run in runs if start and clock.start_of(run) > start]
+            if newer:
+                raise pytest.UsageError(
+                    f"--llm-accept: {newer[-1].path} starts at {newer[-1].started_at}, and this run at "
+                    f"{this_run.started_at}: one of the clocks is wrong, so the new level would begin "
+                    "in the middle of the old one"
+                )
+        wanted = self.settings.branch
+        is_first_of_branch = this_run.branch == wanted and self.store.will_store()
+        if wanted and runs and not is_first_of_branch and all(r.branch != wanted for r in runs):
+            raise pytest.UsageError(f"--llm-gate-branch: {no_run_of(wanted, runs)}")
 
     def judge(self, run: Mapping[str, Any]) -> Judgement | None:
         """Return the verdict on a run in its stored form, or None if there is nothing to judge."""
@@ -80,17 +112,32 @@ class RunGate:
 
         this_run = stored.file_of(run["benchmarks"], run.get("commit_info"), "this run").run()
         baseline, problems = stored.read_runs(stored_files(self.storage))
+        ours = [problem for problem in problems if not problem.endswith(stored.NOT_OURS)]
         if self.settings.branch:
             baseline = [earlier for earlier in baseline if earlier.branch == self.settings.branch]
+        changes = accepted.read(self.accepted_file)
         judgement = history.judge(
             baseline,
             [this_run],
             LimitSettings(),  # Marker and ini file are in the run's records.
-            anchors=accepted.anchors(accepted.read(self.accepted_file)),
+            anchors=accepted.anchors(changes),
             names=(self.baseline_name, "this run"),
-            problems=problems,
+            problems=[*ours, *accepted.problems(self.accepted_file, changes)],
         )
+        judgement = self._within_scope(judgement)
+        nothing = judgement.new and not judgement.entries and not judgement.gone
+        self.is_first = bool(nothing and not ours and self.store.will_store())
         return self._accept(judgement, this_run) if self.settings.accept else judgement
+
+    def _within_scope(self, judgement: Judgement) -> Judgement:
+        """Return the verdict without the missing tests that this run was not asked for."""
+        gone = tuple(nodeid for nodeid in judgement.gone if self.in_scope(nodeid))
+        others = len(judgement.gone) - len(gone)
+        if not others:
+            return judgement
+        tests = "1 test" if others == 1 else f"{others} tests"
+        note = f"{tests} of the baseline left out by this command line (paths, -k, -m)"
+        return replace(judgement, gone=gone, notes=(*judgement.notes, note))
 
     @property
     def baseline_name(self) -> str:
@@ -100,7 +147,7 @@ class RunGate:
     def mark(self, output: dict[str, Any]) -> None:
         """Write the verdict into a file that pytest-benchmark is about to save.
 
-        No later baseline has an entry that regressed here.
+        No later baseline has an entry that regressed here, or one at a new level.
         """
         from ..gate.verdict import Verdict
 
@@ -110,7 +157,7 @@ class RunGate:
                 "summary": judgement.summary(),
                 "regressions": [
                     {"nodeid": entry.nodeid, "metric": entry.metric}
-                    for entry in judgement.of(Verdict.REGRESSION)
+                    for entry in (*judgement.of(Verdict.REGRESSION), *judgement.new_levels)
                 ],
             }
 
@@ -119,6 +166,9 @@ class RunGate:
         if judgement is None:
             unjudged = self.expects_tests
             return int(pytest.ExitCode.USAGE_ERROR if unjudged else pytest.ExitCode.OK)
+        if self.is_first:
+            strict = self.settings.strict
+            return int(pytest.ExitCode.TESTS_FAILED if strict else pytest.ExitCode.OK)
         code = judgement.exit_code(self.settings.strict)
         if code == 0:
             return int(pytest.ExitCode.OK)
@@ -137,10 +187,15 @@ class RunGate:
             if not self.expects_tests:
                 return ["no test with llm_benchmark was to be measured, so nothing was judged"]
             return [self.problem or "nothing was measured, so nothing was judged"]
+        from ..gate.verdict import new_level_line
         from ..report.verdicts import text
 
         lines = text(judgement).splitlines()
-        if not judgement.entries:
+        if line := new_level_line(judgement):
+            lines.append(f"FAILED: {line}")
+        if self.is_first:
+            lines.append("first run: stored as the baseline of the next ones, nothing was judged")
+        elif not judgement.entries:
             lines.append("no test of this run has a baseline, so nothing was judged")
         return lines
 
@@ -151,9 +206,16 @@ class RunGate:
         """
         from ..gate.verdict import Verdict
 
-        changed = judgement.of(Verdict.REGRESSION) + judgement.of(Verdict.IMPROVEMENT)
-        if not changed or self.settings.accept is None:
+        changed = [
+            *judgement.of(Verdict.REGRESSION),
+            *judgement.of(Verdict.IMPROVEMENT),
+            *judgement.new_levels,
+        ]
+        if self.settings.accept is None:
             return judgement
+        if not changed:
+            note = "--llm-accept: nothing to accept: no regression, improvement or new level"
+            return replace(judgement, notes=(note, *judgement.notes))
         accepted.add(
             self.accepted_file,
             [
@@ -168,12 +230,12 @@ class RunGate:
             ],
         )
         entries = tuple(
-            replace(entry, verdict=Verdict.PASS) if entry in changed else entry
+            replace(entry, verdict=Verdict.PASS, new_level=False) if entry in changed else entry
             for entry in judgement.entries
         )
         notes = tuple(
             f"accepted as the new level ({self.settings.accept}): {entry.nodeid} {entry.metric} "
-            f"{entry.effect or 0.0:+.1%}"
+            + (f"({entry.reason})" if entry.new_level else f"{entry.effect or 0.0:+.1%}")
             for entry in changed
         )
         return replace(judgement, entries=entries, notes=notes + judgement.notes)

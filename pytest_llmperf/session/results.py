@@ -6,15 +6,18 @@ import datetime
 import os
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from ..core.defaults import AB
+from ..machine import ci
 from ..store.entries import BenchmarkStore
 from ..store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
-from ..store.record import Run, job_id
+from ..store.record import Run
 from ..store.schema import Record
+from ..store.stored import NO_BRANCH, NO_COMMIT
 
 
 class Results:
@@ -39,10 +42,7 @@ class Results:
         if self._run is None:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self._header = {**self._store.file_header(), "datetime": now}
-            commit = self._header["commit_info"]
-            self._run = Run(
-                self._run_id, now, commit.get("id"), commit.get("dirty"), job_id(os.environ)
-            )
+            self._run = _identity(self._run_id, now, self._header["commit_info"], os.environ)
         return self._run
 
     def keep(self, record: Record, entries: Sequence[dict[str, Any]]) -> None:
@@ -113,3 +113,20 @@ class Results:
             if not run.is_running:
                 left.append(run)
         return left, problems
+
+
+def _identity(run_id: str, now: str, by_git: Mapping[str, Any], environ: Mapping[str, str]) -> Run:
+    """Return the identity of a run.
+
+    Args:
+        by_git: pytest-benchmark's ``commit_info``.
+        environ: the environment, in which a CI names branch and job.
+    """
+    commit, branch = by_git.get("id"), by_git.get("branch")
+    dirty = by_git.get("dirty")
+    if commit in NO_COMMIT:
+        commit = dirty = None
+    if not branch or branch in NO_BRANCH:
+        # A side of `ab` is not what its CI job has checked out.
+        branch = None if environ.get(AB) else ci.branch(environ, commit)
+    return Run(run_id, now, commit, dirty, ci.job_id(environ), branch)

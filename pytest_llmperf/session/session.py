@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..core.defaults import AB
 from ..gate.accepted import FILE as ACCEPTED
 from ..store.entries import BenchmarkStore, abandon
 from .baseline import StoredBaseline
@@ -21,6 +22,7 @@ from .logs import Logs
 from .options import Settings
 from .progress import ProgressLine
 from .results import Results
+from .scope import Scope
 from .targets import with_usable_cache
 
 if TYPE_CHECKING:
@@ -44,11 +46,15 @@ class LLMSession:
         self._process = os.getpid()
         self.demand = Demand(settings, config)
         config.pluginmanager.register(self.demand, "llmperf-demand")
+        self.scope = Scope(config)
+        config.pluginmanager.register(self.scope, "llmperf-scope")
         self.gate: RunGate | None = None
         self.finished_with: int | None = None
         """pytest's exit status; None while the run goes on."""
         if settings.gate.mode:
-            self.gate = RunGate(settings.gate, self.store, config.rootpath / ACCEPTED)
+            self.gate = RunGate(
+                settings.gate, self.store, config.rootpath / ACCEPTED, self.scope.has
+            )
             self.gate.check_installed()
 
     def check_process(self) -> None:
@@ -77,13 +83,20 @@ class LLMSession:
         verdict = self.verdict()
         if exit_status != pytest.ExitCode.OK:
             return exit_status
-        if self.unmet():
+        if self.unmet() or self.unused_budgets():
             return pytest.ExitCode.USAGE_ERROR
         return self.gate.exit_status(verdict) if self.gate else exit_status
 
     def unmet(self) -> str:
         """Return one line if the run was asked to judge and measured nothing; empty otherwise."""
         return self.demand.unmet(len(self.results.records))
+
+    def unused_budgets(self) -> list[str]:
+        """Return a line for each budget that the run had to keep and that no test has tried."""
+        if not self.results.records or os.environ.get(AB):
+            return []  # A run that measured nothing is told so; `ab` judges its runs itself.
+        typed_only = self.scope.is_part and not self.demand.is_typed("--llm-fail-if")
+        return [] if typed_only else self.budgets.unused()
 
     def verdict(self) -> Judgement | None:
         """Return the gate's verdict on the run; None without a gate or a measurement."""

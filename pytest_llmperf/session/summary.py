@@ -77,6 +77,8 @@ def _sections(session: LLMSession) -> Iterator[Section]:
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
     yield Section("", session.budgets.summary())
+    if session.finished_with is not None:
+        yield Section("", [f"ERROR: {line}" for line in session.unused_budgets()])
     unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
         yield Section("LLM gate", session.gate.lines(session.verdict(), unmet))

@@ -250,6 +250,11 @@ class BenchmarkStore:
             return None
         return Path(path) / str(getattr(session, "machine_id", ""))
 
+    def will_store(self) -> bool:
+        """Return whether the run will be in the storage, and so in later baselines."""
+        option = self.config.option
+        return any(getattr(option, f"benchmark_{name}", None) for name in ("autosave", "save"))
+
     def will_measure(self) -> bool:
         """Return whether benchmarks are measured: not with ``--benchmark-disable`` or ``-skip``."""
         return not self.why_disabled()

@@ -42,6 +42,8 @@ class Run:
     dirty: bool | None
     job_id: str | None = None
     """The CI job that the run belongs to; None outside CI."""
+    branch: str | None = None
+    """The branch by git, or by the CI where git has a commit only; None if neither names one."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,6 @@ class Context:
     hourly_cost: float | None = None
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The gate's ``min_effect`` and ``must_see``, by metric."""
-
-
-def job_id(environ: Mapping[str, str]) -> str | None:
-    """Return the CI job's name; ``PYTEST_LLMPERF_JOB`` takes precedence over CI services."""
-    github = (environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT"))
-    names = (
-        environ.get("PYTEST_LLMPERF_JOB"),
-        "-".join(part for part in github if part) if github[0] else None,
-        environ.get("CI_JOB_ID"),
-        environ.get("BUILD_ID"),
-    )
-    return next((name for name in names if name), None)
 
 
 def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:

@@ -185,6 +185,8 @@ class EnvironmentPart(TypedDict):
     governor: NotRequired[str]
     threads: NotRequired[int | None]
     packages: NotRequired[dict[str, str]]
+    variables: NotRequired[dict[str, str]]
+    """Environment variables that change the engine's speed; secrets are masked."""
     accelerators: NotRequired[list[AcceleratorPart]]
     gpus: NotRequired[list[GpuPart]]
     conditions: NotRequired[ConditionsPart]
@@ -204,6 +206,8 @@ class RunPart(TypedDict):
     dirty: bool | None
     job_id: NotRequired[str | None]
     """The CI job; None outside CI."""
+    branch: NotRequired[str | None]
+    """By git, else by the CI; None where neither names one."""
     engine: NotRequired[int]
     """Number of the engine process in the run, from 1."""
 

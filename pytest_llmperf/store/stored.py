@@ -24,6 +24,10 @@ from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
 QUALITY = "quality"
 PAIRED = "perplexity"
 _LOAD = "load_time"
+NOT_OURS = "holds no measurement of pytest-llmperf"
+NO_BRANCH = ("(detached head)", "(unknown)")
+NO_COMMIT = ("unversioned", "unknown")
+"""What pytest-benchmark writes in the place of a branch or a commit that git does not name."""
 
 
 class StoredError(OneLine):
@@ -84,7 +88,7 @@ class StoredRun:
     @property
     def label(self) -> str:
         """A short name for reports: the commit, or the start time if there is none."""
-        known = self.commit not in ("", "unversioned")
+        known = self.commit not in ("", *NO_COMMIT)
         return self.commit[:8] + ("+" if self.dirty else "") if known else self.started_at
 
 
@@ -178,7 +182,10 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         StoredError: as in ``read_file``.
     """
-    return read_file(path).run()
+    try:
+        return read_file(path).run()
+    except RecursionError:
+        raise StoredError(f"{path}: is nested too deeply") from None
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[StoredRun], list[str]]:
@@ -303,7 +310,7 @@ def _stored(file: _File, path: Path) -> StoredFile:
         else:
             records[entry.fullname] = _RECORD.decode(entry.extra_info.llmperf)
     if not records:
-        raise NoRecordError(f"{path}: holds no measurement of pytest-llmperf")
+        raise NoRecordError(f"{path}: {NOT_OURS}")
     commit, gate = file.commit_info or {}, file.llmperf_gate or {}
     return StoredFile(
         path=path,
@@ -312,9 +319,15 @@ def _stored(file: _File, path: Path) -> StoredFile:
             record["nodeid"]: tuple(chosen.get(fullname, ()))
             for fullname, record in records.items()
         },
-        branch=commit.get("branch") or "",
+        branch=_branch(next(iter(records.values())), commit),
         rejected=frozenset((r["nodeid"], r["metric"]) for r in gate.get("regressions", ())),
     )
+
+
+def _branch(record: Record, commit: CommitPart) -> str:
+    """Return a run's branch; pytest-benchmark's words for what git does not name are not one."""
+    by_git = commit.get("branch") or ""
+    return record["run"].get("branch") or ("" if by_git in NO_BRANCH else by_git)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.printable import printable
+from ..machine.variables import OF_COVERAGE
 from . import remains
 from .remains import MARK
 
 # Before Python runs: what its start prints to standard error belongs to the log, and every process that
 # it starts inherits the mark. Torch keeps compiled kernels among the temporary files; they shall last.
+# Coverage, which these variables start in every process, would slow the engine down.
 _START = (
+    f"unset {' '.join(OF_COVERAGE)}; "
     f'export {MARK}="$0" TMPDIR="$1" TORCHINDUCTOR_CACHE_DIR="${{TORCHINDUCTOR_CACHE_DIR:-$2}}"; '
     'log=$3 python=$4; shift 4; exec "$python" "$@" 2>>"$log"'
 )

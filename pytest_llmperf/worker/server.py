@@ -32,6 +32,7 @@ from ..machine import canary, ceilings
 from ..machine.conditions import Snapshot, between
 from ..machine.gpus import Gpus, conditions
 from ..machine.host import describe_device
+from ..machine.variables import speed_variables
 from . import floor, outputs, scoring
 from .children import Children
 from .energy import meter_of
@@ -76,7 +77,11 @@ class EngineHost:
             "pid": os.getpid(),
             "versions": {name: packages[name] for name in named if name in packages},
             "version": printable(backend.version(packages)),
-            "environment": describe_device(),
+            "environment": {
+                **describe_device(),
+                # As this process got it: the rest is this package's own work.
+                "variables": speed_variables(before, backend.variables),
+            },
         }
 
     def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:

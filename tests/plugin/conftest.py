@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.machine.ci import VARIABLES
+
 STUBS = Path(__file__).with_name("stubs")
 TINY_ENGINE = Path(__file__).with_name("tiny_engine.py")
 ONE_TEST = """
@@ -24,6 +26,9 @@ def _plain_environment(tmp_path_factory):
     """Runs inside have a cache of their own, and do not look up the processor, which takes a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
+        # The runs inside are not those of the CI job that runs these tests.
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
         # What real engines have left in a cache is not the truth of the engines that stand in here.
         patch.delenv("PYTEST_LLMPERF_CACHE", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

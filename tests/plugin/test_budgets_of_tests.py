@@ -25,7 +25,7 @@ def lines(run, beginning):
     "limit",
     [
         "ttft.p50:10ms",
-        "ttft.mean:0.01",
+        "ttft.mean:0.01s",
         "ttft.min:10000us",
         "output_throughput.max:1000",
         "peak_memory.max:63MiB",
@@ -52,7 +52,7 @@ def test_a_test_over_its_budget_fails_and_its_measurement_is_kept(llm_pytest, re
         "ttft.p50:200ms",
         "output_throughput.max:15",
         "peak_memory.max:64MiB",
-        "load_time.max:60",
+        "load_time.max:60s",
         "goodput.mean:1000",
         "icl.p50:1us",
     ],
@@ -65,7 +65,7 @@ def test_a_test_within_its_budget_passes(llm_pytest, limit):
 @pytest.mark.usefixtures("one_test")
 def test_every_broken_budget_has_a_line(llm_pytest):
     run = llm_pytest(
-        "--llm-fail-if=ttft.p50:10ms", "--llm-fail-if=e2e.p50:9", "--llm-fail-if=tpot.p50:1ms"
+        "--llm-fail-if=ttft.p50:10ms", "--llm-fail-if=e2e.p50:9s", "--llm-fail-if=tpot.p50:1ms"
     )
     run.assert_outcomes(failed=1)
     found = lines(run, "over budget")
@@ -314,3 +314,36 @@ def test_a_baseline_percentile_needs_samples_too(llm_pytest):
     assert len(lines(run, "no baseline for ")) == 1
     run = llm_pytest(*budget, **quick)
     assert lines(run, "no baseline for ") == []
+
+
+UNUSED = "ERROR: --llm-fail-if: 'perplexity.mean:20' applied to no test: none has perplexity"
+
+
+@pytest.mark.usefixtures("one_test")
+def test_a_budget_that_applies_to_no_test_is_an_error(llm_pytest):
+    run = llm_pytest("--llm-fail-if=perplexity.mean:20", "--llm-fail-if=ttft.p50:10s")
+    assert run.ret == 4
+    run.assert_outcomes(passed=1)
+    assert [line for line in run.outlines if line.startswith("ERROR: ")] == [UNUSED]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "code"), [([], 4), (["-k", "test_x"], 0), (["test_speed.py"], 0), (["."], 4)]
+)
+@pytest.mark.usefixtures("one_test")
+def test_a_budget_of_the_ini_file_has_to_apply_where_the_whole_project_runs(
+    pytester, llm_pytest, chosen, code
+):
+    pytester.makepyfile(test_more="def test_more(llm):\n    pass\n")
+    pytester.makeini("[pytest]\nllm_fail_if = perplexity.mean:20\n")
+    run = llm_pytest(*chosen)
+    assert run.ret == code
+    assert (UNUSED in run.outlines) == (code == 4)
+
+
+@pytest.mark.usefixtures("one_test")
+def test_a_time_without_a_unit_is_refused_with_the_line_to_write(llm_pytest):
+    run = llm_pytest("--llm-fail-if=ttft.mean:200")
+    assert run.ret == 4
+    message = "'ttft.mean:200': a time takes s, ms or us; write ttft.mean:200ms or ttft.mean:200s"
+    assert errors(run) == [f"ERROR: --llm-fail-if: {message}"]

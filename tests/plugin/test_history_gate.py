@@ -1,5 +1,6 @@
 """--llm-gate=history: a run is judged against the stored ones before it ends."""
 
+import datetime
 import importlib.util
 import json
 import shutil
@@ -214,7 +215,9 @@ def test_without_a_stored_run_nothing_is_measured(gated):
     assert run.ret == 4
     (line,) = errors(run)
     assert line.startswith("ERROR: --llm-gate: no stored run in ")
-    assert line.endswith(".benchmarks; save some first (--benchmark-autosave, without the gate)")
+    assert line.endswith(
+        ".benchmarks, and this one is not stored either; store it as the first (--benchmark-autosave)"
+    )
     assert "LLM performance" not in run.stdout.str()
 
 
@@ -417,7 +420,7 @@ def test_a_new_test_is_named_and_does_not_decide(pytester, history, gated):
 
 def test_another_engine_argument_is_not_comparable(history, gated):
     run = gated("--llm-backend-arg=simulated.seed=1")
-    assert run.ret == 0
+    assert run.ret == 1
     lines = gate_lines(run)
     assert lines[0].endswith(".benchmarks -> this run: 5 not comparable")
     assert any(line.endswith(": simulated.seed: none / 1") for line in lines)
@@ -453,7 +456,9 @@ def test_runs_of_another_branch_are_no_baseline(history, gated):
     assert gated("--llm-gate-branch=main").ret == 0
     run = gated("--llm-gate-branch=other")
     assert run.ret == 4
-    assert f"new (no baseline): {NODEID}" in gate_lines(run)
+    assert errors(run) == [
+        "ERROR: --llm-gate-branch: no stored run is of branch 'other'; stored: 4 of main"
+    ]
 
 
 def test_a_failed_test_fails_the_run_and_the_others_are_judged(pytester, history, gated):
@@ -554,3 +559,193 @@ def test_an_option_that_means_nothing_is_told_before_anything_runs(llm_pytest, o
     assert run.ret == 4
     (line,) = errors(run)
     assert line.startswith(f"ERROR: {message}")
+
+
+NEW_LEVEL = (
+    "FAILED: 5 entries are at a new level, because a setting changed: simulated.seed: none / 1; "
+    "measure the change with `pytest-llmperf ab`, and accept it with --llm-accept"
+)
+SEED = "--llm-backend-arg=simulated.seed=1"
+
+
+def test_a_setting_that_changes_is_red_until_it_is_accepted(pytester, history, gated, stored_files):
+    for _ in range(2):
+        run = gated("--benchmark-autosave", SEED)
+        assert run.ret == 1
+        run.assert_outcomes(passed=1)
+        assert gate_lines(run)[-1] == NEW_LEVEL
+    assert len(saved(stored_files)["llmperf_gate"]["regressions"]) == 5
+    run = gated("--benchmark-autosave", SEED, "--llm-accept=another seed")
+    assert run.ret == 0
+    accepted = "note: accepted as the new level (another seed): "
+    assert f"{accepted}{NODEID} tpot (simulated.seed: none / 1)" in gate_lines(run)
+    run = gated("--benchmark-autosave", SEED)
+    assert run.ret == 0
+    assert "1 comparable run in the baseline; 3 are needed" in "\n".join(gate_lines(run))
+
+
+def test_a_setting_that_is_changed_back_is_judged_by_its_own_runs(history, gated):
+    assert gated("--benchmark-autosave", SEED).ret == 1
+    lines = gate_lines(gated("--benchmark-autosave"))
+    assert "not comparable" not in lines[0]
+    assert not any(line.startswith("FAILED: ") for line in lines)
+
+
+def test_a_setting_of_the_ini_file_is_one_that_changed(pytester, history, gated):
+    pytester.makeini(f"{INI}llm_dtype = float16\n")
+    run = gated()
+    assert run.ret == 1
+    assert "at a new level, because a setting changed: type: " in gate_lines(run)[-1]
+
+
+def test_the_number_of_engine_threads_is_a_setting(history, gated):
+    for file in history:
+        assert '"threads": ' in file.read_text()
+    run = gated("--llm-threads=7")
+    assert run.ret == 1
+    assert "engine threads: 1 / 7" in gate_lines(run)[-1]
+
+
+def test_a_new_test_beside_one_that_did_not_change_is_not_red(pytester, history, gated):
+    pytester.makepyfile(test_more=NEXT_TEST.replace("output_len=2", "output_len=3"))
+    lines = gate_lines(gated())
+    assert not any(line.startswith("FAILED: ") for line in lines)
+    assert any(line.startswith("new (no baseline): test_more.py") for line in lines)
+
+
+@pytest.mark.usefixtures("one_test")
+def test_the_first_run_is_stored_and_the_second_is_judged(pytester, gated, stored_files):
+    run = gated("--benchmark-autosave")
+    assert run.ret == 0
+    first = "first run: stored as the baseline of the next ones, nothing was judged"
+    assert gate_lines(run)[-1] == first
+    assert len(stored_files()) == 1
+    run = gated("--benchmark-autosave")
+    assert run.ret == 0
+    assert "1 comparable run in the baseline; 3 are needed" in "\n".join(gate_lines(run))
+
+
+@pytest.mark.usefixtures("one_test")
+def test_a_strict_gate_has_not_decided_on_a_first_run(gated):
+    assert gated("--benchmark-autosave", "--llm-gate-strict").ret == 1
+
+
+def test_stored_runs_that_are_all_damaged_are_no_first_run(history, gated):
+    for file in history:
+        file.write_text("{")
+    run = gated("--benchmark-autosave")
+    assert run.ret == 4
+    assert gate_lines(run)[-1] == "no test of this run has a baseline, so nothing was judged"
+
+
+def test_ordinary_benchmarks_in_the_storage_leave_a_first_run_to_be_stored(
+    pytester, llm_pytest, gated
+):
+    pytester.makepyfile(test_other=ORDINARY)
+    assert llm_pytest("--benchmark-autosave").ret == 0
+    pytester.makepyfile(test_speed=ONE_TEST)
+    run = gated("--benchmark-autosave")
+    assert run.ret == 0
+    lines = gate_lines(run)
+    assert any(line.startswith("first run: ") for line in lines)
+    assert not any(line.startswith("failed: ") for line in lines)
+
+
+def test_tests_that_were_renamed_are_no_first_run(pytester, history, gated):
+    (pytester.path / "test_speed.py").write_text(NEXT_TEST)
+    assert gated("--benchmark-autosave").ret == 4
+
+
+@pytest.mark.parametrize("chosen", [["-k", "next"], ["test_more.py"], ["test_more.py::test_next"]])
+def test_what_the_command_line_leaves_out_is_not_missing(pytester, history, gated, chosen):
+    pytester.makepyfile(test_more=NEXT_TEST)
+    gated("--benchmark-autosave")
+    run = gated(*chosen)
+    assert not [line for line in gate_lines(run) if line.startswith("missing ")]
+    note = "note: 1 test of the baseline left out by this command line (paths, -k, -m)"
+    assert note in gate_lines(run)
+
+
+def test_a_test_that_is_gone_is_missing_where_its_folder_was_chosen(pytester, history, gated):
+    pytester.makepyfile(test_more=NEXT_TEST)
+    gated("--benchmark-autosave")
+    (pytester.path / "test_speed.py").write_text(ONE_TEST.replace("test_x", "test_y"))
+    run = gated(".")
+    assert f"missing (in the baseline only): {NODEID}" in gate_lines(run)
+
+
+def test_accepting_without_any_change_says_so(pytester, history, gated):
+    run = gated("--benchmark-autosave", "--llm-accept=just in case")
+    assert run.ret == 0
+    nothing = "note: --llm-accept: nothing to accept: no regression, improvement or new level"
+    assert nothing in gate_lines(run)
+
+
+def test_accepting_with_a_clock_behind_the_stored_runs_is_refused(history, gated):
+    ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=30)
+    start_at(history[0], ahead)
+    run = gated("--benchmark-autosave", "--llm-accept=wanted")
+    assert run.ret == 4
+    (line,) = errors(run)
+    assert line.startswith("ERROR: --llm-accept: ")
+    assert f" starts at {ahead.isoformat(timespec='seconds')}, and this run at " in line
+    assert "one of the clocks is wrong" in line
+
+
+def start_at(file, time):
+    run = json.loads(file.read_text())
+    record = run["benchmarks"][0]["extra_info"]["llmperf"]
+    record["run"]["started_at"] = time.isoformat(timespec="seconds")
+    file.write_text(json.dumps(run))
+
+
+def test_a_stored_run_of_the_future_is_left_out_and_named(pytester, history, gated):
+    start_at(history[0], datetime.datetime(2046, 1, 1, tzinfo=datetime.UTC))
+    run = gated()
+    assert "not comparable" not in gate_lines(run)[0]
+    start = "its start, 2046-01-01T00:00:00+00:00, is ahead of this machine's clock"
+    assert any(start in line for line in gate_lines(run))
+
+
+def test_a_level_that_was_accepted_in_the_future_disarms_nothing(
+    pytester, history, gated, set_speed
+):
+    change = {
+        "nodeid": NODEID,
+        "metric": "tpot",
+        "since": "2046-01-01T00:00:00+00:00",
+        "commit": "c",
+        "reason": "wanted",
+    }
+    content = json.dumps({"schema": 1, "accepted": [change]})
+    (pytester.path / "llmperf-accepted.json").write_text(content)
+    set_speed(1.3)
+    run = gated()
+    assert run.ret == 1
+    assert "tpot" in rows(run, "regression")
+    said = f"llmperf-accepted.json: {NODEID} tpot is accepted since 2046-01-01T00:00:00+00:00"
+    assert any(said in line for line in gate_lines(run))
+
+
+def test_runs_of_a_detached_head_are_named_where_a_branch_is_asked_for(history, gated):
+    for file in history:
+        file.write_text(file.read_text().replace('"(unknown)"', '"(detached head)"'))
+    run = gated("--llm-gate-branch=main")
+    assert run.ret == 4
+    assert errors(run) == [
+        "ERROR: --llm-gate-branch: no stored run is of branch 'main'; stored: 4 without a branch (git "
+        "had a detached head, and no CI variable named one: set PYTEST_LLMPERF_BRANCH)"
+    ]
+
+
+@pytest.mark.usefixtures("one_test")
+def test_the_runs_of_a_ci_job_on_a_detached_head_are_of_its_branch(gated, monkeypatch):
+    monkeypatch.setenv("CI_COMMIT_BRANCH", "main")
+    for job in ("1", "2", "3"):
+        monkeypatch.setenv("CI_JOB_ID", job)
+        assert gated("--benchmark-autosave", "--llm-gate-branch=main").ret == 0
+    monkeypatch.setenv("CI_JOB_ID", "4")
+    run = gated("--llm-gate-branch=main")
+    assert run.ret == 0
+    assert ".benchmarks, branch main -> this run: " in gate_lines(run)[0]
+    assert not any(line.startswith("new ") for line in gate_lines(run))

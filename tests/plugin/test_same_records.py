@@ -16,7 +16,11 @@ PROGRAM = {
     "power_w": 50,
     "jitter": 0.02,
 }
-ADDED = {"backend": {"devices", "peak_by_driver", "cache_value_bytes"}}
+ADDED = {
+    "backend": {"devices", "peak_by_driver", "cache_value_bytes"},
+    "environment": {"variables"},
+    "run": {"branch"},
+}
 """Keys that records have got since. ``floor`` and ``workload.words_as_ids`` are there only where a run
 was unusual, which none of these is."""
 OF_THE_MACHINE = {"governor", "gpus"}
@@ -51,10 +55,10 @@ def comparable(record):
     kept["workload"] = {
         key: value for key, value in record["workload"].items() if key not in ("hash", "requests")
     }
-    kept["environment"] = set(record["environment"]) - OF_THE_MACHINE
+    kept["environment"] = set(record["environment"]) - OF_THE_MACHINE - ADDED["environment"]
     kept["energy"] = set(record["environment"].get("energy", {}))
     kept["ceilings"] = record["environment"].get("ceilings")
-    kept["run"] = set(record["run"])
+    kept["run"] = set(record["run"]) - ADDED["run"]
     kept["metrics"] = {
         key: (metric["unit"], metric["better"], metric["kind"], metric["n"], len(metric["samples"]))
         for key, metric in record["metrics"].items()

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
-from pytest_llmperf.store.record import job_id
+from pytest_llmperf.machine.ci import job_id
 
 CELL = "smollm2-135m-simulated-none"
 NODEID = f"test_speed.py::test_x[{CELL}]"
@@ -69,7 +69,15 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
     assert record["backend"]["name"] == "simulated"
     assert record["backend"]["args"] == {"load_time": 0.05}
     assert record["quantization"] == {"mode": "none", "compute_dtype": "bfloat16"}
-    assert set(record["run"]) == {"run_id", "started_at", "commit", "dirty", "job_id", "engine"}
+    assert set(record["run"]) == {
+        "run_id",
+        "started_at",
+        "commit",
+        "dirty",
+        "job_id",
+        "branch",
+        "engine",
+    }
     started = datetime.datetime.fromisoformat(record["run"]["started_at"])
     assert started.utcoffset() == datetime.timedelta(0)
 
@@ -101,6 +109,7 @@ def test_a_record_says_where_it_was_measured(record):
         "device",
         "threads",
         "packages",
+        "variables",
         "conditions",
     }
     assert environment["host"] == platform.node()

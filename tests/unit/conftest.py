@@ -237,6 +237,7 @@ def stored_json(stored_record):
                 },
             }
             for key in values
+            if key in METRICS
         ]
         return {
             "commit_info": {"branch": "main"},

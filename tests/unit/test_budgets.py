@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytest_llmperf.core.values import shown
 from pytest_llmperf.core.workload import Workload
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.samples import metric, needed_samples
@@ -13,6 +14,7 @@ from pytest_llmperf.session.budgets import (
 )
 
 NODEID = "test_a.py::test_x[m-simulated-none]"
+NINES = "9" * 400
 RECORD = {"nodeid": NODEID, "workload": {"rounds": 5}}
 
 
@@ -26,9 +28,9 @@ def measured(key, samples):
     [
         ("ttft.p95:200ms", 0.2),
         ("ttft.p95:0.2s", 0.2),
-        ("ttft.p95:.2", 0.2),
+        ("ttft.p95:.2s", 0.2),
         ("tpot.mean:1500us", 0.0015),
-        ("load_time.p50:10", 10),
+        ("load_time.p50:10s", 10),
         ("e2e.max: 2 s", 2),
         ("peak_memory.max:4GiB", 4096),
         ("peak_memory.max:512MiB", 512),
@@ -85,7 +87,19 @@ FORM = "is not of the form METRIC.STAT:LIMIT, e.g. ttft.p95:200ms"
         ("goodput.min:x", "'goodput.min:x': 'x' is not a limit; write 30 or -5%"),
         (
             "ttft.p50:200min",
-            "'ttft.p50:200min': a time takes s, ms or us (bare: seconds), not 'min'",
+            "'ttft.p50:200min': a time takes s, ms or us, not 'min'",
+        ),
+        (
+            "ttft.mean:200",
+            "'ttft.mean:200': a time takes s, ms or us; write ttft.mean:200ms or ttft.mean:200s",
+        ),
+        (
+            f"ttft.mean:{NINES}ms",
+            f"{shown(f'ttft.mean:{NINES}ms')}: the number is too large; write 200ms or +5%",
+        ),
+        (
+            f"tpot.p50:+{NINES}%",
+            f"{shown(f'tpot.p50:+{NINES}%')}: the number is too large; write 200ms or +5%",
         ),
         (
             "peak_memory.max:4GB",
@@ -128,7 +142,8 @@ def test_a_mistake_is_one_line(text, message):
 def test_every_metric_takes_a_budget():
     for key, definition in METRICS.items():
         sign = "+" if definition.better == "lower" else "-"
-        assert parse_budget(f"{key}.p50:10").limit == 10
+        unit = "s" if definition.unit == "s" else ""
+        assert parse_budget(f"{key}.p50:10{unit}").limit == 10
         assert parse_budget(f"{key}.p50:{sign}10%").relative
 
 
@@ -185,7 +200,7 @@ def check():
     [
         ("ttft.p50:200ms", 0.213, "ttft.p50 is 213 ms, the limit is 200 ms"),
         ("ttft.p50:200ms", 0.20004, "ttft.p50 is 200.04 ms, the limit is 200 ms"),
-        ("e2e.max:1.25", 12.345, "e2e.max is 12.3 s, the limit is 1.25 s"),
+        ("e2e.max:1.25s", 12.345, "e2e.max is 12.3 s, the limit is 1.25 s"),
         ("tpot.mean:500us", 0.002, "tpot.mean is 2,000 us, the limit is 500 us"),
         ("peak_memory.max:4GiB", 4097, "peak_memory.max is 4,097 MiB, the limit is 4,096 MiB"),
         (

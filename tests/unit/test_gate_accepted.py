@@ -1,5 +1,6 @@
 """The file of accepted changes."""
 
+import datetime
 import json
 
 import pytest
@@ -98,6 +99,12 @@ ENTRY = {
         json.dumps({"schema": 1, "accepted": [{**ENTRY, "more": 1}]}),
         json.dumps({"schema": 1, "accepted": [{**ENTRY, "since": None}]}),
         json.dumps({"schema": 1, "accepted": [{**ENTRY, "since": 5}]}),
+        json.dumps({"schema": 1, "accepted": [{**ENTRY, "since": "zzz"}]}),
+        json.dumps({"schema": 1, "accepted": [{**ENTRY, "since": ""}]}),
+        json.dumps({"schema": True, "accepted": 1}),
+        '{"schema": NaN, "accepted": 0}',
+        '{"schema": 1, "accepted": ' + "[" * 100_000,
+        '{"schema": ' + "9" * 5000 + ', "accepted": []}',
         json.dumps({"schema": 1, "accepted": [{**ENTRY, "nodeid": ["test_a"]}]}),
     ],
 )
@@ -126,3 +133,20 @@ def test_a_damaged_file_is_not_overwritten(path):
     with pytest.raises(AcceptedError):
         accepted.add(path, [CHANGE])
     assert path.read_text() == "{"
+
+
+def test_a_change_that_begins_ahead_of_now_is_not_used_and_is_named(path):
+    future = Accepted("test_a", "tpot", "2046-01-01T00:00:00+00:00", "abc", "wanted")
+    accepted.add(path, [CHANGE, future])
+    changes = accepted.read(path)
+    assert accepted.anchors(changes) == {("test_a", "ttft"): CHANGE.since}
+    (line,) = accepted.problems(path, changes)
+    assert line.startswith(
+        f"{accepted.FILE}: test_a tpot is accepted since {future.since}, ahead of"
+    )
+
+
+def test_clocks_of_two_machines_may_differ_a_little(path):
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
+    change = Accepted("test_a", "tpot", soon.isoformat(timespec="seconds"), "abc", "wanted")
+    assert accepted.ahead([change]) == []

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -336,3 +337,89 @@ def test_a_name_cannot_control_a_terminal(run, past):
     code, _, err = run("compare", "no\x1b[31msuch", past[0])
     assert code == 3
     assert "\x1b" not in err
+
+
+def at_revision(storage, path, name):
+    """Give a stored run the commit of a repository's revision, in its file's name."""
+    done = subprocess.run(
+        ["git", "-C", storage.parent, "rev-parse", name], capture_output=True, text=True, check=True
+    )
+    target = path.with_name(f"{path.name[:5]}{done.stdout.strip()}_20260101_000000.json")
+    return path.rename(target)
+
+
+def commit(folder, message):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+    command = ["git", *identity, "commit", "-q", "--allow-empty", "-m", message]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+def test_a_run_number_needs_no_zeros(run, past):
+    code, out, err = run("compare", "1", "5")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("1 -> 5: ")
+
+
+def test_a_history_of_one_run_is_told_in_one_line(run, past):
+    code, out, _ = run("compare", "0001", "0004")
+    assert code == 0
+    assert out.splitlines()[-1] == (
+        "the baseline has 1 run, and times and memory need 3: name more (a folder, a glob), or measure "
+        "two commits in turns with `pytest-llmperf ab`"
+    )
+
+
+def test_a_revision_of_git_names_the_run_of_its_commit(run, past, storage):
+    subprocess.run(["git", "init", "-q"], cwd=storage.parent, check=True)
+    for message in ("a", "b"):
+        commit(storage.parent, message)
+    at_revision(storage, past[0], "HEAD~1")
+    at_revision(storage, past[4], "HEAD")
+    code, out, err = run("compare", "HEAD~1", "HEAD")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("HEAD~1 -> HEAD: ")
+
+
+def test_a_revision_without_a_stored_run_is_one_line(run, past, storage):
+    subprocess.run(["git", "init", "-q"], cwd=storage.parent, check=True)
+    commit(storage.parent, "a")
+    code, out, err = run("compare", "HEAD", "0001")
+    assert (code, out) == (3, "")
+    assert err.startswith("pytest-llmperf compare: HEAD is commit ")
+    assert err.endswith(", which has no stored run in .benchmarks\n")
+
+
+def test_a_setting_that_changed_is_red_and_said_last(run, past, new):
+    path = new(ttft=0.1, peak_memory=900.0, quantization={"mode": "fp8", "compute_dtype": "x"})
+    code, out, _ = run("compare", ".benchmarks", path)
+    assert code == 1
+    assert out.splitlines()[-1].startswith(
+        "FAILED: 2 entries are at a new level, because a setting changed: quantization: none / fp8; "
+    )
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-320, 1.7e308, 1e-300, 1e300])
+def test_the_smallest_and_the_largest_numbers_have_a_verdict(
+    run, past, new, save, stored_json, value
+):
+    for number in range(1, 6):
+        if number % 2:
+            save(number, stored_json(number, ttft=value, peak_memory=value))
+    for sides in ((".benchmarks", new(ttft=value, peak_memory=value)), (past[0], past[1])):
+        code, out, err = run("compare", *sides, "--json", "v.json", "--markdown", "v.md", "--all")
+        assert code in (0, 1, 2, 3)
+        assert "Traceback" not in out + err
+        assert "inf" not in Path("v.json").read_text().lower()
+    assert run("history")[0] == 0
+
+
+@pytest.mark.parametrize("depth", [900, 5_000, 100_000])
+def test_a_file_that_is_nested_too_deeply_is_left_out(run, past, new, stored_json, depth):
+    backend = {"name": "vllm", "version": "1", "args": {"a": "@"}, "settings": {}}
+    content = json.dumps(stored_json(1, ttft=0.1, backend=backend))
+    past[0].write_text(content.replace('"@"', "[" * depth + "]" * depth))
+    code, out, err = run("compare", ".benchmarks", new(ttft=0.1, peak_memory=900.0))
+    assert (code, err) == (0, "")
+    assert f"failed: {past[0].relative_to(Path.cwd())}: " in out
+    assert run("history")[0] == 0
+    assert run("compare", past[0], "0002")[0] == 3

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.gate import history
 from pytest_llmperf.gate.limits import LimitSettings
-from pytest_llmperf.gate.verdict import Verdict
+from pytest_llmperf.gate.verdict import Verdict, new_level_line
 from pytest_llmperf.store.stored import Observation
 
 NODEID = "test_speed.py::test_x[m-vllm-none]"
@@ -434,3 +434,61 @@ def test_a_card_with_limited_clocks_is_other_hardware(stored_test, stored_run):
     entry = only_entry(judge(runs, stored_run(NEW, stored_test(ttft=0.12, environment=slow))))
     assert entry.verdict is Verdict.NOT_COMPARABLE
     assert "GPU clock limit: unlimited / 1200" in entry.reason
+
+
+FUTURE = "2046-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("start", [FUTURE, "zzz", "", "9999-99-99"])
+def test_a_run_without_a_place_in_time_does_not_hide_the_others(past, new_run, start):
+    wrong = new_run(0.5, number=50, run={"started_at": start}, subject={"vllm.block_size": 32})
+    judgement = judge([*past(5), wrong], new_run(0.1))
+    entry = only_entry(judgement)
+    assert (entry.verdict, entry.n) == (Verdict.PASS, 5)
+    (line,) = judgement.failures
+    assert line.startswith("0050.json: its start, ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": {"vllm.block_size": 32}},
+        {"subject": {"type": "float16"}},
+        {"subject": {"revision": "b" * 40}},
+        {"workload": {"output_tokens": 64}},
+        {"environment": {"threads": 2}},
+    ],
+)
+def test_a_setting_that_the_project_changed_is_a_new_level_and_red(past, new_run, changes):
+    before = {"subject": {"revision": "a" * 40}, "environment": {"threads": 1}}
+    after = {
+        part: {**before.get(part, {}), **changes.get(part, {})} for part in {*before, *changes}
+    }
+    judgement = judge(past(5, **before), new_run(0.1, **after))
+    assert only_entry(judgement).verdict is Verdict.NOT_COMPARABLE
+    assert judgement.new_levels == [only_entry(judgement)]
+    assert judgement.exit_code() == 1
+    assert new_level_line(judgement).startswith(
+        "1 entry is at a new level, because a setting changed"
+    )
+
+
+def test_a_new_level_stays_red_while_its_runs_are_rejected(past, new_run):
+    changed = {"subject": {"vllm.block_size": 32}}
+    first = new_run(0.1, number=50, run={"rejected": frozenset({(NODEID, "ttft")})}, **changed)
+    assert judge([*past(5), first], new_run(0.1, **changed)).exit_code() == 1
+
+
+def test_an_accepted_level_is_no_new_one(past, new_run):
+    changed = {"subject": {"vllm.block_size": 32}}
+    first = new_run(0.1, number=50, **changed)
+    anchors = {(NODEID, "ttft"): first.started_at}
+    judgement = judge([*past(5), first], new_run(0.1, **changed), anchors=anchors)
+    assert only_entry(judgement).verdict is Verdict.INCONCLUSIVE
+    assert judgement.exit_code() == 0
+
+
+def test_another_setting_on_another_machine_is_not_red(past, new_run):
+    h200 = {"gpus": [{"name": "NVIDIA H200", "power_limit_w": 700.0}]}
+    changed = new_run(0.1, environment=h200, subject={"vllm.block_size": 32})
+    assert judge(past(5), changed).exit_code() == 0

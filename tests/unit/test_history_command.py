@@ -137,3 +137,54 @@ def test_text_of_others_controls_no_terminal_and_is_no_formula(runs, storage, ca
     branches = [row["branch"] for row in rows]
     assert branches[0] == "'=cmd|calc!A0"
     assert not branches[1].startswith("'")
+
+
+def test_a_changed_setting_is_a_break_in_the_series(
+    save, stored_json, storage, monkeypatch, capsys
+):
+    monkeypatch.chdir(storage.parent)
+    for number in range(1, 5):
+        save(number, stored_json(number, NODEID, ttft=0.1))
+    changed = {"name": "vllm", "version": "1", "args": {"block_size": 32}, "settings": {}}
+    for number in range(5, 8):
+        save(number, stored_json(number, NODEID, ttft=0.2, backend=changed))
+    assert main(["history"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (found,) = [line for line in lines if line.startswith("break: ")]
+    assert found == f"break: {NODEID} at 05cccccc: vllm.block_size: 16 / 32"
+
+
+def test_two_machines_that_take_turns_are_one_break_each_way(
+    save, stored_json, storage, monkeypatch, capsys
+):
+    monkeypatch.chdir(storage.parent)
+    for number in range(1, 7):
+        machine = {"device": "cpu", "cpu": f"CPU {number % 2}", "cores": 2}
+        save(number, stored_json(number, NODEID, ttft=0.1, environment=machine))
+    assert main(["history"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [line for line in lines if line.startswith("break: ")]
+    assert len(found) == 2
+    assert found[0].endswith(": CPU: CPU 1 / CPU 0 (3 times)")
+
+
+def test_a_run_of_the_future_does_not_hide_the_others(runs, capsys, stored_json, save):
+    runs(0.100, 0.101)
+    content = stored_json(3, NODEID, ttft=0.5)
+    record = content["benchmarks"][0]["extra_info"]["llmperf"]
+    record["run"]["started_at"] = "2046-01-01T00:00:00+00:00"
+    save(3, content)
+    assert main(["history"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = "its start, 2046-01-01T00:00:00+00:00, is ahead of this machine's clock"
+    assert any(line.startswith("left out: ") and start in line for line in lines)
+    (row,) = [line for line in lines if line.startswith(NODEID)]
+    assert row.removeprefix(NODEID).split()[:2] == ["ttft", "2"]
+
+
+def test_a_branch_without_runs_names_those_that_there_are(runs, capsys):
+    runs(0.1)
+    assert main(["history", "--branch=nosuch"]) == 3
+    assert capsys.readouterr().err == (
+        "pytest-llmperf history: --branch: no stored run is of branch 'nosuch'; stored: 1 of main\n"
+    )
