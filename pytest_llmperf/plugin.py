@@ -224,14 +224,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"ERROR: {unmet}")
     if _SESSION not in config.stash:
         return
+    from .report.line import width_of
     from .session.summary import sections
 
     session = config.stash[_SESSION]
-    for section in sections(session):
+    for section in sections(session, width_of(terminalreporter._tw._file)):
         if section.title:
             terminalreporter.section(section.title)
         for line in section.lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(line.text, **{line.color: True} if line.color else {})
     if session.results.records:
         session.store.hide_table_of_ours()
 

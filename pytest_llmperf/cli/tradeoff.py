@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from .common import DONE, Subcommands, add_storage, complain
@@ -33,6 +34,7 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read, compare, print, draw."""
     from ..analysis.tradeoff import trade_offs
+    from ..report.line import width_of
     from ..report.tradeoff import MISSING_EXTRA, lines, plot
     from ..store import stored
     from ..store.find import records_of
@@ -46,9 +48,13 @@ def run(options: argparse.Namespace) -> int:
         return complain(
             "tradeoff",
             "no model has two modes with a perplexity: run benchmarks/test_quality.py with "
-            "--llm-quant=all and a speed test, with --benchmark-autosave",
+            "--llm-quant=all (elsewhere: a test that calls llm_benchmark.quality) and a speed test, "
+            "with --benchmark-autosave",
         )
-    print("\n".join(lines(by_model, "github" if options.markdown else "simple")))
+    if options.markdown:
+        print("\n".join(lines(by_model, "github")))
+    else:
+        print("\n".join(lines(by_model, width=width_of(sys.stdout))))
     if options.plot:
         if len(by_model) > 1:
             names = ", ".join(trade_off.model for trade_off in by_model)
@@ -57,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
             plot(by_model[0], options.plot)
         except ImportError:
             return complain("tradeoff", MISSING_EXTRA)
-        except ValueError as error:
-            return complain("tradeoff", f"--plot {options.plot}: {error}")
+        except (ValueError, OSError) as error:
+            why = getattr(error, "strerror", None) or error
+            return complain("tradeoff", f"--plot {options.plot}: {why}")
     return DONE

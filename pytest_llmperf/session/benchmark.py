@@ -28,7 +28,7 @@ from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
-from .sizes import Override
+from .sizes import Override, named_parameters
 
 DEFAULT_OUTPUT_LEN = 64
 
@@ -214,6 +214,7 @@ class LLMBenchmark:
                 spec=loading.slot.spec(llm.cell),
                 engine=engine,
                 peak_by_driver=backend_class(llm.cell.backend).peak_by_driver,
+                parameters=named_parameters(self._node),
             ),
             outcome,
             Context(
@@ -230,7 +231,7 @@ class LLMBenchmark:
             self._benchmark, self._node.stash[CLOCK], outcome.samples, record, chosen
         )
         session.results.keep(record, entries)
-        _fail(session.budgets.after(record))
+        _fail([*session.budgets.after(record), *session.quiet.after(session.results.records)])
         return result
 
 

@@ -19,6 +19,7 @@ from .gate import RunGate
 from .loading import Loading
 from .options import Settings
 from .progress import ProgressLine
+from .quiet import QuietCheck
 from .results import Results
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class LLMSession:
         self.results = Results(self.store)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
+        self.quiet = QuietCheck(fails=settings.quiet == "fail")
         self._process = os.getpid()
         self.demand = Demand(settings, config)
         config.pluginmanager.register(self.demand, "llmperf-demand")
@@ -65,6 +67,8 @@ class LLMSession:
             return exit_status
         if self.unmet():
             return pytest.ExitCode.USAGE_ERROR
+        if self.quiet.late(self.results.records):
+            return pytest.ExitCode.TESTS_FAILED
         return self.gate.exit_status(verdict) if self.gate else exit_status
 
     def unmet(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from .fixtures import LLM
 from .options import Settings
 
 OVERRIDE = "llm_workload_override"
@@ -48,6 +49,20 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
         metafunc.parametrize(
             OVERRIDE, overrides, indirect=True, ids=[override.id for override in overrides]
         )
+
+
+def named_parameters(item: pytest.Item) -> dict[str, str] | None:
+    """Return a test's parameters but the cell, by name; None if one is no number or text."""
+    parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    parameters.pop(LLM, None)
+    override = parameters.pop(OVERRIDE, Override())
+    sizes = {size: getattr(override, size) for size in SIZES}
+    parameters |= {size: value for size, value in sizes.items() if value is not None}
+    if not all(isinstance(value, str | int | float | None) for value in parameters.values()):
+        return None
+    named = {name: str(value) for name, value in parameters.items()}
+    # A long text has an id of its own, and a secret may have one.
+    return named if all(value in item.name for value in named.values()) else None
 
 
 def argument_names(mark: pytest.Mark) -> list[str]:

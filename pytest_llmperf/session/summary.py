@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..analysis.marks import SIGN
 from ..backends import ask
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
 from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
+from ..report.line import Color, Line, plain
 from .session import LLMSession
 from .slot import engine_threads
 
@@ -19,7 +21,7 @@ class Section:
     """Lines with a title; without one they follow the section before."""
 
     title: str
-    lines: Sequence[str]
+    lines: Sequence[Line]
 
 
 def header(session: LLMSession, cells: Sequence[Cell]) -> str:
@@ -32,36 +34,49 @@ def header(session: LLMSession, cells: Sequence[Cell]) -> str:
     return printable(f"llm: {models} on {engines}; {_device(session)}")
 
 
-def sections(session: LLMSession) -> Iterator[Section]:
-    """Yield the sections at the end of the run, each line safe on a terminal."""
-    for section in _sections(session):
-        yield Section(section.title, [printable(line) for line in section.lines])
+def sections(session: LLMSession, width: int | None = None) -> Iterator[Section]:
+    """Yield the sections at the end of the run, each line safe on a terminal.
+
+    Args:
+        width: columns of the terminal; None: no limit.
+    """
+    for section in _sections(session, width):
+        lines = [Line(printable(line.text), line.color) for line in section.lines]
+        yield Section(section.title, lines)
 
 
-def _sections(session: LLMSession) -> Iterator[Section]:
+def _sections(session: LLMSession, width: int | None) -> Iterator[Section]:
     """Return the sections to print when the run ends."""
     if session.results.records:
-        yield Section("LLM performance", _performance(session))
+        yield Section("LLM performance", _performance(session, width))
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
-    yield Section("", session.budgets.summary())
+    yield Section("", plain(session.budgets.summary()))
+    yield Section("", [Line(line, "red") for line in session.quiet.late(session.results.records)])
     unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
-        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet))
+        yield Section("LLM gate", plain(session.gate.lines(session.verdict(), unmet)))
     elif unmet:
-        yield Section("", [f"ERROR: {unmet}"])
-    yield Section("", _kept(session))
+        yield Section("", [Line(f"ERROR: {unmet}", "red")])
+    yield Section("", plain(_kept(session)))
 
 
-def _performance(session: LLMSession) -> list[str]:
+def _performance(session: LLMSession, width: int | None) -> list[Line]:
     from ..analysis.tradeoff import trade_offs
     from ..report.terminal import legend, rows_of, table
     from ..report.tradeoff import lines
 
     rows = rows_of(session.results.records)
-    text = [*table(rows), "", *legend(rows, session.settings.hourly_cost)]
+    text = [*table(rows, width), "", *legend(rows, session.settings.hourly_cost, width)]
     with_speed = [trade_off for trade_off in trade_offs(session.results.records) if trade_off.test]
-    return [*text, "", "trade-offs", *lines(with_speed)] if with_speed else text
+    if with_speed:
+        text += ["", "trade-offs", *lines(with_speed, width=width)]
+    return [Line(line, _color(line)) for line in text]
+
+
+def _color(line: str) -> Color:
+    """Return yellow for the words about a disturbed row."""
+    return "yellow" if line.startswith(f"{SIGN} ") else ""
 
 
 def _fit(session: LLMSession, size: float) -> Iterator[Section]:
@@ -70,7 +85,7 @@ def _fit(session: LLMSession, size: float) -> Iterator[Section]:
 
     cells = measured_cells(session.results.records)
     if cells:
-        yield Section("LLM fit", fit_lines(needs(cells), size))
+        yield Section("LLM fit", plain(fit_lines(needs(cells), size)))
 
 
 def _kept(session: LLMSession) -> list[str]:

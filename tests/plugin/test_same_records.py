@@ -16,7 +16,10 @@ PROGRAM = {
     "power_w": 50,
     "jitter": 0.02,
 }
-ADDED = {"backend": {"devices", "peak_by_driver", "cache_value_bytes"}}
+ADDED = {
+    "backend": {"devices", "peak_by_driver", "cache_value_bytes"},
+    "record": {"parameters"},
+}
 """Keys that records have got since."""
 OF_THE_MACHINE = {"governor", "gpus"}
 
@@ -90,3 +93,4 @@ def test_records_are_the_same_but_for_what_was_added(now):
         assert comparable(later[name]) == comparable(earlier[name])
         added = set(later[name]["backend"]) - set(earlier[name]["backend"])
         assert added <= ADDED["backend"]
+        assert set(later[name]) - set(earlier[name]) <= ADDED["record"]
