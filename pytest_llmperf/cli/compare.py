@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         names=(options.baseline, options.candidate),
         problems=of_baseline + of_candidate,
     )
-    deliver(judgement, options.json, options.markdown, options.all)
+    deliver(judgement, options.json, options.markdown, options.all, options.strict)
     if not judgement.entries:
         return complain("compare", "the candidate has no test in common with the baseline")
     return judgement.exit_code(options.strict)

@@ -54,8 +54,9 @@ def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]
         before, after = (statistics.median(side[key]) for side in sides)
         shift = after / before - 1 if before > 0 else 0.0
         if abs(shift) > CANARY_SHIFT:
-            work = "arithmetic" if key[1] == "compute_s" else "memory"
-            phrases.append(f"the machine itself changed: {work} time {shift:+.0%} (canary)")
+            work = "arithmetic" if key[1] == "compute_s" else "copy of memory"
+            speed = f"{abs(shift):.0%} {'slower' if shift > 0 else 'faster'}".replace("%", " %")
+            phrases.append(f"reference {work} {speed} than in the baseline: the machine changed")
     return sorted(set(phrases))
 
 

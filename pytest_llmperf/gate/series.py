@@ -85,11 +85,9 @@ class Series:
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property
-    def worse(self) -> float:
-        """Return the newest value against the level, + is worse."""
-        ratio = self.values[-1] / self.level if self.level else 1.0
-        lower = self.points[-1].observation.better == "lower"
-        return (ratio if lower else 1 / ratio if ratio else 1.0) - 1
+    def change(self) -> float:
+        """Return the newest value over the level, minus 1."""
+        return self.values[-1] / self.level - 1 if self.level else 0.0
 
 
 def collect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,9 +60,4 @@ def shows_color(stream: TextIO) -> bool:
 
 def width_of(stream: TextIO) -> int | None:
     """Return the columns of a terminal (or COLUMNS); None for a file or a pipe, which have no width."""
-    if given := os.environ.get("COLUMNS", ""):
-        return int(given) if given.isdigit() and int(given) > 0 else None
-    try:
-        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
-    except (OSError, ValueError):
-        return None
+    return shutil.get_terminal_size().columns if stream.isatty() else None

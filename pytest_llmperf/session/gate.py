@@ -11,6 +11,7 @@ import pytest
 
 from ..gate import accepted
 from ..gate.extra import lacking
+from ..report.line import Line
 from ..store import stored
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
@@ -124,24 +125,37 @@ class RunGate:
         broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
-    def lines(self, judgement: Judgement | None, unmet: str = "") -> Sequence[str]:
+    def lines(
+        self, judgement: Judgement | None, unmet: str = "", width: int | None = None
+    ) -> Sequence[Line]:
         """Return the verdict's lines for the terminal.
 
         Args:
             unmet: why nothing was measured, if something had to be.
+            width: columns of the terminal; None: no limit.
         """
         if judgement is None:
             if unmet and not self.problem:
-                return [f"ERROR: {unmet}"]
+                return [Line(f"ERROR: {unmet}", "red")]
             if not self.expects_tests:
-                return ["no test with llm_benchmark was to be measured, so nothing was judged"]
-            return [self.problem or "nothing was measured, so nothing was judged"]
-        from ..report.verdicts import text
+                return [
+                    Line("no test with llm_benchmark was to be measured, so nothing was judged")
+                ]
+            return [Line(self.problem or "nothing was measured, so nothing was judged", "red")]
+        from ..report import verdicts
 
-        lines = text(judgement).splitlines()
+        lines = verdicts.lines(judgement, width=width)
         if not judgement.entries:
-            lines.append("no test of this run has a baseline, so nothing was judged")
+            lines.append(Line("no test of this run has a baseline, so nothing was judged", "red"))
         return lines
+
+    def last_line(self, judgement: Judgement | None) -> Line | None:
+        """Return the verdict in one line; None if the run had nothing to judge."""
+        if judgement is None:
+            return Line("LLM gate: FAILED, no verdict", "red") if self.expects_tests else None
+        from ..report.verdicts import closing
+
+        return closing(judgement, self.settings.strict)
 
     def _accept(self, judgement: Judgement, this_run: stored.StoredRun) -> Judgement:
         """Move the level of every entry that changed, and take regressions out of the verdict.

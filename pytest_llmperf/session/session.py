@@ -23,6 +23,8 @@ from .quiet import QuietCheck
 from .results import Results
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..gate.verdict import Judgement
 
 
@@ -42,6 +44,7 @@ class LLMSession:
         self._process = os.getpid()
         self.demand = Demand(settings, config)
         config.pluginmanager.register(self.demand, "llmperf-demand")
+        config.pluginmanager.register(LastLines(self))
         self.gate: RunGate | None = None
         self.finished_with: int | None = None
         """pytest's exit status; None while the run goes on."""
@@ -84,6 +87,25 @@ class LLMSession:
     def settle_journal(self) -> str | None:
         """Remove the journal of a run that ended as it should; else return a line on what is kept."""
         return self.results.settle(self.finished_with)
+
+
+class LastLines:
+    """Writes the verdicts of a run below pytest's own last line, which is green when its tests pass."""
+
+    def __init__(self, session: LLMSession) -> None:
+        self._session = session
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Iterator[None]:
+        """Write them after the terminal's summary."""
+        yield
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:
+            return
+        from .summary import last_lines
+
+        for line in last_lines(self._session, failed=exitstatus != pytest.ExitCode.OK):
+            reporter.write_line(line.text, **{line.color: True} if line.color else {})
 
 
 def _log_dir(config: pytest.Config) -> Path:

@@ -45,6 +45,23 @@ def sections(session: LLMSession, width: int | None = None) -> Iterator[Section]
         yield Section(section.title, lines)
 
 
+def last_lines(session: LLMSession, failed: bool) -> list[Line]:
+    """Return what the run's judges say in one line each, for the end of all output.
+
+    Args:
+        failed: pytest is red; then nothing green stands below it.
+    """
+    lines = []
+    if session.finished_with is None:
+        return []
+    if late := session.quiet.late(session.results.records):
+        rows = "measurement was" if len(late) == 1 else "measurements were"
+        lines.append(Line(f"LLM quiet: FAILED, {len(late)} {rows} disturbed", "red"))
+    if session.gate and (line := session.gate.last_line(session.verdict())):
+        lines.append(line)
+    return [line for line in lines if not (failed and line.color == "green")]
+
+
 def _sections(session: LLMSession, width: int | None) -> Iterator[Section]:
     """Return the sections to print when the run ends."""
     if session.results.records:
@@ -55,7 +72,7 @@ def _sections(session: LLMSession, width: int | None) -> Iterator[Section]:
     yield Section("", [Line(line, "red") for line in session.quiet.late(session.results.records)])
     unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
-        yield Section("LLM gate", plain(session.gate.lines(session.verdict(), unmet)))
+        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet, width))
     elif unmet:
         yield Section("", [Line(f"ERROR: {unmet}", "red")])
     yield Section("", plain(_kept(session)))
