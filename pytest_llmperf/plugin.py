@@ -6,7 +6,7 @@ The work of the hooks is in modules that are imported when the first test asks f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,6 +204,22 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
             gate.mark(output_json)
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_benchmark_group_stats(
+    config: pytest.Config, benchmarks: list[dict[str, Any]], group_by: str
+) -> Generator[None, Any, Any]:
+    """Leave entries of this plugin out of pytest-benchmark's tables; an error there costs no results."""
+    if _SESSION not in config.stash or not config.stash[_SESSION].results.records:
+        return (yield)
+    stock = config.stash[_SESSION].store.stock
+    stock.keep_ours_out(benchmarks)
+    try:
+        return (yield)
+    except Exception as error:
+        stock.grouping_failed(error, group_by)
+        return []
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     # pytest-benchmark saves in a wrapper around this hook: when it fails, this is never called.
     stash = session.config.stash
@@ -233,8 +249,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.section(section.title)
         for line in section.lines:
             terminalreporter.write_line(line.text, **{line.color: True} if line.color else {})
-    if session.results.records:
-        session.store.hide_table_of_ours()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from ..gate.accepted import FILE as ACCEPTED
 from ..store.entries import BenchmarkStore
+from ..store.stock import Comparison
 from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import CellPlan
@@ -45,6 +46,7 @@ class LLMSession:
         self.demand = Demand(settings, config)
         config.pluginmanager.register(self.demand, "llmperf-demand")
         config.pluginmanager.register(LastLines(self))
+        self.comparison = Comparison()
         self.gate: RunGate | None = None
         self.finished_with: int | None = None
         """pytest's exit status; None while the run goes on."""
@@ -65,12 +67,16 @@ class LLMSession:
         """End the engine and judge the run; return the exit status that pytest should have."""
         self.loading.slot.close()
         self.finished_with = exit_status
+        if self.results.records:
+            self.comparison = self.store.stock.take_comparison()
         verdict = self.verdict()
         if exit_status != pytest.ExitCode.OK:
             return exit_status
         if self.unmet():
             return pytest.ExitCode.USAGE_ERROR
-        if self.quiet.late(self.results.records):
+        if self.comparison.problem:
+            return pytest.ExitCode.USAGE_ERROR
+        if self.comparison.regressions or self.quiet.late(self.results.records):
             return pytest.ExitCode.TESTS_FAILED
         return self.gate.exit_status(verdict) if self.gate else exit_status
 
@@ -83,6 +89,10 @@ class LLMSession:
         if self.gate is None or not self.results.records:
             return None
         return self.gate.judge(self.results.as_file())
+
+    def histogram_is_asked_for(self) -> bool:
+        """Return whether pytest-benchmark was asked to draw what it measured."""
+        return bool(self.store.config.getoption("benchmark_histogram", None))
 
     def settle_journal(self) -> str | None:
         """Remove the journal of a run that ended as it should; else return a line on what is kept."""

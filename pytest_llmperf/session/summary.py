@@ -12,6 +12,7 @@ from ..core.errors import BackendError, EngineError
 from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
 from ..report.line import Color, Line, plain
+from ..store.stored import StoredError
 from .session import LLMSession
 from .slot import engine_threads
 
@@ -57,6 +58,9 @@ def last_lines(session: LLMSession, failed: bool) -> list[Line]:
     if late := session.quiet.late(session.results.records):
         rows = "measurement was" if len(late) == 1 else "measurements were"
         lines.append(Line(f"LLM quiet: FAILED, {len(late)} {rows} disturbed", "red"))
+    if n := len(session.comparison.regressions):
+        entries = "entry has" if n == 1 else "entries have"
+        lines.append(Line(f"--benchmark-compare-fail: FAILED, {n} {entries} regressed", "red"))
     if session.gate and (line := session.gate.last_line(session.verdict())):
         lines.append(line)
     return [line for line in lines if not (failed and line.color == "green")]
@@ -68,6 +72,7 @@ def _sections(session: LLMSession, width: int | None) -> Iterator[Section]:
         yield Section("LLM performance", _performance(session, width))
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
+        yield from _comparison(session, width)
     yield Section("", plain(session.budgets.summary()))
     yield Section("", [Line(line, "red") for line in session.quiet.late(session.results.records)])
     unmet = "" if session.finished_with is None else session.unmet()
@@ -94,6 +99,32 @@ def _performance(session: LLMSession, width: int | None) -> list[Line]:
 def _color(line: str) -> Color:
     """Return yellow for the words about a disturbed row."""
     return "yellow" if line.startswith(f"{SIGN} ") else ""
+
+
+def _comparison(session: LLMSession, width: int | None) -> Iterator[Section]:
+    """Yield what --benchmark-compare asked for: this run beside stored ones."""
+    from ..report.compared import comparison
+
+    compared = session.comparison
+    for file in compared.files:
+        if isinstance(file, StoredError):
+            yield Section("LLM comparison", [Line(str(file), "yellow")])
+            continue
+        lines = comparison(file.records, session.results.records, width)
+        yield Section(f"LLM comparison with {file.path.name}", plain(lines))
+    if compared.regressions:
+        lines = ["Performance has regressed:", *(f"    {line}" for line in compared.regressions)]
+        yield Section("", [Line(line, "red") for line in lines])
+    if compared.problem:
+        yield Section("", [Line(f"ERROR: {compared.problem}", "red")])
+    if session.histogram_is_asked_for():
+        yield Section("", [Line(_NO_HISTOGRAM)])
+
+
+_NO_HISTOGRAM = (
+    "--benchmark-histogram draws seconds only, so no measurement of this plugin; "
+    "pytest-llmperf tradeoff --plot draws them"
+)
 
 
 def _fit(session: LLMSession, size: float) -> Iterator[Section]:
