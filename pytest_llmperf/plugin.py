@@ -6,7 +6,7 @@ The work of the hooks is in modules that are imported when the first test asks f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,7 +173,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     yield
     # After the fixtures: an engine that could not be loaded, or died since, fails this test only.
     if _SESSION in item.config.stash and LLM_FIXTURE in own_fixtures(item):
-        item.config.stash[_SESSION].require_engine(item)
+        item.config.stash[_SESSION].loading.require()
 
 
 @pytest.fixture(scope="session")
@@ -234,6 +234,22 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
             gate.mark(output_json)
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_benchmark_group_stats(
+    config: pytest.Config, benchmarks: list[dict[str, Any]], group_by: str
+) -> Generator[None, Any, Any]:
+    """Leave entries of this plugin out of pytest-benchmark's tables; an error there costs no results."""
+    if _SESSION not in config.stash or not config.stash[_SESSION].results.records:
+        return (yield)
+    stock = config.stash[_SESSION].store.stock
+    stock.keep_ours_out(benchmarks)
+    try:
+        return (yield)
+    except Exception as error:
+        stock.grouping_failed(error, group_by)
+        return []
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     # First: a run that is killed between being stored and the end of its journal would be recovered.
@@ -256,16 +272,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"ERROR: {unmet}")
     if _SESSION not in config.stash:
         return
+    from .report.line import width_of
     from .session.summary import sections
 
     session = config.stash[_SESSION]
-    for section in sections(session):
+    for section in sections(session, width_of(terminalreporter._tw._file)):
         if section.title:
             terminalreporter.section(section.title)
         for line in section.lines:
-            terminalreporter.write_line(line)
-    if session.results.records:
-        session.store.hide_table_of_ours()
+            terminalreporter.write_line(line.text, **{line.color: True} if line.color else {})
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from ..core.quantization import MODES
 from ..core.units import MIB
 from ..store.schema import Record
 from ..store.stored import cell_name
+from .marks import Marks, marks_of
 
 CONTEXT = 512.0
 """The CUDA context with its loaded kernels, which no allocator counts."""
@@ -24,6 +25,7 @@ POOL_ENGINE_REST = 512.0
 ESTIMATED_ENGINE = "transformers"
 """The engine whose modes are estimated if the run has not measured them."""
 
+_PEAK = "peak_memory"
 _LOGIT_BYTES = 6
 """Two in the compute type, and four for the float32 copy that the next token is chosen from."""
 
@@ -52,6 +54,8 @@ class MeasuredCell:
     """The peak on a GPU is the driver's count, which includes the CUDA context."""
     cache_value_bytes: float | None = None
     """Bytes of a number in the key-value cache; None: those of the compute type."""
+    marks: Marks = ()
+    """Disturbances that make the measured memory doubtful."""
 
     @property
     def tokens(self) -> int:
@@ -93,6 +97,8 @@ class Need:
     """Activations, workspace and the CUDA context."""
     total: float | None
     source: Literal["measured", "estimated"]
+    marks: Marks = ()
+    """Disturbances that make the measured memory doubtful."""
 
     def margin(self, size: float) -> float | None:
         """Return the memory that is left on a GPU of a size; below 0 the mode does not fit."""
@@ -101,10 +107,11 @@ class Need:
 
 def measured_cells(records: Iterable[Record]) -> list[MeasuredCell]:
     """Return the memory of every record that has measured rounds."""
-    return [_measured(record) for record in records if "peak_memory" in record["metrics"]]
+    measured = [record for record in records if _PEAK in record["metrics"]]
+    return [_measured(*pair) for pair in zip(measured, marks_of(measured), strict=True)]
 
 
-def _measured(record: Record) -> MeasuredCell:
+def _measured(record: Record, marks: Marks) -> MeasuredCell:
     model, backend, workload = record["model"], record["backend"], record["workload"]
     metrics, name = record["metrics"], cell_name(record)
     architecture = model.get("architecture")
@@ -123,10 +130,11 @@ def _measured(record: Record) -> MeasuredCell:
         input_tokens=workload["input_tokens"],
         output_tokens=workload["output_tokens"],
         model_memory=memory["p50"] if memory else None,
-        peak_memory=metrics["peak_memory"]["p50"],
+        peak_memory=metrics[_PEAK]["p50"],
         pool=pool["p50"] if pool else 0.0,
         by_driver=backend.get("peak_by_driver", False),
         cache_value_bytes=backend.get("cache_value_bytes"),
+        marks=tuple(mark for mark in marks if mark.spoils({_PEAK})),
     )
 
 
@@ -265,4 +273,5 @@ def _need(
     source: Literal["measured", "estimated"],
 ) -> Need:
     rest = None if total is None or weights is None else total - weights - (kv or 0.0)
-    return Need(cell.model, name, cell.batch, cell.tokens, weights, kv, rest, total, source)
+    marks = cell.marks if source == "measured" else ()
+    return Need(cell.model, name, cell.batch, cell.tokens, weights, kv, rest, total, source, marks)

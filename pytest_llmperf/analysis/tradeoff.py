@@ -6,14 +6,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..metrics.definitions import tradeoff_columns
+from ..metrics.definitions import METRICS, keys_per, tradeoff_columns
 from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
 from ..store.stored import cell_name
+from .marks import Marks, marks_of
 
 _UNQUANTIZED = "none"
 _SPEED = "output_throughput"
 _QUALITY = "perplexity"
+_ENERGY = "energy_per_output_token"
+_OF_THE_CELL = (
+    *keys_per("process"),
+    *(
+        key
+        for key, d in METRICS.items()
+        if d.per == "measurement" and d.tradeoff and not d.includes
+    ),
+)
+"""Metrics that any test of a cell may give; the others depend on the work."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,8 @@ class Point:
     Speed and memory are those of the chosen test. ``peak_memory`` is without a reserved key-value
     pool.
     """
+    marks: Marks = ()
+    """The disturbances of the test that speed and memory come from."""
 
     @property
     def name(self) -> str:
@@ -43,6 +56,15 @@ class TradeOff:
     test: str
     """The test that the speeds come from: the one that most cells ran, its sizes included."""
     points: tuple[Point, ...]
+    machine: str = ""
+    workload: str = ""
+    """The sizes of that test."""
+
+    @property
+    def basis(self) -> str:
+        """What the words compare with, and where: a mode is faster than something, on a machine."""
+        speed = f"; speed with {self.workload}" if self.workload else ""
+        return f"each mode against {_UNQUANTIZED} on the same engine, on {self.machine}{speed}"
 
     def words(self, shown: Callable[[str], str] = str) -> list[str]:
         """Return a line for each quantized mode against the same engine's unquantized one.
@@ -73,8 +95,15 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
         number = machines.number_of(record["environment"])
         by_model.setdefault((record["model"]["name"], number), []).append(record)
     names = machines.names()
+    # Of all records: they show how fast the reference work can be.
+    marks = {id(record): marks for record, marks in zip(ordered, marks_of(ordered), strict=True)}
     all_models = [
-        _trade_off(f"{name} on {names[number]}" if len(names) > 1 else name, of_machine)
+        _trade_off(
+            f"{name} on {names[number]}" if len(names) > 1 else name,
+            of_machine,
+            names[number],
+            marks,
+        )
         for (name, number), of_machine in by_model.items()
     ]
     return [
@@ -82,7 +111,9 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
     ]
 
 
-def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
+def _trade_off(
+    model: str, records: Sequence[Record], machine_name: str, marks: Mapping[int, Marks]
+) -> TradeOff:
     cells: dict[str, dict[str, Record]] = {}
     tests: dict[str, set[str]] = {}
     for record in records:
@@ -92,25 +123,43 @@ def _trade_off(model: str, records: Sequence[Record]) -> TradeOff:
             tests.setdefault(test, set()).add(_cell(record))
     # Python's max keeps the first of equals: the order of the run.
     chosen = max(tests, key=lambda test: len(tests[test]), default="")
-    points = [_point(model, by_test, chosen) for by_test in cells.values()]
-    return TradeOff(model, chosen, tuple(points))
+    points = [_point(model, by_test, chosen, marks) for by_test in cells.values()]
+    with_values = tuple(point for point in points if point.values)
+    speeds = [by_test[chosen] for by_test in cells.values() if chosen in by_test]
+    return TradeOff(model, chosen, with_values, machine_name, _sizes(speeds[0]) if speeds else "")
 
 
-def _point(model: str, by_test: Mapping[str, Record], chosen: str) -> Point:
+def _sizes(record: Record) -> str:
+    """Return the sizes of a record's work in words; empty if nothing was generated."""
+    work = record["workload"]
+    if "output_tokens" not in work:
+        return ""
+    tokens = f"{work['input_tokens']} input and {work['output_tokens']} output tokens"
+    return f"{tokens}, batch {work['batch_size']}"
+
+
+def _point(
+    model: str, by_test: Mapping[str, Record], chosen: str, marks: Mapping[int, Marks]
+) -> Point:
     """Return the point of one cell from its records by test.
 
     Args:
         chosen: the test that the speed comes from.
+        marks: those of each record, by its id.
     """
+    newest_first = list(by_test.values())[::-1]
     speed = by_test.get(chosen)
-    quality = next((r for r in reversed(list(by_test.values())) if _QUALITY in r["metrics"]), None)
-    any_record = speed or quality or next(iter(by_test.values()))
+    quality = next((r for r in newest_first if _QUALITY in r["metrics"]), None)
+    any_record = speed or quality or newest_first[0]
     values: dict[str, float] = {}
     for column in tradeoff_columns():
-        record = next((r for r in (speed, quality) if r and column.key in r["metrics"]), None)
-        if record is not None:
+        others = newest_first if column.key in _OF_THE_CELL else ()
+        sources = (r for r in (speed, quality, *others) if r and column.key in r["metrics"])
+        if record := next(sources, None):
             values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
-    return Point(model, _backend(any_record), str(any_record["quantization"]["mode"]), values)
+    of_speed = marks[id(speed)] if speed else ()
+    mode = str(any_record["quantization"]["mode"])
+    return Point(model, _backend(any_record), mode, values, of_speed)
 
 
 def _reserved(record: Record, pool: str) -> float:
@@ -195,14 +244,23 @@ def _parts(point: Point, base: Point) -> list[str]:
         # Beside the weights: an engine that unpacks them as it goes may need more at its peak.
         parts.append(f"peak memory {_change(peak, 'lower', 'higher')}")
     if speed := _ratio(point, base, _SPEED):
-        parts.append(f"{speed:.2g}x speed")
+        parts.append(f"{speed:.2g}x speed" if _is_steady(point, base, _SPEED) else _DOUBTFUL)
     if perplexity := _ratio(point, base, _QUALITY):
         parts.append(f"perplexity {perplexity - 1:+.1%}".replace("%", " %"))
     if (agreement := point.values.get("top1_agreement")) is not None:
         parts.append(f"{agreement:.0%}".replace("%", " %") + " of next tokens the same")
-    if energy := _ratio(point, base, "energy_per_output_token"):
+    energy = _ratio(point, base, _ENERGY)
+    if energy and _is_steady(point, base, _ENERGY):
         parts.append(f"{energy:.2g}x energy per token")
     return parts
+
+
+_DOUBTFUL = "speed not compared (disturbed)"
+
+
+def _is_steady(point: Point, base: Point, key: str) -> bool:
+    """Return whether neither point's number was disturbed."""
+    return not any(mark.spoils({key}) for mark in (*point.marks, *base.marks))
 
 
 def _ratio(above: Point, below: Point, key: str) -> float | None:

@@ -128,6 +128,7 @@ def run(options: argparse.Namespace) -> int:
         options.json or folder / "verdict.json",
         options.markdown or folder / "verdict.md",
         options.all,
+        options.strict,
     )
     return judgement.exit_code(options.strict)
 

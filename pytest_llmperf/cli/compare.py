@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         names=names,
         problems=of_baseline + of_candidate + accepted.problems(options.accepted, changes),
     )
-    deliver(judgement, options.json, options.markdown, options.all)
+    deliver(judgement, options.json, options.markdown, options.all, options.strict)
     if not judgement.entries:
         return complain("compare", "the candidate has no test in common with the baseline")
     if line := new_level_line(judgement):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from .common import DONE, Subcommands, add_storage, complain
@@ -33,6 +34,7 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read, compare, print, draw."""
     from ..analysis.tradeoff import trade_offs
+    from ..report.line import width_of
     from ..report.tradeoff import MISSING_EXTRA, lines, plot
     from ..store import stored
     from ..store.find import records_of
@@ -48,7 +50,10 @@ def run(options: argparse.Namespace) -> int:
             "no model has two modes with a perplexity: store a run (--benchmark-autosave) of a test "
             "with llm_benchmark.quality(llm) and a speed test, in several modes (--llm-quant=all)",
         )
-    print("\n".join(lines(by_model, "github" if options.markdown else "simple")))
+    if options.markdown:
+        print("\n".join(lines(by_model, "github")))
+    else:
+        print("\n".join(lines(by_model, width=width_of(sys.stdout))))
     if options.plot:
         if len(by_model) > 1:
             names = ", ".join(trade_off.model for trade_off in by_model)
@@ -57,8 +62,7 @@ def run(options: argparse.Namespace) -> int:
             plot(by_model[0], options.plot)
         except ImportError:
             return complain("tradeoff", MISSING_EXTRA)
-        except OSError as error:
-            return complain("tradeoff", f"--plot {options.plot}: {error.strerror or error}")
-        except ValueError as error:
-            return complain("tradeoff", f"--plot {options.plot}: {error}")
+        except (ValueError, OSError) as error:
+            why = getattr(error, "strerror", None) or error
+            return complain("tradeoff", f"--plot {options.plot}: {why}")
     return DONE

@@ -6,20 +6,13 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..analysis.marks import HARMFUL_THROTTLING, STEAL_SHARE
 from ..store.stored import TestRecord
 
-STEAL_SHARE = 0.02
-"""Share of the cores' time that the hypervisor may take for other guests."""
 CANARY_SHIFT = 0.03
 """Relative change of the reference work's time from which it is reported."""
 OTHERS_SHARE = 0.25
 """Share of one core that processes other than the engine's and pytest's may use."""
-_HARMFUL_THROTTLING = (
-    "hw_slowdown",
-    "hw_thermal_slowdown",
-    "sw_thermal_slowdown",
-    "hw_power_brake",
-)
 
 
 def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
@@ -29,7 +22,7 @@ def pair_problem(a: TestRecord, b: TestRecord) -> str | None:
 
 def problem(test: TestRecord) -> str | None:
     """Return why a measurement is not valid, or None: its GPU was forced to slow down."""
-    reasons = [r for r in _conditions(test).get("throttling") or () if r in _HARMFUL_THROTTLING]
+    reasons = [r for r in _conditions(test).get("throttling") or () if r in HARMFUL_THROTTLING]
     return f"the GPU was throttled ({reasons[0].replace('_', ' ')})" if reasons else None
 
 
@@ -61,8 +54,9 @@ def canary_shift(baseline: Iterable[TestRecord], candidate: Iterable[TestRecord]
         before, after = (statistics.median(side[key]) for side in sides)
         shift = after / before - 1 if before > 0 else 0.0
         if abs(shift) > CANARY_SHIFT:
-            work = "arithmetic" if key[1] == "compute_s" else "memory"
-            phrases.append(f"the machine itself changed: {work} time {shift:+.0%} (canary)")
+            work = "arithmetic" if key[1] == "compute_s" else "copy of memory"
+            speed = f"{abs(shift):.0%} {'slower' if shift > 0 else 'faster'}".replace("%", " %")
+            phrases.append(f"reference {work} {speed} than in the baseline: the machine changed")
     return sorted(set(phrases))
 
 

@@ -15,6 +15,7 @@ from .comparable import differences, noted_differences, setting_changes
 from .disturbances import canary_shift, disturbances, problem
 from .limits import Limits, LimitSettings
 from .matching import Key, Repeats, all_tests, badness, median
+from .measured import measured
 from .observed import Observed
 from .verdict import EntryVerdict, Judgement, Verdict
 
@@ -148,6 +149,7 @@ def judge(
         failures=(*problems, *unordered),
         notes=tuple(_notes(tests, known, left_out, compared)),
         settings={"window": WINDOW, "least_jobs": LEAST_JOBS, "runs": len(past)},
+        measured=measured(compared, tests.values()),
     )
 
 

@@ -13,6 +13,7 @@ from .disturbances import canary_shift, disturbances
 from .limits import FIRST_PAIRS, LimitSettings
 from .matched_pairs import Pair, PairOfObservations, matched_pairs, tests_of
 from .matching import Key, MatchedTest, Repeats, match, median
+from .measured import measured
 from .observed import Observed
 from .verdict import EntryVerdict, Judgement, Verdict
 
@@ -138,6 +139,7 @@ def judge(
         failures=tuple(failures),
         notes=tuple(_notes(pairs, matched, names)),
         settings={"pairs": len(pairs), "first_pairs": first},
+        measured=measured(base.values(), head.values()),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..core.errors import OneLine
 from ..store.stored import Observation, StoredRun
 from .comparable import differences
-from .matching import Key, all_tests, worse_by
+from .matching import Key, all_tests
 
 WINDOW = 50
 MAX_P = 1e-4
@@ -85,10 +85,9 @@ class Series:
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property
-    def worse(self) -> float:
-        """Return the newest value against the level, + is worse."""
-        better = self.points[-1].observation.better
-        return worse_by(better, self.level, self.values[-1]) or 0.0
+    def change(self) -> float:
+        """Return the newest value over the level, minus 1."""
+        return self.values[-1] / self.level - 1 if self.level else 0.0
 
 
 def collect(

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from ..metrics.definitions import METRICS
+
 SCHEMA = 2
 """Version of the verdict's JSON. In 1, ``entries`` was called ``cells``."""
 INTERVAL = 0.90
@@ -59,8 +61,28 @@ class EntryVerdict:
     new_level: bool = False
     """Not comparable because the project has changed a setting: a new level, until it is accepted."""
 
+    @property
+    def change(self) -> float | None:
+        """Candidate over baseline - 1 as people compute it: a rate that falls to a half is at -50 %."""
+        return self._turned(self.effect)
+
+    @property
+    def change_interval(self) -> tuple[float, float] | None:
+        """The interval of the change, its lower end first."""
+        ends = [self._turned(end) for end in (self.low, self.high)]
+        known = [end for end in ends if end is not None]
+        return (min(known), max(known)) if len(known) == 2 else None
+
+    def _turned(self, effect: float | None) -> float | None:
+        metric = METRICS.get(self.metric)
+        if effect is None or metric is None or metric.better == "lower":
+            return effect
+        return 1 / (1 + effect) - 1 if effect > -1 else None
+
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "verdict": self.verdict.value}
+        low, high = self.change_interval or (None, None)
+        changes = {"change": self.change, "change_low": low, "change_high": high}
+        return {**asdict(self), "verdict": self.verdict.value, **changes}
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,8 @@ class Judgement:
     notes: tuple[str, ...] = ()
     """Conditions of the measurement: throttling, other processes, different versions."""
     settings: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, list[str]] = field(default_factory=dict)
+    """Hardware, engines with their versions, and workloads, in words (``measured``)."""
 
     def of(self, verdict: Verdict) -> list[EntryVerdict]:
         return [entry for entry in self.entries if entry.verdict is verdict]
@@ -129,6 +153,7 @@ class Judgement:
             "broken": list(self.broken),
             "notes": list(self.notes),
             "settings": self.settings,
+            "measured": self.measured,
         }
 
 

@@ -56,10 +56,17 @@ class MetricDefinition:
     note: str = ""
     """Explanation in the legend of the table; empty for none."""
 
+    @property
+    def short(self) -> str:
+        """Its name in a sentence, as people say it."""
+        return _SHORT.get(self.key, self.key)
+
     def shown(self, value: float) -> str:
         """Return a value, given in ``unit``, as tables print it."""
         return f"{value * self.scale:,.{self.digits}f}"
 
+
+_SHORT = {"output_throughput": "tokens/s"}
 
 _DEFINITIONS = (
     MetricDefinition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..analysis.fit import CONTEXT, Need
+from ..analysis.marks import mark_lines, sign
 from ..core.printable import printable
 
 _HEADERS = (
@@ -42,6 +43,8 @@ def fit_lines(needs: Sequence[Need], size: float) -> list[str]:
         lines += tabulate(
             body, _HEADERS, tablefmt="simple", colalign=align, disable_numparse=True
         ).splitlines()
+        of_model = [need for need in needs if need.model == model]
+        lines += mark_lines((printable(need.name), need.marks) for need in of_model)
         lines.append("")
     return [*lines, *_LEGEND] if lines else []
 
@@ -51,7 +54,7 @@ def _row(need: Need, size: float) -> list[str]:
     fits = "unknown" if margin is None else "yes" if margin >= 0 else "no"
     numbers = (need.weights, need.kv_cache, need.rest, need.total)
     return [
-        printable(need.name),
+        printable(need.name) + sign(need.marks),
         str(need.batch),
         str(need.tokens),
         *(_mib(number) for number in numbers),

@@ -29,7 +29,7 @@ def table(
             amount(entry.level, printable(entry.unit)),
             "" if entry.variation is None else f"{entry.variation:.2%}",
             amount(entry.values[-1], printable(entry.unit)),
-            f"{entry.worse:+.1%}",
+            f"{entry.change:+.1%}",
         ]
         if steps is not None:
             row.append(", ".join(_step(entry, *step) for step in steps[index]))
@@ -39,7 +39,7 @@ def table(
     return [
         *text.splitlines(),
         "",
-        "level: median since the accepted change; change: newest, + is worse",
+        "level: median since the accepted change; change: newest against the level",
     ]
 
 

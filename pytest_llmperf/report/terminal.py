@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..analysis.marks import Marks, mark_lines, marks_of, sign
 from ..core.printable import printable
-from ..metrics.definitions import METRICS, MetricDefinition, keys_per, table_columns
+from ..metrics.definitions import METRICS, keys_per, table_columns
 from ..metrics.roofline import Roof
 from ..metrics.samples import Metric, known
 from ..store.schema import Record
+from ..store.stored import cell_name
+from .columns import fitted
+from .line import wrapped
 
 
 @dataclass(frozen=True)
@@ -25,27 +29,51 @@ class Row:
     """Random weights: the generated text has no meaning."""
     roof: Roof | None = None
     """The ceilings that ``mbu`` and ``mfu`` are shares of."""
+    model: str = ""
+    """The first part of the cell; empty if unknown."""
+    parameters: str = ""
+    """The test's parameters but the cell: rows with equal ones did the same work."""
+    marks: Marks = ()
+    """The disturbances of the measurement."""
 
 
-def rows_of(records: Iterable[Record]) -> list[Row]:
+def rows_of(records: Sequence[Record]) -> list[Row]:
     """Return a row for each record; a metric without stored samples is left out."""
-    return [_row(record) for record in records]
+    return [_row(*pair) for pair in zip(records, marks_of(records), strict=True)]
 
 
-def _row(record: Record) -> Row:
-    test, _, parameters = record["nodeid"].partition("[")
+def _row(record: Record, marks: Marks) -> Row:
+    test, label, parameters = names_of(record)
     samples = {key: part["samples"] for key, part in record["metrics"].items() if key in METRICS}
     ceilings = record["environment"].get("ceilings")
     return Row(
         test=test,
-        cell=parameters.removesuffix("]"),
+        cell=label,
         metrics=known(samples),
         invalid_text=record["model"]["load_format"] == "dummy",
         roof=Roof(**ceilings) if ceilings else None,
+        model=record["model"]["name"],
+        parameters=parameters,
+        marks=marks,
     )
 
 
+def names_of(record: Record) -> tuple[str, str, str]:
+    """Return a record's test, its row's name (the cell, and named parameters), and its parameters."""
+    test, _, rest = record["nodeid"].partition("[")
+    in_id = rest.removesuffix("]")
+    cell = cell_name(record).id
+    if cell not in in_id:
+        return test, in_id, ""
+    parameters = in_id.replace(cell, "", 1).strip("-")
+    named = record.get("parameters")
+    if named is None:
+        return test, in_id, parameters
+    return test, " ".join([cell, *(f"{name}={value}" for name, value in named.items())]), parameters
+
+
 _FOOTNOTE = "p50 ± spread (half the interquartile range); ratio: tokens/s against the first row"
+_SAME_PARAMETERS = " with the same other parameters"
 _RATIO = "output_throughput"
 _SHARES = ("mbu", "mfu")
 _PRICE = "cost_per_million_tokens"
@@ -53,16 +81,19 @@ _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
 """Metrics whose legend shares a line with the footnote, the ceilings or the price."""
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[Row], width: int | None = None) -> list[str]:
     """Return the lines of the table: p50 with its spread, tokens/s against the first row.
 
     Spread is half the interquartile range over the median. Each test has a section with one row per
     cell. A section has only columns with values; load time, which every test of an engine repeats, has
-    a column only in sections that measured nothing else.
-    """
-    from tabulate import tabulate
+    a column only in sections that measured nothing else. Rows that were disturbed are marked, with the
+    reason below their section.
 
+    Args:
+        width: columns of the terminal; what does not fit is left out, and said so. None: no limit.
+    """
     lines: list[str] = []
+    left_out: list[str] = []
     for test in dict.fromkeys(row.test for row in rows):
         section = [row for row in rows if row.test == test]
         keys = {key for row in section for key in row.metrics}
@@ -72,35 +103,37 @@ def table(rows: Sequence[Row]) -> list[str]:
             for column in table_columns()
             if column.key in keys and (column.per != "process" or only_load)
         ]
-        body = [
-            [
-                printable(row.cell),
-                *(_value(row, column) for column in columns),
-                _ratio(row, section[0]),
-            ]
-            for row in section
-        ]
-        headers = ["", *(column.title for column in columns), "ratio"]
-        if all(not row[-1] for row in body):
-            body, headers = [row[:-1] for row in body], headers[:-1]
-        align = ["left", *["right"] * (len(headers) - 1)]
-        # The headers are formatted as a row: as headers they would get extra space on both sides.
-        titles, *cells = tabulate(
-            [headers, *body], tablefmt="plain", colalign=align, disable_numparse=True
-        ).splitlines()
-        widths = [max(len(row[i]) for row in [headers, *body]) for i in range(len(headers))]
-        lines += [printable(test), titles, "  ".join("-" * width for width in widths), *cells, ""]
+        fit = fitted(
+            [(f"{printable(row.cell)}{sign(row.marks)}", row.metrics) for row in section],
+            columns,
+            [_ratio(row, section) for row in section],
+            _common_model(section),
+            width,
+        )
+        title = f"{printable(test)}{f' ({printable(fit.heading)})' if fit.heading else ''}"
+        lines += [title, *fit.lines]
+        for words in mark_lines((row.cell, row.marks) for row in section):
+            lines += wrapped(printable(words), width)
+        lines.append("")
+        left_out += [name for name in fit.left_out if name not in left_out]
+    if left_out:
+        lines += wrapped(f"left out in {width} columns: {', '.join(left_out)}", width)
+        return lines
     return lines[:-1]
 
 
-def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
+def legend(
+    rows: Sequence[Row], hourly_cost: float | None = None, width: int | None = None
+) -> list[str]:
     """Return the lines that explain the table's numbers.
 
     Args:
         hourly_cost: price of the machine per hour, if it was given.
+        width: columns of the terminal; longer lines are broken between words. None: no limit.
     """
     keys = {key for row in rows for key in row.metrics}
-    lines = [f"{_FOOTNOTE}; {_note('peak_memory')}"] if "ttft" in keys else []
+    footnote = _FOOTNOTE + (_SAME_PARAMETERS if any(row.parameters for row in rows) else "")
+    lines = [f"{footnote}; {_note('peak_memory')}"] if "ttft" in keys else []
     lines += [
         _note(column.key)
         for column in table_columns()
@@ -114,7 +147,16 @@ def legend(rows: Sequence[Row], hourly_cost: float | None = None) -> list[str]:
         lines.append(
             "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
         )
-    return lines
+    if any(row.marks for row in rows):
+        lines.append("!: disturbed, so there is no ratio to or from what it made doubtful")
+    return [part for line in lines for part in wrapped(line, width)]
+
+
+def _common_model(section: Sequence[Row]) -> str:
+    """Return the model if it is the first part of every row's name."""
+    (model, *others) = dict.fromkeys(row.model for row in section)
+    is_first = all(row.cell.startswith(f"{model}-") for row in section)
+    return model if model and not others and is_first else ""
 
 
 def _note(key: str) -> str:
@@ -141,21 +183,12 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _value(row: Row, column: MetricDefinition) -> str:
-    metric = row.metrics.get(column.key)
-    if metric is None:
-        return "-"
-    text = column.shown(metric.p50)
-    if metric.n > 1 and column.spread:
-        text += f" ±{metric.spread * 100:>2.0f}%"
-    part = row.metrics.get(column.includes)
-    if part is not None and part.p50:
-        text += f" ({column.shown(part.p50)})"
-    return text
-
-
-def _ratio(row: Row, first: Row) -> str:
+def _ratio(row: Row, section: Iterable[Row]) -> str:
+    """Return tokens/s against the first row that did the same work; a dash if either was disturbed."""
+    first = next(other for other in section if other.parameters == row.parameters)
     rate, reference = row.metrics.get(_RATIO), first.metrics.get(_RATIO)
     if rate is None or reference is None:
         return ""
+    if row is not first and any(mark.spoils({_RATIO}) for mark in (*row.marks, *first.marks)):
+        return "-"
     return f"{rate.p50 / reference.p50:.2f}x"

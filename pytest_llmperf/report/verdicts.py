@@ -1,4 +1,4 @@
-"""Show verdicts: the terminal's table and a markdown page. Verdict first, details after."""
+"""Show verdicts on a terminal, and write their files. Verdict first, details after."""
 
 from __future__ import annotations
 
@@ -6,145 +6,137 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ..core.printable import printable
-from ..gate.verdict import INTERVAL, EntryVerdict, Judgement, Verdict, worst_first
-from ..metrics.definitions import METRICS
-from .markdown import code, code_in_table
+from ..gate.verdict import Judgement, Verdict, worst_first
+from .causes import TestChange, by_test
+from .line import Color, Line, plain, width_of, wrapped, write
+from .verdict_page import MARK, markdown
+from .words import (
+    HEADERS,
+    INTERVAL_WORDS,
+    amount,
+    changes,
+    limited,
+    measured_on,
+    named,
+    observations,
+    reasons_of,
+    rest_of,
+    row_of,
+    values_of,
+)
 
-Shown = Callable[[str], str]
-"""Makes a text of others fit where it is shown."""
+__all__ = ["MARK", "amount", "closing", "deliver", "lines", "markdown", "text"]
 
-_INTERVAL = f"{INTERVAL:.0%} interval".replace("%", " %")
-_HEADERS = ["verdict", "test", "metric", "baseline", "candidate", "change", _INTERVAL, "n"]
-_MOST_LINES = 20
-_MOST_ROWS = 100  # A comment on GitHub holds 65,536 characters.
-_OWN_WORDS = frozenset((*METRICS, *(metric.unit for metric in METRICS.values()), ""))
-MARK = "<!-- pytest-llmperf verdict -->"
-"""First line of the markdown, by which a workflow recognizes its earlier comment."""
+_FIRST_TO_GO = (INTERVAL_WORDS, "n", "baseline", "candidate")
+"""Columns of the terminal's table that a narrow terminal does without, in this order."""
+_COLORS: dict[Verdict, Color] = {
+    Verdict.REGRESSION: "red",
+    Verdict.IMPROVEMENT: "green",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.NOT_COMPARABLE: "yellow",
+}
 
 
-def text(judgement: Judgement, everything: bool = False) -> str:
-    """Return the terminal's report: one row per entry that did not just pass, the rest as a count."""
-    rows = [c for c in worst_first(judgement.entries) if c.verdict is not Verdict.NOT_COMPARABLE]
-    shown = rows if everything else [entry for entry in rows if entry.verdict is not Verdict.PASS]
+def text(judgement: Judgement, everything: bool = False, width: int | None = None) -> str:
+    """Return the terminal's report without colors."""
+    return "\n".join(line.text for line in lines(judgement, everything, width))
+
+
+def lines(judgement: Judgement, everything: bool = False, width: int | None = None) -> list[Line]:
+    """Return the terminal's report: what changed, test by test, and the rest as a count.
+
+    Args:
+        everything: a table of every entry instead.
+        width: columns of the terminal: longer lines are broken between words. None: no limit.
+    """
     sides = printable(f"{judgement.baseline} -> {judgement.candidate}")
-    lines = [f"{sides}: {judgement.summary()}"]
-    if shown:
-        lines += [
-            "",
-            tabulate([_row(c, printable) for c in shown], _HEADERS, disable_numparse=True),
-        ]
-        lines += ["", f"change: median effect, + is worse; n: {_observations(judgement)}"]
+    result = [Line(f"{sides}: {judgement.summary()}", _color(judgement))]
+    result += plain(measured_on(judgement, printable))
+    if everything:
+        result += _tables(judgement, width)
+    else:
+        changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
+        blocks = [line for change in by_test(changed) for line in _block(change, judgement)]
+        result += [Line(""), *blocks, Line("")] if blocks else []
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
-    lines += _limited(_reasons(undecided, printable))
-    lines += [] if everything else _passes(judgement)
-    lines += _rest(judgement, "", printable)
-    return "\n".join(lines)
+    result += [Line(line, "yellow") for line in limited(reasons_of(undecided, printable))]
+    result += plain([] if everything else _passes(judgement))
+    result += plain(rest_of(judgement, "", printable))
+    return [Line(part, line.color) for line in result for part in wrapped(line.text, width)]
 
 
-def markdown(judgement: Judgement) -> str:
-    """Return a page for a step summary or a comment: changes are named, the rest is folded."""
-    lines = [MARK, f"### {_headline(judgement)}", ""]
-    sides = f"{code(judgement.baseline)} against {code(judgement.candidate)}"
-    lines += [f"{sides}: {judgement.summary()}.", ""]
-    changed = [*judgement.of(Verdict.REGRESSION), *judgement.of(Verdict.IMPROVEMENT)]
-    for entry in worst_first(changed):
-        lines.append(
-            f"- **{entry.verdict.value}**: {code(entry.nodeid)} {_word(entry.metric, code)} "
-            f"{_sentence(entry)}"
-        )
+def closing(judgement: Judgement, strict: bool = False) -> Line:
+    """Return the last line, which says the same as the exit code."""
     undecided = [*judgement.of(Verdict.NOT_COMPARABLE), *judgement.of(Verdict.INCONCLUSIVE)]
-    reasons = _limited([f"- {line}" for line in _reasons(undecided, code)])
-    lines += _folded(f"{len(undecided)} undecided", reasons)
-    lines += _folded("Everything else that has to be said", _rest(judgement, "- ", code))
-    rows = worst_first(judgement.entries)
-    table = tabulate(
-        [_row(c, code_in_table) for c in rows[:_MOST_ROWS]],
-        _HEADERS,
-        tablefmt="github",
-        disable_numparse=True,
-    )
-    lines += _folded(
-        f"All {len(judgement.entries)} entries",
-        [table, *_left_out(rows), "", "Change: + is worse."],
-    )
-    return "\n".join(lines).rstrip() + "\n"
+    regressions, broken = len(judgement.of(Verdict.REGRESSION)), len(judgement.broken)
+    reasons = [_number(regressions, "regression")] if regressions else []
+    reasons += [f"{_number(broken, 'test')} broken"] if broken else []
+    new_levels = len(judgement.new_levels)
+    reasons += [f"{_number(new_levels, 'entry')} at a new level"] if new_levels else []
+    if judgement.exit_code(strict) and not reasons:
+        if not judgement.entries:
+            reasons = ["nothing to compare"]
+        elif undecided:
+            reasons = [f"{len(undecided)} of {_number(len(judgement.entries), 'entry')} undecided"]
+        else:
+            reasons = [f"{_number(len(judgement.gone), 'test')} missing"]
+    if reasons:
+        return Line(f"LLM gate: FAILED, {', '.join(reasons)}", "red")
+    entries = _number(len(judgement.entries), "entry")
+    if undecided:
+        return Line(f"LLM gate: passed, but {len(undecided)} of {entries} undecided", "yellow")
+    return Line(f"LLM gate: passed, {entries}", "green")
 
 
-def amount(value: float | None, unit: str) -> str:
-    """Return a value with a unit that reads well: seconds below one as milliseconds."""
-    if value is None:
-        return ""
-    if unit == "s":
-        return f"{value * 1e3:.4g} ms" if abs(value) < 1 else f"{value:.4g} s"
-    if unit == "MiB":
-        return f"{value:,.0f} MiB"
-    return f"{value:.4g} {unit}".rstrip(" -")
+def _color(judgement: Judgement) -> Color:
+    return closing(judgement).color
 
 
-def _headline(judgement: Judgement) -> str:
-    if judgement.of(Verdict.REGRESSION):
-        return "LLM performance: regression"
-    if judgement.broken:
-        return "LLM performance: tests that ran before fail now"
-    if not judgement.entries:
-        return "LLM performance: nothing to compare"
-    if judgement.of(Verdict.INCONCLUSIVE) or judgement.of(Verdict.NOT_COMPARABLE):
-        return "LLM performance: no regression found, not everything could be decided"
-    return "LLM performance: pass"
-
-
-def _word(text: str, shown: Shown) -> str:
-    """Return a metric or a unit: those of this package need no escape, and a file may hold any text."""
-    return text if text in _OWN_WORDS else shown(text)
-
-
-def _row(entry: EntryVerdict, shown: Shown) -> list[str]:
-    unit = _word(entry.unit, shown)
-    return [
-        entry.verdict.value,
-        shown(entry.nodeid),
-        _word(entry.metric, shown),
-        amount(entry.baseline, unit),
-        amount(entry.candidate, unit),
-        "" if entry.effect is None else f"{entry.effect:+.1%}",
-        _interval(entry),
-        str(entry.n or ""),
-    ]
-
-
-def _interval(entry: EntryVerdict) -> str:
-    if entry.low is None or entry.high is None:
-        return ""
-    return f"{entry.low:+.1%} to {entry.high:+.1%}"
-
-
-def _sentence(entry: EntryVerdict) -> str:
-    if entry.effect is None:
-        return ""
-    word = "worse" if entry.effect > 0 else "better"
-    interval = f", {_INTERVAL} {_interval(entry)}" if entry.low is not None else ""
-    unit = _word(entry.unit, code)
-    values = f"{amount(entry.baseline, unit)} to {amount(entry.candidate, unit)}"
-    return f"{abs(entry.effect):.1%} {word} ({values}{interval})"
-
-
-def _reasons(entries: Sequence[EntryVerdict], shown: Shown) -> list[str]:
-    """Return a line for each verdict, test and reason, with all metrics that share them."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for entry in entries:
-        groups.setdefault((entry.verdict.value, entry.nodeid, entry.reason), []).append(
-            _word(entry.metric, shown)
+def _block(change: TestChange, judgement: Judgement) -> list[Line]:
+    """Return a test's changes: its name, a line for each cause, and the metrics that follow."""
+    color = _COLORS[change.verdict]
+    block = [Line(f"{change.verdict.value}: {printable(change.nodeid)}", color)]
+    for entry in change.causes:
+        block.append(
+            Line(f"    {named(entry, printable)}{values_of(entry, printable, judgement)}", color)
         )
-    return [
-        f"{verdict}: {shown(nodeid)} ({', '.join(metrics)}): {shown(reason)}"
-        for (verdict, nodeid, reason), metrics in groups.items()
-    ]
+    if change.followers:
+        block.append(Line(f"    so also {changes(change.followers, printable)}"))
+    return block
+
+
+def _tables(judgement: Judgement, width: int | None) -> list[Line]:
+    """Return a table for each test, below its name."""
+    result = []
+    for nodeid in dict.fromkeys(entry.nodeid for entry in worst_first(judgement.entries)):
+        entries = [e for e in worst_first(judgement.entries) if e.nodeid == nodeid]
+        drawn = _fitted([row_of(entry, printable) for entry in entries], width)
+        colors: list[Color] = ["", "", *(_COLORS.get(entry.verdict, "") for entry in entries)]
+        result += [Line(""), Line(printable(nodeid))]
+        result += [Line(*pair) for pair in zip(drawn, colors, strict=True)]
+    return [*result, Line(""), Line(f"change: of the median; n: {observations(judgement)}")]
+
+
+def _fitted(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Return a table without the test's column, and without what a narrow terminal has no room for."""
+    for going in range(len(_FIRST_TO_GO) + 1):
+        kept = [i for i, name in enumerate(HEADERS) if name not in ("test", *_FIRST_TO_GO[:going])]
+        body = [[row[i] for i in kept] for row in rows]
+        drawn = tabulate(body, [HEADERS[i] for i in kept], disable_numparse=True).splitlines()
+        if width is None or max(map(len, drawn)) <= width:
+            break
+    return drawn
+
+
+def _number(n: int, word: str) -> str:
+    plural = {"entry": "entries"}.get(word, f"{word}s")
+    return f"{n} {word if n == 1 else plural}"
 
 
 def _passes(judgement: Judgement) -> list[str]:
@@ -154,56 +146,27 @@ def _passes(judgement: Judgement) -> list[str]:
     smallest = [entry.detectable for entry in passes if entry.detectable is not None]
     seen = ""
     if smallest:
-        seen = f"; half of them could have shown a regression of {statistics.median(smallest):.1%}"
+        median = f"{statistics.median(smallest):.1%}"
+        seen = f"; smallest slowdown that this run would notice: {median} (median test)"
     return [f"{len(passes)} of {len(judgement.entries)} entries pass{seen}"]
 
 
-def _observations(judgement: Judgement) -> str:
-    return "pairs of processes" if judgement.mode == "pairs" else "baseline runs"
-
-
-def _rest(judgement: Judgement, prefix: str, shown: Shown) -> list[str]:
-    lines = _limited(
-        [
-            f"broken: {shown(nodeid)} fails or is skipped on the candidate only"
-            for nodeid in judgement.broken
-        ]
-    )
-    lines += _limited([f"failed: {shown(line)}" for line in judgement.failures])
-    lines += _limited([f"new (no baseline): {shown(nodeid)}" for nodeid in judgement.new])
-    lines += _limited(
-        [f"missing (in the baseline only): {shown(nodeid)}" for nodeid in judgement.gone]
-    )
-    lines += _limited([f"note: {shown(line)}" for line in judgement.notes])
-    return [prefix + line for line in lines]
-
-
-def _left_out(rows: Sequence[EntryVerdict]) -> list[str]:
-    rest = len(rows) - _MOST_ROWS
-    return ["", f"... and {rest} more, in verdict.json"] if rest > 0 else []
-
-
-def _limited(lines: Sequence[str]) -> list[str]:
-    rest = len(lines) - _MOST_LINES
-    return [*lines[:_MOST_LINES], *([f"... and {rest} more of these"] if rest > 0 else [])]
-
-
-def _folded(title: str, lines: Sequence[str]) -> list[str]:
-    if not lines:
-        return []
-    return [f"\n<details><summary>{title}</summary>\n", *lines, "\n</details>"]
-
-
 def deliver(
-    judgement: Judgement, json_file: Path | None, markdown_file: Path | None, everything: bool
+    judgement: Judgement,
+    json_file: Path | None,
+    markdown_file: Path | None,
+    everything: bool,
+    strict: bool = False,
 ) -> None:
     """Write the requested files, and print the report."""
     if json_file is not None:
         json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
     if markdown_file is not None:
         markdown_file.write_text(markdown(judgement), encoding="utf-8")
+    report = lines(judgement, everything, width_of(sys.stdout))
     try:
-        print(text(judgement, everything), flush=True)
+        write([*report, Line(""), closing(judgement, strict)], sys.stdout)
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe; the exit code is still that of the verdict.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

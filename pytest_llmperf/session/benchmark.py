@@ -34,7 +34,7 @@ from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
-from .sizes import Override
+from .sizes import Override, named_parameters
 
 DEFAULT_OUTPUT_LEN = 64
 
@@ -276,6 +276,7 @@ class LLMBenchmark:
                 spec=loading.slot.spec(llm.cell),
                 engine=engine,
                 peak_by_driver=backend_class(llm.cell.backend).peak_by_driver,
+                parameters=named_parameters(self._node),
             ),
             outcome,
             Context(
@@ -292,7 +293,7 @@ class LLMBenchmark:
             self._benchmark, self._node.stash[CLOCK], outcome.samples, record, chosen
         )
         session.results.keep(record, entries)
-        _fail(session.budgets.after(record))
+        _fail([*session.budgets.after(record), *session.quiet.after(session.results.records)])
         return result
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..analysis.marks import STEAL_SHARE
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import EngineError
 from ..core.files import held, write_whole
 from ..core.progress import Progress, silent
-from ..gate.disturbances import OTHERS_SHARE, STEAL_SHARE
+from ..gate.disturbances import OTHERS_SHARE
 from ..machine import conditions
 from ..machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
 from ..metrics.roofline import Ceilings

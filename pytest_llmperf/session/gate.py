@@ -13,6 +13,7 @@ from ..core.values import ratio, shown
 from ..gate import accepted, clock
 from ..gate.branches import no_run_of
 from ..gate.extra import lacking
+from ..report.line import Color, Line
 from ..store import stored
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
@@ -175,29 +176,47 @@ class RunGate:
         broken = not judgement.entries
         return int(pytest.ExitCode.USAGE_ERROR if broken else pytest.ExitCode.TESTS_FAILED)
 
-    def lines(self, judgement: Judgement | None, unmet: str = "") -> Sequence[str]:
+    def lines(
+        self, judgement: Judgement | None, unmet: str = "", width: int | None = None
+    ) -> Sequence[Line]:
         """Return the verdict's lines for the terminal.
 
         Args:
             unmet: why nothing was measured, if something had to be.
+            width: columns of the terminal; None: no limit.
         """
         if judgement is None:
             if unmet and not self.problem:
-                return [f"ERROR: {unmet}"]
+                return [Line(f"ERROR: {unmet}", "red")]
             if not self.expects_tests:
-                return ["no test with llm_benchmark was to be measured, so nothing was judged"]
-            return [self.problem or "nothing was measured, so nothing was judged"]
+                return [
+                    Line("no test with llm_benchmark was to be measured, so nothing was judged")
+                ]
+            return [Line(self.problem or "nothing was measured, so nothing was judged", "red")]
         from ..gate.verdict import new_level_line
-        from ..report.verdicts import text
+        from ..report import verdicts
 
-        lines = text(judgement).splitlines()
+        lines = verdicts.lines(judgement, width=width)
         if line := new_level_line(judgement):
-            lines.append(f"FAILED: {line}")
+            lines.append(Line(f"FAILED: {line}", "red"))
         if self.is_first:
-            lines.append("first run: stored as the baseline of the next ones, nothing was judged")
+            lines.append(
+                Line("first run: stored as the baseline of the next ones, nothing was judged")
+            )
         elif not judgement.entries:
-            lines.append("no test of this run has a baseline, so nothing was judged")
+            lines.append(Line("no test of this run has a baseline, so nothing was judged", "red"))
         return lines
+
+    def last_line(self, judgement: Judgement | None) -> Line | None:
+        """Return the verdict in one line; None if the run had nothing to judge."""
+        if judgement is None:
+            return Line("LLM gate: FAILED, no verdict", "red") if self.expects_tests else None
+        from ..report.verdicts import closing
+
+        if self.is_first:
+            color: Color = "red" if self.settings.strict else "yellow"
+            return Line("LLM gate: first run, nothing was judged", color)
+        return closing(judgement, self.settings.strict)
 
     def _accept(self, judgement: Judgement, this_run: stored.StoredRun) -> Judgement:
         """Move the level of every entry that changed, and take regressions out of the verdict.

@@ -253,6 +253,14 @@ class Settings:
         default=(),
         split=False,
     )
+    quiet: str = one(
+        "llm-quiet",
+        one_of("value", ("mark", "fail")),
+        "HOW",
+        "what a measurement gets that neighbors, throttling, swapping or unsteady rounds disturbed: "
+        "mark (a line under the table), or fail",
+        default="mark",
+    )
     hourly_cost: float | None = one(
         "llm-hourly-cost",
         price,

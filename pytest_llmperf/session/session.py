@@ -9,23 +9,26 @@ import pytest
 
 from ..core.defaults import AB
 from ..gate.accepted import FILE as ACCEPTED
-from ..store.entries import BenchmarkStore, abandon
+from ..store.entries import BenchmarkStore
+from ..store.stock import Comparison
 from .baseline import StoredBaseline
 from .budgets import BudgetChecker
 from .cells import CellPlan
 from .demand import Demand
-from .fixtures import LLM_BENCHMARK, own_fixtures
 from .floor import FloorOfRun
 from .gate import RunGate
 from .loading import Loading
 from .logs import Logs
 from .options import Settings
 from .progress import ProgressLine
+from .quiet import QuietCheck
 from .results import Results
 from .scope import Scope
 from .targets import with_usable_cache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..gate.verdict import Judgement
 
 
@@ -43,11 +46,14 @@ class LLMSession:
         self.floor = FloorOfRun(settings, config.rootpath)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)
+        self.quiet = QuietCheck(fails=settings.quiet == "fail")
         self._process = os.getpid()
         self.demand = Demand(settings, config)
         config.pluginmanager.register(self.demand, "llmperf-demand")
         self.scope = Scope(config)
         config.pluginmanager.register(self.scope, "llmperf-scope")
+        config.pluginmanager.register(LastLines(self))
+        self.comparison = Comparison()
         self.gate: RunGate | None = None
         self.finished_with: int | None = None
         """pytest's exit status; None while the run goes on."""
@@ -66,25 +72,22 @@ class LLMSession:
                 pytrace=False,
             )
 
-    def require_engine(self, item: pytest.Item) -> None:
-        """Fail a test whose model cannot be loaded, at the end of its setup."""
-        try:
-            self.loading.require()
-        except pytest.fail.Exception:
-            if LLM_BENCHMARK in own_fixtures(item):
-                abandon(getattr(item, "funcargs", {})["benchmark"])
-            raise
-
     def finish(self, exit_status: int) -> int:
         """End the engine and judge the run; return the exit status that pytest should have."""
         self.results.saved()
         self.loading.close()
         self.finished_with = exit_status
+        if self.results.records:
+            self.comparison = self.store.stock.take_comparison()
         verdict = self.verdict()
         if exit_status != pytest.ExitCode.OK:
             return exit_status
         if self.unmet() or self.unused_budgets():
             return pytest.ExitCode.USAGE_ERROR
+        if self.comparison.problem:
+            return pytest.ExitCode.USAGE_ERROR
+        if self.comparison.regressions or self.quiet.late(self.results.records):
+            return pytest.ExitCode.TESTS_FAILED
         return self.gate.exit_status(verdict) if self.gate else exit_status
 
     def unmet(self) -> str:
@@ -104,6 +107,29 @@ class LLMSession:
             return None
         return self.gate.judge(self.results.as_file())
 
+    def histogram_is_asked_for(self) -> bool:
+        """Return whether pytest-benchmark was asked to draw what it measured."""
+        return bool(self.store.config.getoption("benchmark_histogram", None))
+
     def settle_journal(self) -> str | None:
         """Remove the journal of a run that ended as it should; else return a line on what is kept."""
         return self.results.settle(self.finished_with)
+
+
+class LastLines:
+    """Writes the verdicts of a run below pytest's own last line, which is green when its tests pass."""
+
+    def __init__(self, session: LLMSession) -> None:
+        self._session = session
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Iterator[None]:
+        """Write them after the terminal's summary."""
+        yield
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:
+            return
+        from .summary import last_lines
+
+        for line in last_lines(self._session, failed=exitstatus != pytest.ExitCode.OK):
+            reporter.write_line(line.text, **{line.color: True} if line.color else {})

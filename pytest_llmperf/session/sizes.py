@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from ..core.context import why_too_long
+from .fixtures import LLM
 from .options import Settings
 
 OVERRIDE = "llm_workload_override"
@@ -69,6 +70,20 @@ def too_long(
         value = parameters.get(size) if value is None and getattr(settings, size) else value
         given[size] = value if isinstance(value, int) else 0
     return why_too_long(given["input_len"], given["output_len"], context)
+
+
+def named_parameters(item: pytest.Item) -> dict[str, str] | None:
+    """Return a test's parameters but the cell, by name; None if one is no number or text."""
+    parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    parameters.pop(LLM, None)
+    override = parameters.pop(OVERRIDE, Override())
+    sizes = {size: getattr(override, size) for size in SIZES}
+    parameters |= {size: value for size, value in sizes.items() if value is not None}
+    if not all(isinstance(value, str | int | float | None) for value in parameters.values()):
+        return None
+    named = {name: str(value) for name, value in parameters.items()}
+    # A long text has an id of its own, and a secret may have one.
+    return named if all(value in item.name for value in named.values()) else None
 
 
 def argument_names(mark: pytest.Mark) -> list[str]:

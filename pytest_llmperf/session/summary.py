@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from ..analysis.marks import SIGN
 from ..backends import ask, family
 from ..core.cell import Cell
 from ..core.errors import BackendError, EngineError
 from ..core.printable import printable
 from ..machine.host import accelerator_names, runs_on_cpu, usable_cores
+from ..report.line import Color, Line, plain
+from ..store.stored import StoredError
 from .session import LLMSession
 from .slot import engine_threads
 from .targets import cache_note
@@ -22,7 +25,7 @@ class Section:
     """Lines with a title; without one they follow the section before."""
 
     title: str
-    lines: Sequence[str]
+    lines: Sequence[Line]
 
 
 def header(session: LLMSession, cells: Sequence[Cell]) -> str:
@@ -64,30 +67,57 @@ def _unread(session: LLMSession, cells: Sequence[Cell]) -> Iterator[str]:
             yield f"--llm-backend-arg: no test of this run takes the arguments of {name}"
 
 
-def sections(session: LLMSession) -> Iterator[Section]:
-    """Yield the sections at the end of the run, each line safe on a terminal."""
-    for section in _sections(session):
-        yield Section(section.title, [printable(line) for line in section.lines])
+def sections(session: LLMSession, width: int | None = None) -> Iterator[Section]:
+    """Yield the sections at the end of the run, each line safe on a terminal.
+
+    Args:
+        width: columns of the terminal; None: no limit.
+    """
+    for section in _sections(session, width):
+        lines = [Line(printable(line.text), line.color) for line in section.lines]
+        yield Section(section.title, lines)
 
 
-def _sections(session: LLMSession) -> Iterator[Section]:
+def last_lines(session: LLMSession, failed: bool) -> list[Line]:
+    """Return what the run's judges say in one line each, for the end of all output.
+
+    Args:
+        failed: pytest is red; then nothing green stands below it.
+    """
+    lines = []
+    if session.finished_with is None:
+        return []
+    if late := session.quiet.late(session.results.records):
+        rows = "measurement was" if len(late) == 1 else "measurements were"
+        lines.append(Line(f"LLM quiet: FAILED, {len(late)} {rows} disturbed", "red"))
+    if n := len(session.comparison.regressions):
+        entries = "entry has" if n == 1 else "entries have"
+        lines.append(Line(f"--benchmark-compare-fail: FAILED, {n} {entries} regressed", "red"))
+    if session.gate and (line := session.gate.last_line(session.verdict())):
+        lines.append(line)
+    return [line for line in lines if not (failed and line.color == "green")]
+
+
+def _sections(session: LLMSession, width: int | None) -> Iterator[Section]:
     """Return the sections to print when the run ends."""
     if session.results.records:
-        yield Section("LLM performance", _performance(session))
+        yield Section("LLM performance", _performance(session, width))
         if session.settings.fit:
             yield from _fit(session, session.settings.fit)
-    yield Section("", session.budgets.summary())
+        yield from _comparison(session, width)
+    yield Section("", plain(session.budgets.summary()))
     if session.finished_with is not None:
-        yield Section("", [f"ERROR: {line}" for line in session.unused_budgets()])
+        yield Section("", [Line(f"ERROR: {line}", "red") for line in session.unused_budgets()])
+    yield Section("", [Line(line, "red") for line in session.quiet.late(session.results.records)])
     unmet = "" if session.finished_with is None else session.unmet()
     if session.gate and session.finished_with is not None:
-        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet))
+        yield Section("LLM gate", session.gate.lines(session.verdict(), unmet, width))
     elif unmet:
-        yield Section("", [f"ERROR: {unmet}"])
-    yield Section("", _kept(session))
+        yield Section("", [Line(f"ERROR: {unmet}", "red")])
+    yield Section("", plain(_kept(session)))
 
 
-def _performance(session: LLMSession) -> list[str]:
+def _performance(session: LLMSession, width: int | None) -> list[Line]:
     from ..analysis.tradeoff import trade_offs
     from ..report.notes import notes as of_records
     from ..report.terminal import legend, rows_of, table
@@ -95,13 +125,46 @@ def _performance(session: LLMSession) -> list[str]:
 
     rows = rows_of(session.results.records)
     text = [
-        *table(rows),
+        *table(rows, width),
         "",
-        *legend(rows, session.settings.hourly_cost),
+        *legend(rows, session.settings.hourly_cost, width),
         *of_records(session.results.records),
     ]
     with_speed = [trade_off for trade_off in trade_offs(session.results.records) if trade_off.test]
-    return [*text, "", "trade-offs", *lines(with_speed)] if with_speed else text
+    if with_speed:
+        text += ["", "trade-offs", *lines(with_speed, width=width)]
+    return [Line(line, _color(line)) for line in text]
+
+
+def _color(line: str) -> Color:
+    """Return yellow for the words about a disturbed row."""
+    return "yellow" if line.startswith(f"{SIGN} ") else ""
+
+
+def _comparison(session: LLMSession, width: int | None) -> Iterator[Section]:
+    """Yield what --benchmark-compare asked for: this run beside stored ones."""
+    from ..report.compared import comparison
+
+    compared = session.comparison
+    for file in compared.files:
+        if isinstance(file, StoredError):
+            yield Section("LLM comparison", [Line(str(file), "yellow")])
+            continue
+        lines = comparison(file.records, session.results.records, width)
+        yield Section(f"LLM comparison with {file.path.name}", plain(lines))
+    if compared.regressions:
+        lines = ["Performance has regressed:", *(f"    {line}" for line in compared.regressions)]
+        yield Section("", [Line(line, "red") for line in lines])
+    if compared.problem:
+        yield Section("", [Line(f"ERROR: {compared.problem}", "red")])
+    if session.histogram_is_asked_for():
+        yield Section("", [Line(_NO_HISTOGRAM)])
+
+
+_NO_HISTOGRAM = (
+    "--benchmark-histogram draws seconds only, so no measurement of this plugin; "
+    "pytest-llmperf tradeoff --plot draws them"
+)
 
 
 def _fit(session: LLMSession, size: float) -> Iterator[Section]:
@@ -110,7 +173,7 @@ def _fit(session: LLMSession, size: float) -> Iterator[Section]:
 
     cells = measured_cells(session.results.records)
     if cells:
-        yield Section("LLM fit", fit_lines(needs(cells), size))
+        yield Section("LLM fit", plain(fit_lines(needs(cells), size)))
 
 
 def _kept(session: LLMSession) -> list[str]:

@@ -16,6 +16,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,11 @@ from ..metrics.samples import Metric
 from .plain import plain
 from .schema import KEY, Record
 from .stats import stats
+from .stock import StockReport
 
 ROUND_GROUP = "round"
 _PLUGIN = "pytest-benchmark"
 _OPTIONS = {"timer": "engine_clock", "disable_gc": False}
-_ASK_FOR_TABLE = (
-    "compare",
-    "compare_fail",
-    "histogram",
-    "cprofile",
-    "verbose",
-    "columns",
-    "time_unit",
-)
-"""Options of pytest-benchmark that are empty unless the user asks for something in its table."""
-TABLE_DEFAULTS = {"sort": "min", "group_by": "group", "name": "normal"}
-"""Further options of the table, with the values that they have when they are not given."""
 
 _MEASURING = (
     "min_time",
@@ -193,24 +183,10 @@ class BenchmarkStore:
                 if part in entry:
                     entry[part] = plain(entry[part])
 
-    def hide_table_of_ours(self) -> None:
-        """Leave out pytest-benchmark's wide table if it would show only entries of this plugin.
-
-        It is kept if an option asks for it: one that only changes that table.
-        """
-        session = self._session()
-        entries = [entry for entry in getattr(session, "benchmarks", ()) if entry]
-        ours = entries and all(KEY in entry.extra_info for entry in entries)
-        if ours and not self._table_is_asked_for():
-            session.groups = None
-
-    def _table_is_asked_for(self) -> bool:
-        given = {
-            name: getattr(self.config.option, f"benchmark_{name}", None)
-            for name in (*_ASK_FOR_TABLE, *TABLE_DEFAULTS)
-        }
-        changed = (given[name] not in (None, usual) for name, usual in TABLE_DEFAULTS.items())
-        return any(given[name] for name in _ASK_FOR_TABLE) or any(changed)
+    @cached_property
+    def stock(self) -> StockReport:
+        """pytest-benchmark's report on this run."""
+        return StockReport(self._session)
 
     @property
     def folder(self) -> Path:

@@ -56,6 +56,8 @@ class Subject:
     engine: LoadedEngine
     peak_by_driver: bool
     """True if the engine's peak memory on a GPU is the driver's count."""
+    parameters: Mapping[str, str] | None = None
+    """The test's parameters but the cell, by name; None where not all of them are plain."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
         "run": cast("RunPart", {**asdict(context.run), "engine": subject.engine.number}),
         "gate": {name: dict(values) for name, values in context.limits.items()},
     }
+    if subject.parameters is not None:
+        record["parameters"] = dict(subject.parameters)
     if outcome.quality:
         record["quality"] = outcome.quality
     if outcome.floor:

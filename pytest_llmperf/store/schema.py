@@ -256,6 +256,8 @@ class Record(TypedDict):
     nodeid: str
     cell: NotRequired[str]
     """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    parameters: NotRequired[dict[str, str]]
+    """The test's other parameters by name, if each of them is a number or a text."""
     model: ModelPart
     backend: BackendPart
     quantization: QuantizationPart

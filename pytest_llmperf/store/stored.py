@@ -67,6 +67,7 @@ class TestRecord:
     metrics: Mapping[str, Observation]
     limits: Mapping[str, Any]
     """The gate's settings that the test's marker or the ini file give it, by name."""
+    engine_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -386,6 +387,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         environment=record["environment"],
         metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
         limits=record.get("gate", {}),
+        engine_version=backend["version"],
     )
 
 

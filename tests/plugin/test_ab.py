@@ -239,8 +239,9 @@ def test_two_sets_of_options_are_compared_in_the_folder_as_it_is(repository, ab)
         tests=("test_speed.py::test_x",),
     )
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines() if f"test_x[{CELL}]" in line]
-    assert {row[2]: row[0] for row in rows} == {
+    _, _, table = done.stdout.partition(f"\ntest_speed.py::test_x[{CELL}]\n")
+    rows = [line.split() for line in table.split("\n\n")[0].splitlines()[2:]]
+    assert {row[1]: row[0] for row in rows} == {
         "ttft": "improvement",
         "e2e": "improvement",
         "peak_memory": "pass",

@@ -1,6 +1,7 @@
 """pytest-benchmark's own machinery on our entries, against real stored files."""
 
 import json
+import re
 import shutil
 import sys
 from importlib.util import find_spec
@@ -37,14 +38,43 @@ def table_of(output, group):
     return rest.split("\n\n")[0]
 
 
-def test_compare_shows_both_rows_of_every_metric(baseline, llm_pytest_process):
-    run = llm_pytest_process("--benchmark-compare", ttft=0.05, tpot=0.005)
+def section(run, title):
+    """The lines of a section, up to the next one or the end."""
+    lines = run.outlines
+    start = next(i for i, line in enumerate(lines) if line.startswith("=") and title in line)
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("="))
+    return lines[start + 1 : end]
+
+
+def compared(run):
+    """The cells of the comparison's rows by metric: before, now, change."""
+    rows = [
+        re.split(r"\s{2,}", line.removeprefix(CELL).removeprefix(" !").strip())
+        for line in section(run, "0001_")
+    ]
+    return {row[0]: row[1:] for row in rows if len(row) == 4 and row[0] != "metric"}
+
+
+def test_compare_shows_every_metric_beside_the_stored_run(baseline, llm_pytest_process):
+    run = llm_pytest_process("--benchmark-compare", ttft=0.05, tpot=0.006, memory_mib=100)
     assert run.ret == 0
-    for group in GROUPS:
-        table = table_of(run.stdout.str(), group)
-        assert table.startswith("2 tests")
-        assert "(NOW)" in table
-        assert "(0001_" in table
+    rows = compared(run)
+    assert set(rows) == {"ttft ms", "tpot ms", "e2e s", "tokens/s", "peak MiB"}
+    assert float(rows["tpot ms"][0]) == pytest.approx(5, rel=0.02)
+    assert float(rows["tpot ms"][1]) == pytest.approx(6, rel=0.02)
+    assert float(rows["tpot ms"][2].rstrip("%")) == pytest.approx(20, abs=2)
+    # 6 tokens in 75 ms, then in 80 ms: a rate's own change.
+    assert float(rows["tokens/s"][2].rstrip("%")) == pytest.approx(-6.25, abs=1.5)
+    assert rows["peak MiB"] == ["64", "100", "+56.2%"]
+    assert "Name (time in " not in run.stdout.str()
+
+
+def test_a_test_that_the_stored_run_lacks_is_named(baseline, pytester, llm_pytest_process):
+    pytester.makepyfile(
+        test_new="def test_new(llm, llm_benchmark): llm_benchmark(llm, input_len=8, output_len=2)"
+    )
+    run = llm_pytest_process("--benchmark-compare", ttft=0.05, tpot=0.005)
+    assert f"not in the stored run: test_new.py::test_new[{CELL}]" in section(run, "0001_")
 
 
 def failures(run):
@@ -65,8 +95,20 @@ def test_a_slower_first_token_fails_its_own_entries_only(baseline, llm_pytest_pr
         f"test_x[{CELL}-e2e]",
         f"test_x[{CELL}-output_throughput]",
     }
-    # Our table stands before the exception that ends all summaries.
     run.stdout.fnmatch_lines(["*LLM performance*", "*ttft ms*"])
+    output = run.stdout.str() + run.stderr.str()
+    assert "Traceback" not in output
+    assert "PerformanceRegression" not in output
+    assert run.outlines[-1] == "--benchmark-compare-fail: FAILED, 4 entries have regressed"
+
+
+def test_a_comparison_without_a_stored_run_is_an_error(one_test, llm_pytest):
+    run = llm_pytest("--benchmark-compare", "--benchmark-compare-fail=median:5%")
+    assert run.ret == 4
+    assert (
+        "ERROR: --benchmark-compare-fail: no stored run to compare with (--benchmark-compare)"
+    ) in run.outlines
+    assert "Traceback" not in run.stdout.str() + run.stderr.str()
 
 
 def test_slower_decoding_fails_its_own_entries_only(baseline, llm_pytest_process):
@@ -100,10 +142,92 @@ def test_the_same_speed_passes_the_gate(baseline, llm_pytest_process):
 
 
 @pytest.mark.skipif(find_spec("pygal") is None, reason="pytest-benchmark draws with pygal")
-def test_histogram_draws_every_group(pytester, one_test, llm_pytest_process):
+def test_histogram_draws_ordinary_benchmarks_only(pytester, one_test, ordinary, llm_pytest_process):
     run = llm_pytest_process("--benchmark-histogram=drawn")
     assert run.ret == 0
-    assert {p.name for p in pytester.path.glob("*.svg")} == {f"drawn-{g}.svg" for g in GROUPS}
+    assert [path.name for path in pytester.path.glob("*.svg")] == ["drawn.svg"]
+    assert "throughput" not in (pytester.path / "drawn.svg").read_text()
+
+
+def test_a_histogram_that_has_nothing_of_ours_says_so(one_test, llm_pytest):
+    run = llm_pytest("--benchmark-histogram=drawn")
+    assert run.ret == 0
+    run.stdout.fnmatch_lines(["--benchmark-histogram draws seconds only, so no measurement *"])
+
+
+@pytest.fixture
+def ordinary(pytester):
+    """A test of pytest-benchmark only."""
+    return pytester.makepyfile(test_ordinary="def test_sum(benchmark): benchmark(sum, [1, 2])")
+
+
+def stock_tables(run):
+    """Names of the tables' rows, the titles, and the number of rows that each title gives."""
+    lines = run.outlines
+    titles = [line.strip("- ") for line in lines if line.startswith("-") and " benchmark" in line]
+    names = [line.split()[0] for line in lines if re.match(r"test_\w+(\[.*\])?( \(.*\))? ", line)]
+    return titles, names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--benchmark-sort=mean",),
+        ("--benchmark-columns=median",),
+        ("--benchmark-time-unit=s",),
+        ("--benchmark-verbose",),
+    ],
+    ids=str,
+)
+def test_the_stock_table_has_ordinary_benchmarks_as_if_they_were_alone(
+    pytester, one_test, ordinary, llm_pytest, options
+):
+    run = llm_pytest(*options)
+    assert run.ret == 0
+    assert stock_tables(run) == (["benchmark: 1 tests"], ["test_sum"])
+    run.stdout.fnmatch_lines(["*LLM performance*", f"{CELL} *"])
+
+
+def test_the_stock_comparison_has_ordinary_benchmarks_only(
+    pytester, one_test, ordinary, llm_pytest_process
+):
+    assert llm_pytest_process("--benchmark-autosave").ret == 0
+    run = llm_pytest_process("--benchmark-compare")
+    assert run.ret == 0
+    assert stock_tables(run) == (["benchmark: 2 tests"], ["test_sum", "test_sum"])
+    assert "ttft ms" in compared(run)
+
+
+def test_grouping_by_a_parameter_that_only_ordinary_benchmarks_have(pytester, one_test, llm_pytest):
+    pytester.makepyfile(
+        test_ordinary="""
+        import pytest
+
+        @pytest.mark.parametrize("size", [1, 2])
+        def test_sum(benchmark, size):
+            benchmark(sum, [size])
+    """
+    )
+    run = llm_pytest("--benchmark-group-by=param:size")
+    assert run.ret == 0
+    assert len(stock_tables(run)[0]) == 2
+
+
+def test_a_stock_table_that_cannot_be_grouped_costs_no_result(
+    pytester, one_test, ordinary, llm_pytest, stored_files, journals
+):
+    run = llm_pytest("--benchmark-group-by=param:missing", "--benchmark-autosave")
+    assert run.ret == 4
+    run.stdout.fnmatch_lines(
+        [
+            f"{CELL} *",
+            "ERROR: pytest-benchmark has no table: --benchmark-group-by=param:missing: *",
+        ]
+    )
+    assert "INTERNALERROR" not in run.stdout.str() + run.stderr.str()
+    assert len(stored_files()) == 1
+    assert journals() == []
 
 
 def test_the_compare_command_lists_every_entry_of_two_files(
@@ -175,15 +299,18 @@ def test_statistics_of_the_primary_entry_are_those_of_the_rounds(one_test, llm_p
         "--benchmark-name=short",
         "--benchmark-time-unit=s",
         "--benchmark-columns=median",
+        "--benchmark-compare",
+        "--benchmark-verbose",
     ],
 )
-def test_an_option_of_the_stock_table_shows_it(one_test, llm_pytest, option):
+def test_no_option_brings_the_stock_table_of_our_entries_back(one_test, llm_pytest, option):
     run = llm_pytest(option)
     assert run.ret == 0
-    assert "Name (time in " in run.stdout.str()
+    assert "Name (time in " not in run.stdout.str()
+    run.stdout.fnmatch_lines(["*LLM performance*", f"{CELL} *"])
 
 
-def test_the_stock_table_is_hidden_when_nobody_asks_for_it(one_test, llm_pytest):
+def test_the_stock_table_of_our_entries_is_hidden(one_test, llm_pytest):
     assert "Name (time in " not in llm_pytest().stdout.str()
 
 

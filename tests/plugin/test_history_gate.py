@@ -3,6 +3,7 @@
 import datetime
 import importlib.util
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -81,16 +82,40 @@ def set_speed(monkeypatch):
 
 
 def gate_lines(run):
-    """Return the lines below the gate's heading."""
+    """Return the lines below the gate's heading, up to pytest's last line."""
     lines = run.outlines
     start = next(i for i, line in enumerate(lines) if " LLM gate " in line)
-    return lines[start + 1 : -1]
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("="))
+    return lines[start + 1 : end]
 
 
-def rows(run, verdict):
-    """Return the metrics of the table's rows with a verdict, and the number of runs of each."""
-    found = [line.split() for line in gate_lines(run) if line.startswith(f"{verdict}  ")]
-    return {row[2]: int(row[-1]) for row in found}
+def changes(run, verdict, nodeid=NODEID):
+    """Return the metrics of the one test with a verdict; those that others follow, with their runs."""
+    lines = gate_lines(run)
+    start = lines.index(f"{verdict}: {nodeid}") + 1
+    block = []
+    for line in lines[start:]:
+        if not line.startswith("    "):
+            break
+        block.append(line.strip())
+    causes = [line for line in block if not line.startswith("so also ")]
+    followers = [part for line in block if line not in causes for part in line[8:].split(", ")]
+    runs = {line.split()[0]: int(re.search(r"(\d+) baseline run", line)[1]) for line in causes}
+    return runs, {part.split()[0] for part in followers}
+
+
+def undecided(run):
+    """Return the metrics of inconclusive entries, and the reasons."""
+    found = [
+        re.fullmatch(rf"inconclusive: {re.escape(NODEID)} \((.*?)\): (.*)", line)
+        for line in gate_lines(run)
+        if line.startswith("inconclusive: ")
+    ]
+    return {part.split()[0]: match[2] for match in found for part in match[1].split(", ")}
+
+
+def last_line(run):
+    return run.outlines[-1]
 
 
 def errors(run):
@@ -114,15 +139,17 @@ def test_a_slower_run_fails_and_its_metrics_are_named(history, gated, set_speed)
     assert run.ret == 1
     # Its tests are as good as ever.
     run.assert_outcomes(passed=1)
-    assert rows(run, "regression") == {"ttft": 4, "tpot": 4, "e2e": 4, "output_throughput": 4}
+    assert changes(run, "regression") == ({"ttft": 4, "tpot": 4}, {"e2e", "output_throughput"})
     assert "1 of 5 entries pass" in gate_lines(run)[-1]
+    assert last_line(run) == "LLM gate: FAILED, 4 regressions"
 
 
 def test_a_faster_run_passes_and_is_named(history, gated, set_speed):
     set_speed(0.8)
     run = gated()
     assert run.ret == 0
-    assert set(rows(run, "improvement")) == {"ttft", "tpot", "e2e", "output_throughput"}
+    assert changes(run, "improvement") == ({"ttft": 4, "tpot": 4}, {"e2e", "output_throughput"})
+    assert last_line(run) == "LLM gate: passed, 5 entries"
 
 
 def test_the_verdict_stands_in_the_saved_file(history, gated, set_speed, stored_files):
@@ -142,7 +169,7 @@ def test_a_run_that_follows_a_slow_one_is_judged_against_the_fast_ones(history, 
     for _ in range(2):
         run = gated("--benchmark-autosave")
         assert run.ret == 1
-        assert rows(run, "regression")["ttft"] == 4
+        assert changes(run, "regression")[0]["ttft"] == 4
 
 
 def test_without_the_gate_no_verdict_is_stored(history, llm_pytest, stored_files):
@@ -175,8 +202,7 @@ def test_an_accepted_change_is_the_level_from_then_on(
     for n in (1, 2):
         run = gated("--benchmark-autosave")
         assert run.ret == 0
-        assert rows(run, "inconclusive")["ttft"] == n
-        assert f"{n} comparable run" in "\n".join(gate_lines(run))
+        assert undecided(run)["ttft"].startswith(f"{n} comparable run")
     run = gated("--benchmark-autosave")
     assert run.ret == 0
     assert gate_lines(run)[0].endswith(".benchmarks -> this run: 5 pass")
@@ -279,7 +305,8 @@ def test_quality_that_stays_passes_a_strict_gate_and_a_worse_one_fails(
     set_nll(1.02)
     run = gated("--llm-gate-strict")
     assert run.ret == 1
-    assert rows(run, "regression") == {"perplexity": 1}
+    scored = f"test_scored.py::test_quality[{CELL}]"
+    assert changes(run, "regression", scored) == ({"perplexity": 1}, set())
 
 
 @pytest.mark.parametrize("save", [(), ("--benchmark-autosave",)])
@@ -517,7 +544,7 @@ def test_a_must_see_that_the_runs_cannot_promise_leaves_a_run_undecided(
     set_speed(1.035)
     run = gated("--benchmark-autosave", "--llm-min-effect=4%", "--llm-must-see=4%")
     assert run.ret == 0
-    assert rows(run, "inconclusive")
+    assert undecided(run)
     assert records()[f"test_x[{CELL}]"]["gate"]["must_see"] == {"*": 0.04}
 
 
@@ -722,7 +749,7 @@ def test_a_level_that_was_accepted_in_the_future_disarms_nothing(
     set_speed(1.3)
     run = gated()
     assert run.ret == 1
-    assert "tpot" in rows(run, "regression")
+    assert "tpot" in changes(run, "regression")[0]
     said = f"llmperf-accepted.json: {NODEID} tpot is accepted since 2046-01-01T00:00:00+00:00"
     assert any(said in line for line in gate_lines(run))
 

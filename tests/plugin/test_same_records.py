@@ -19,6 +19,7 @@ PROGRAM = {
 ADDED = {
     "backend": {"devices", "peak_by_driver", "cache_value_bytes"},
     "environment": {"variables"},
+    "record": {"parameters"},
     "run": {"branch"},
 }
 """Keys that records have got since. ``floor`` and ``workload.words_as_ids`` are there only where a run
@@ -95,3 +96,4 @@ def test_records_are_the_same_but_for_what_was_added(now):
         assert comparable(later[name]) == comparable(earlier[name])
         added = set(later[name]["backend"]) - set(earlier[name]["backend"])
         assert added <= ADDED["backend"]
+        assert set(later[name]) - set(earlier[name]) <= ADDED["record"]

@@ -38,6 +38,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
         "schema",
         "nodeid",
         "cell",
+        "parameters",
         "model",
         "backend",
         "quantization",
@@ -48,6 +49,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
         "gate",
     }
     assert record["schema"] == 1
+    assert record["parameters"] == {}
     assert record["nodeid"] == NODEID
     assert record["cell"] == CELL
     assert record["model"] == {

@@ -1,11 +1,9 @@
 import math
 
 import pytest
-from pytest_benchmark.plugin import add_display_options
 
 from pytest_llmperf.metrics.samples import metric
 from pytest_llmperf.store.entries import (
-    TABLE_DEFAULTS,
     VirtualClock,
     lower,
     sibling_name,
@@ -48,13 +46,3 @@ def test_the_virtual_clock_moves_only_when_told():
     assert clock() == before
     clock.advance(1.5)
     assert clock() - before == 1.5
-
-
-def test_the_options_of_the_stock_table_have_pytest_benchmarks_own_defaults():
-    defaults = {}
-
-    def collect(name, **settings):
-        defaults[name.removeprefix("--benchmark-").replace("-", "_")] = settings["default"]
-
-    add_display_options(collect)
-    assert {name: value for name, value in defaults.items() if value} == TABLE_DEFAULTS

@@ -59,8 +59,9 @@ def test_a_run_that_is_as_fast_as_the_stored_ones_is_0(run, past, new):
 def test_a_slower_run_is_1_and_its_metric_is_named(run, past, new):
     code, out, err = run("compare", ".benchmarks", new(ttft=0.12, peak_memory=900.0))
     assert (code, err) == (1, "")
-    (row,) = (line for line in out.splitlines() if line.startswith("regression"))
-    assert row.split()[1:3] == [NODEID, "ttft"]
+    lines = out.splitlines()
+    assert lines[lines.index(f"regression: {NODEID}") + 1].split()[:2] == ["ttft", "+20.0%"]
+    assert lines[-1] == "LLM gate: FAILED, 1 regression"
 
 
 @pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 2)])
@@ -91,12 +92,12 @@ def test_several_runs_of_a_candidate_are_judged_together(run, past, new, tmp_pat
         new(number, ttft=0.12).rename(folder / f"{number}.json")
     code, out, _ = run("compare", ".benchmarks", folder)
     assert code == 1
-    assert out.count("regression  ") == 1
+    assert out.count("regression: ") == 1
 
 
 def test_the_candidate_is_left_out_of_a_folder_that_holds_both(run, past, save, stored_json):
     slow = save(6, stored_json(6, ttft=0.12))
-    code, out, _ = run("compare", ".benchmarks", slow.relative_to(slow.parents[2]))
+    code, out, _ = run("compare", ".benchmarks", slow.relative_to(slow.parents[2]), "--all")
     assert code == 1
     (row,) = (line for line in out.splitlines() if line.startswith("regression"))
     assert row.split()[-1] == "5"
@@ -161,11 +162,11 @@ def test_accepted_changes_are_read_beside_the_storage(run, past, new, tmp_path):
     }
     content = json.dumps({"schema": 1, "accepted": [change]})
     (tmp_path / "llmperf-accepted.json").write_text(content)
-    _, out, _ = run("compare", ".benchmarks", new(ttft=0.12))
+    _, out, _ = run("compare", ".benchmarks", new(ttft=0.12), "--all")
     (row,) = (line for line in out.splitlines() if line.startswith("regression"))
     assert row.split()[-1] == "3"
     (tmp_path / "other.json").write_text('{"schema": 1, "accepted": []}')
-    _, out, _ = run("compare", ".benchmarks", new(ttft=0.12), "--accepted", "other.json")
+    _, out, _ = run("compare", ".benchmarks", new(ttft=0.12), "--all", "--accepted", "other.json")
     (row,) = (line for line in out.splitlines() if line.startswith("regression"))
     assert row.split()[-1] == "5"
 

@@ -463,8 +463,30 @@ def test_a_machine_that_was_slower_itself_is_a_note(stored_test, pairs):
     base = [[stored_test(ttft=0.1, environment=canary(0.020))] for _ in range(3)]
     head = [[stored_test(ttft=0.1, environment=canary(0.021))] for _ in range(3)]
     assert paired.judge(pairs(base, head), LimitSettings()).notes == (
-        "head: the machine itself changed: memory time +5% (canary)",
+        "head: reference copy of memory 5 % slower than in the baseline: the machine changed",
     )
+
+
+def test_a_judgement_names_what_was_measured_on_what(stored_test, pairs):
+    def side(version):
+        test = stored_test(ttft=0.1, environment={"cores": 26})
+        return [[replace(test, engine_version=version)] for _ in range(3)]
+
+    assert paired.judge(pairs(side("0.27.1"), side("0.28.0")), LimitSettings()).measured == {
+        "hardware": ["NVIDIA H100"],
+        "engines": ["vllm 0.27.1 -> 0.28.0"],
+        "workloads": ["8 input and 4 output tokens, batch 1"],
+    }
+    same = paired.judge(pairs(side("0.27.1"), side("0.27.1")), LimitSettings())
+    assert same.measured["engines"] == ["vllm 0.27.1"]
+
+
+def test_on_a_cpu_the_cores_are_named_and_an_unknown_version_is_a_question_mark(stored_test, pairs):
+    environment = {"device": "cpu", "cpu": "a processor", "cores": 2}
+    sides = [[stored_test(ttft=0.1, environment=environment)] for _ in range(3)]
+    measured = paired.judge(pairs(sides, sides), LimitSettings()).measured
+    assert measured["hardware"] == ["a processor, 2 cores"]
+    assert measured["engines"] == ["vllm ?"]
 
 
 def test_values_that_are_not_positive_have_no_verdict(one_metric):

@@ -1,13 +1,15 @@
 """Verdicts for people and for programs: terminal, markdown, JSON, exit codes."""
 
+import io
 import json
 import re
 
 import pytest
 
 from pytest_llmperf.gate.verdict import EntryVerdict, Judgement, Verdict
+from pytest_llmperf.report.line import Line, write
 from pytest_llmperf.report.markdown import code, code_in_table
-from pytest_llmperf.report.verdicts import amount, deliver, markdown, text
+from pytest_llmperf.report.verdicts import amount, closing, deliver, lines, markdown, text
 
 SLOW = EntryVerdict(
     "test_speed.py::test_slow[m]",
@@ -129,33 +131,202 @@ def test_the_text_begins_with_the_verdict():
     assert lines[0] == "base (abc) -> head (def): 1 regression, 1 pass"
 
 
-def test_the_text_has_a_row_for_each_entry_that_is_no_pass_the_worst_first():
+def test_the_text_names_each_test_that_changed_with_its_metrics_the_worst_first():
     lines = text(judged(SAME, FAST, UNSURE, SLOW, MEMORY)).splitlines()
-    rows = [line for line in lines if "test_speed.py::" in line and "reason" not in line]
-    assert [row.split()[:3] for row in rows[:4]] == [
-        ["regression", "test_speed.py::test_big[m]", "peak_memory"],
-        ["regression", "test_speed.py::test_slow[m]", "tpot"],
-        ["inconclusive", "test_speed.py::test_noisy[m]", "e2e"],
-        ["improvement", "test_speed.py::test_fast[m]", "output_throughput"],
+    assert lines[1:10] == [
+        "",
+        "regression: test_speed.py::test_big[m]",
+        "    peak_memory +23.5% (10,000 MiB to 12,346 MiB; 3 pairs of processes)",
+        "regression: test_speed.py::test_slow[m]",
+        "    tpot +6.0% (10 ms to 10.6 ms; 90 % interval +5.1% to +6.9%; 8 pairs of processes)",
+        "improvement: test_speed.py::test_fast[m]",
+        "    output_throughput +25.0% (100 tokens/s to 125 tokens/s; 90 % interval +23.5% to +26.6%; "
+        "3 pairs of processes)",
+        "",
+        "inconclusive: test_speed.py::test_noisy[m] (e2e +8.0%): this run could have seen >= 17.0% "
+        "(80 %); 5% needs 40 pairs",
     ]
-    (slow,) = (row for row in rows if "test_slow" in row)
-    assert slow.split()[3:] == ["10", "ms", "10.6", "ms", "+6.0%", "+5.1%", "to", "+6.9%", "8"]
-    assert rows[0].split()[3:] == ["10,000", "MiB", "12,346", "MiB", "+23.5%", "3"]
-    assert "1 of 5 entries pass; half of them could have shown a regression of 3.2%" in lines
+    assert (
+        "1 of 5 entries pass; smallest slowdown that this run would notice: 3.2% (median test)"
+    ) in lines
     assert "test_same" not in text(judged(SAME, SLOW))
 
 
+def slow(metric, effect, baseline, candidate, unit="s"):
+    return EntryVerdict(
+        "test_speed.py::test_slow[m]",
+        metric,
+        Verdict.REGRESSION,
+        unit=unit,
+        baseline=baseline,
+        candidate=candidate,
+        effect=effect,
+        low=effect - 0.01,
+        high=effect + 0.01,
+        n=3,
+    )
+
+
+# 2 ms became 3 ms, so 216.3 tokens/s became 146.2: 32 % less, and a log-ratio of 1.48.
+ONE_CAUSE = (
+    slow("output_throughput", 216.3 / 146.2 - 1, 216.3, 146.2, "tokens/s"),
+    slow("e2e", 0.47, 0.3, 0.441),
+    slow("tpot", 0.5, 0.002, 0.003),
+    slow("ttft", 0.32, 0.1, 0.132),
+)
+
+
+def test_one_cause_is_one_test_with_the_metrics_that_follow_in_one_line():
+    lines = text(judged(*ONE_CAUSE)).splitlines()
+    assert lines[2:6] == [
+        "regression: test_speed.py::test_slow[m]",
+        "    tpot +50.0% (2 ms to 3 ms; 90 % interval +49.0% to +51.0%; 3 pairs of processes)",
+        "    ttft +32.0% (100 ms to 132 ms; 90 % interval +31.0% to +33.0%; 3 pairs of processes)",
+        "    so also output_throughput -32.4%, e2e +47.0%",
+    ]
+
+
+def test_one_cause_is_one_bullet_of_the_markdown():
+    open_part, _, folded = markdown(judged(*ONE_CAUSE)).partition("<details>")
+    (bullet,) = (line for line in open_part.splitlines() if line.startswith("- "))
+    assert bullet == (
+        "- **regression**: `test_speed.py::test_slow[m]` tpot +50.0% (2 ms to 3 ms), "
+        "ttft +32.0% (100 ms to 132 ms), so also output_throughput -32.4%, e2e +47.0%"
+    )
+    assert "-32.4%" in folded
+
+
+@pytest.mark.parametrize(
+    ("metric", "effect", "change"),
+    [
+        ("output_throughput", 216.3 / 146.2 - 1, 146.2 / 216.3 - 1),
+        ("output_throughput", 223 / 358 - 1, 358 / 223 - 1),
+        ("top1_agreement", 0.25, -0.2),
+        ("tpot", 0.5, 0.5),
+        ("a metric of a later release", 0.5, 0.5),
+        ("output_throughput", None, None),
+    ],
+)
+def test_the_change_of_a_rate_is_its_own(metric, effect, change):
+    entry = EntryVerdict("test_a", metric, Verdict.PASS, effect=effect)
+    assert entry.change == (None if change is None else pytest.approx(change))
+    assert entry.as_dict()["effect"] == effect
+
+
+def test_the_interval_of_a_rate_has_its_lower_end_first():
+    entry = EntryVerdict(
+        "test_a", "output_throughput", Verdict.PASS, effect=0.25, low=0.0, high=1.0
+    )
+    assert entry.change_interval == pytest.approx((-0.5, 0.0))
+
+
+def test_without_tpot_and_ttft_the_latency_is_the_cause():
+    lines = text(judged(*ONE_CAUSE[:2])).splitlines()
+    assert lines[3].startswith("    e2e +47.0% (300 ms to 441 ms;")
+    assert lines[4] == "    so also output_throughput -32.4%"
+
+
 def test_everything_can_be_shown():
-    shown = text(judged(SAME, SLOW), everything=True)
-    assert "pass        test_speed.py::test_same[m]" in shown
-    assert "entries pass" not in shown
+    lines = text(judged(SAME, SLOW), everything=True).splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith(("pass", "regression"))] == [
+        ["regression", "tpot"],
+        ["pass", "ttft"],
+    ]
+    (row,) = (line for line in lines if line.startswith("regression"))
+    assert row.split()[2:] == ["10", "ms", "10.6", "ms", "+6.0%", "+5.1%", "to", "+6.9%", "8"]
+    assert lines.index("test_speed.py::test_slow[m]") < lines.index(row)
+    assert "test_speed.py::test_same[m]" in lines
+    assert "entries pass" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_text_fits_the_terminal(everything, width):
+    judgement = judged(
+        SAME, FAST, UNSURE, SLOW, MEMORY, *ONE_CAUSE, notes=("head: " + 30 * "hot ",)
+    )
+    lines = text(judgement, everything, width).splitlines()
+    assert max(map(len, lines)) <= width
 
 
 def test_the_text_of_a_pass_is_short():
     assert text(judged(SAME)).splitlines() == [
         "base (abc) -> head (def): 1 pass",
-        "1 of 1 entries pass; half of them could have shown a regression of 3.2%",
+        "1 of 1 entries pass; smallest slowdown that this run would notice: 3.2% (median test)",
     ]
+
+
+MEASURED = {
+    "hardware": ["NVIDIA H100"],
+    "engines": ["vllm 0.27.1 -> 0.28.0"],
+    "workloads": ["128 input and 64 output tokens, batch 1"],
+}
+
+
+def test_the_verdict_names_hardware_versions_and_workload():
+    judgement = judged(SAME, measured=MEASURED)
+    assert text(judgement).splitlines()[1] == (
+        "measured on NVIDIA H100; vllm 0.27.1 -> 0.28.0; 128 input and 64 output tokens, batch 1"
+    )
+    assert (
+        "measured on `NVIDIA H100`; `vllm 0.27.1 -> 0.28.0`; "
+        "`128 input and 64 output tokens, batch 1`."
+    ) in markdown(judgement).splitlines()
+    assert judgement.as_dict()["measured"] == MEASURED
+
+
+def test_many_workloads_are_counted():
+    judgement = judged(SAME, measured={"workloads": [f"batch {n}" for n in range(9)]})
+    assert text(judgement).splitlines()[1] == (
+        "measured on batch 0 and batch 1 and batch 2 and 6 more workloads"
+    )
+
+
+@pytest.mark.parametrize(
+    ("judgement", "strict", "last", "color"),
+    [
+        (judged(SAME), False, "passed, 1 entry", "green"),
+        (judged(SAME, FAST), True, "passed, 2 entries", "green"),
+        (judged(SAME, SLOW, MEMORY), False, "FAILED, 2 regressions", "red"),
+        (judged(SLOW, broken=("test_a",)), False, "FAILED, 1 regression, 1 test broken", "red"),
+        (judged(SAME, UNSURE), False, "passed, but 1 of 2 entries undecided", "yellow"),
+        (judged(SAME, UNSURE), True, "FAILED, 1 of 2 entries undecided", "red"),
+        (judged(OTHER), False, "FAILED, 1 of 1 entry undecided", "red"),
+        (judged(), False, "FAILED, nothing to compare", "red"),
+        (judged(SAME, gone=("test_b",)), True, "FAILED, 1 test missing", "red"),
+    ],
+)
+def test_the_last_line_says_what_the_exit_code_says(judgement, strict, last, color):
+    line = closing(judgement, strict)
+    assert (line.text, line.color) == (f"LLM gate: {last}", color)
+    assert (line.color == "red") == bool(judgement.exit_code(strict))
+
+
+def test_what_changed_has_a_color():
+    colors = {line.text.split(":")[0]: line.color for line in lines(judged(SLOW, FAST, UNSURE))}
+    assert colors["regression"] == "red"
+    assert colors["improvement"] == "green"
+    assert colors["inconclusive"] == "yellow"
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_terminal", "colored"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_color_is_for_terminals_that_want_it(monkeypatch, environment, is_terminal, colored):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    write([Line("a", "red"), Line("b")], stream)
+    assert stream.getvalue() == ("\x1b[31ma\x1b[0m\nb\n" if colored else "a\nb\n")
 
 
 def test_the_text_says_why_nothing_was_decided_metrics_of_a_test_together():
@@ -165,8 +336,8 @@ def test_the_text_says_why_nothing_was_decided_metrics_of_a_test_together():
         "not comparable: test_speed.py::test_moved[m] (ttft, tpot): GPU: NVIDIA H100 / NVIDIA H200"
     ) in lines
     assert (
-        "inconclusive: test_speed.py::test_noisy[m] (e2e): this run could have seen >= 17.0% (80 %); "
-        "5% needs 40 pairs"
+        "inconclusive: test_speed.py::test_noisy[m] (e2e +8.0%): this run could have seen >= 17.0% "
+        "(80 %); 5% needs 40 pairs"
     ) in lines
 
 
@@ -240,22 +411,23 @@ def test_markdown_names_what_changed_and_folds_the_rest():
     open_part, _, folded = page.partition("<details>")
     assert open_part.count("\n- ") == 3
     assert (
-        "- **regression**: `test_speed.py::test_slow[m]` tpot 6.0% worse "
-        "(10 ms to 10.6 ms, 90 % interval +5.1% to +6.9%)"
+        "- **regression**: `test_speed.py::test_slow[m]` tpot +6.0% (10 ms to 10.6 ms)"
     ) in open_part
     assert (
-        "- **regression**: `test_speed.py::test_big[m]` peak_memory 23.5% worse "
+        "- **regression**: `test_speed.py::test_big[m]` peak_memory +23.5% "
         "(10,000 MiB to 12,346 MiB)"
     ) in open_part
     assert (
-        "- **improvement**: `test_speed.py::test_fast[m]` output_throughput 20.0% better "
-        "(100 tokens/s to 125 tokens/s, 90 % interval -21.0% to -19.0%)"
+        "- **improvement**: `test_speed.py::test_fast[m]` output_throughput +25.0% "
+        "(100 tokens/s to 125 tokens/s)"
     ) in open_part
     assert open_part.index("test_big") < open_part.index("test_slow") < open_part.index("test_fast")
     assert "test_noisy" not in open_part
     assert "test_same" not in open_part
     assert "<summary>1 undecided</summary>" in page
-    assert "- inconclusive: `test_speed.py::test_noisy[m]` (e2e): `this run" in folded
+    assert "- inconclusive: `test_speed.py::test_noisy[m]` (e2e +8.0%): `this run" in folded
+    (row,) = (line for line in folded.splitlines() if line.startswith("| improvement"))
+    assert "+23.5% to +26.6%" in row
     assert "- note: `head: hot`" in folded
     assert "<summary>All 5 entries</summary>" in page
     assert page.count("<details>") == page.count("</details>") == 3
@@ -295,6 +467,12 @@ def test_json_comes_back_as_it_was():
     assert data == judgement.as_dict()
     assert data["schema"] == 2
     assert data["summary"] == judgement.summary()
+    computed = [
+        {key: entry.pop(key) for key in ("change", "change_low", "change_high")}
+        for entry in data["entries"]
+    ]
+    assert computed[0] == {"change": 0.06, "change_low": 0.051, "change_high": 0.069}
+    assert computed[2] == {"change": None, "change_low": None, "change_high": None}
     entries = [
         EntryVerdict(**{**entry, "verdict": Verdict(entry["verdict"])}) for entry in data["entries"]
     ]
@@ -308,7 +486,7 @@ def test_json_comes_back_as_it_was():
 def test_reports_are_printed_and_written(tmp_path, capsys):
     judgement = judged(SAME, SLOW)
     deliver(judgement, tmp_path / "v.json", tmp_path / "v.md", everything=False)
-    assert capsys.readouterr().out == text(judgement) + "\n"
+    assert capsys.readouterr().out == text(judgement) + "\n\nLLM gate: FAILED, 1 regression\n"
     assert json.loads((tmp_path / "v.json").read_text()) == judgement.as_dict()
     assert (tmp_path / "v.md").read_text() == markdown(judgement)
 

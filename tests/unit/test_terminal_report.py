@@ -1,8 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from pytest_llmperf.metrics.roofline import Roof
 from pytest_llmperf.metrics.samples import metric
-from pytest_llmperf.report.terminal import Row, legend, table
+from pytest_llmperf.report.terminal import Row, legend, rows_of, table
 
 
 def row(test, cell, invalid_text=False, **samples):
@@ -61,6 +63,72 @@ def test_the_ratio_is_against_the_first_row_of_the_section():
     lines = table([NONE, NF4])
     assert lines[3].endswith("1.00x")
     assert lines[4].endswith("1.50x")  # 45 / 30
+
+
+def test_the_ratio_is_against_the_first_row_with_the_same_other_parameters(stored_record):
+    rates = {("a", 1): 10.0, ("a", 16): 100.0, ("b", 1): 26.0, ("b", 16): 200.0}
+    records = [
+        stored_record(
+            f"t.py::test_x[m-{engine}-none-{batch}]",
+            backend={"name": engine},
+            output_throughput=rate,
+        )
+        | {"parameters": {"batch_size": str(batch)}}
+        for (engine, batch), rate in rates.items()
+    ]
+    rows = rows_of(records)
+    assert [cells(line) for line in table(rows)[3:]] == [
+        ["m-a-none batch_size=1", "10.0", "1.00x"],
+        ["m-a-none batch_size=16", "100.0", "1.00x"],
+        ["m-b-none batch_size=1", "26.0", "2.60x"],
+        ["m-b-none batch_size=16", "200.0", "2.00x"],
+    ]
+    assert (
+        "the first row with the same other parameters"
+        in legend([replace(rows[0], metrics=NONE.metrics)])[0]
+    )
+
+
+def test_a_record_without_the_names_of_its_parameters_shows_its_id(stored_record):
+    (row,) = rows_of([stored_record("t.py::test_x[m-vllm-none-4-text]", ttft=0.1)])
+    assert (row.cell, row.parameters) == ("m-vllm-none-4-text", "4-text")
+
+
+WIDE = row(
+    "test_a.py::test_latency",
+    "phi-2-vllm-none",
+    ttft=[0.1, 0.2],
+    tpot=[0.01],
+    e2e=[1.5],
+    output_throughput=[30.0],
+    mbu=[0.4],
+    mfu=[0.3],
+    peak_memory=[6000.0],
+    kv_cache_memory=[1024.0],
+)
+WIDE = replace(WIDE, model="phi-2")
+
+
+@pytest.mark.parametrize("width", [55, 60, 70, 80, 90, 100, 115])
+def test_the_table_fits_the_terminal(width):
+    rows = [WIDE, replace(WIDE, cell="phi-2-transformers-nf4")]
+    assert max(len(line) for line in [*table(rows, width), *legend(rows, width=width)]) <= width
+
+
+def test_utilization_goes_first_then_the_spread():
+    full, narrow, narrower = (table([WIDE], width) for width in (None, 80, 70))
+    assert "mbu" in full[1]
+    assert "mbu" not in narrow[1]
+    assert "±" in narrow[3]
+    assert "±" not in narrower[3]
+    assert narrow[-1] == "left out in 80 columns: mbu, mfu"
+    assert narrower[-1] == "left out in 70 columns: mbu, mfu, spread"
+
+
+def test_a_model_that_all_rows_have_moves_into_the_heading():
+    lines = table([WIDE], 62)
+    assert lines[0] == "test_a.py::test_latency (phi-2)"
+    assert lines[3].startswith("vllm-none ")
 
 
 def test_the_ratio_is_one_of_medians():

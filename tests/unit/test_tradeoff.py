@@ -2,11 +2,12 @@
 
 import json
 
+import matplotlib
 import pytest
 
 from pytest_llmperf.analysis.tradeoff import trade_offs
 from pytest_llmperf.cli.main import main
-from pytest_llmperf.report.tradeoff import lines
+from pytest_llmperf.report.tradeoff import lines, plot
 
 
 @pytest.fixture
@@ -239,6 +240,13 @@ def test_an_unknown_format_of_a_plot_is_one_line(stored, tmp_path, capsys):
     assert "Format 'xyz' is not supported" in capsys.readouterr().err
 
 
+def test_a_plot_that_cannot_be_written_is_one_line(stored, tmp_path, capsys):
+    picture = tmp_path / "no folder" / "trade.png"
+    assert main(["tradeoff", stored, "--plot", str(picture)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"pytest-llmperf tradeoff: --plot {picture}: No such file or directory"
+
+
 def test_runs_without_two_qualities_say_what_to_run(record, tmp_path, capsys):
     speed = {"fullname": "test_0", "extra_info": {"llmperf": record("none", ttft=0.1)}}
     path = tmp_path / "run.json"
@@ -266,3 +274,55 @@ def test_a_file_that_is_no_stored_run_is_one_line(tmp_path, capsys, content, rea
     assert main(["tradeoff", str(path)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"pytest-llmperf tradeoff: {path}: {reason}")
+
+
+def test_the_words_say_than_what_on_which_machine_and_at_which_size(records):
+    printed = lines(trade_offs(records))
+    assert (
+        "each mode against none on the same engine, on NVIDIA H100; speed with 8 input and 4 output "
+        "tokens, batch 1:"
+    ) in printed
+
+
+def test_weights_may_come_from_any_test_of_a_cell(record, records):
+    # nf4 was measured in a test of its own, so the speeds cannot be compared.
+    records[1]["nodeid"] = "test_nf4.py::test_n[m-transformers-nf4]"
+    (found,) = trade_offs(records)
+    assert found.points[1].values == {
+        "model_memory": 100.0,
+        "perplexity": 10.4,
+        "top1_agreement": 0.9,
+    }
+    assert found.words() == [
+        "transformers nf4: weights 67 % smaller, perplexity +4.0 %, 90 % of next tokens the same"
+    ]
+
+
+def test_a_cell_without_a_value_has_no_row(record, records):
+    records.append(record("int8", test="test_other.py::test_o", ttft=0.1))
+    (found,) = trade_offs(records)
+    assert [point.mode for point in found.points] == ["none", "nf4"]
+
+
+def test_a_narrow_terminal_has_whole_lines(records):
+    printed = lines(trade_offs(records), width=60)
+    assert max(map(len, printed)) <= 60
+
+
+def test_the_plot_says_where_good_is_and_what_is_not_drawn(record, records, tmp_path):
+    records += [
+        record("none", backend="vllm", output_throughput=90.0, perplexity=10.0),
+        record("q4_1", backend="llama-cpp", output_throughput=99.0),
+    ]
+    picture = tmp_path / "trade.svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plot(trade_offs(records)[0], picture)
+    drawn = picture.read_text()
+    for words in (
+        "the lower right is good",
+        "NVIDIA H100, 8 input and 4 output tokens, batch 1",
+        "transformers nf4",
+        "vllm none",
+        "not drawn, as speed or perplexity is missing: llama-cpp q4_1",
+    ):
+        assert words in drawn
