@@ -164,7 +164,7 @@ def pytest_report_collectionfinish(
     return [header(session, cells), *notes(session, items, cells)] if cells else None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     if _SESSION in item.config.stash:
         from .session.collect import refuse_too_long

@@ -150,13 +150,17 @@ def test_the_wide_table_stays_for_ordinary_benchmarks(pytester, one_test, llm_py
 
 
 @pytest.mark.parametrize("option", ["--benchmark-columns=median", "--benchmark-verbose"])
-def test_the_wide_table_is_shown_when_it_is_asked_for(one_test, llm_pytest, option):
-    assert has_wide_table(llm_pytest(option))
+def test_the_wide_table_has_no_entry_of_ours_even_when_it_is_asked_for(
+    one_test, llm_pytest, option
+):
+    assert not has_wide_table(llm_pytest(option))
 
 
-def test_the_wide_table_is_shown_for_a_comparison(one_test, llm_pytest):
+def test_a_comparison_has_a_table_of_ours(one_test, llm_pytest):
     llm_pytest("--benchmark-autosave").assert_outcomes(passed=1)
-    assert has_wide_table(llm_pytest("--benchmark-compare"))
+    run = llm_pytest("--benchmark-compare")
+    assert not has_wide_table(run)
+    run.stdout.fnmatch_lines(["*LLM comparison with 0001_*"])
 
 
 @pytest.mark.timing

@@ -41,7 +41,7 @@ def test_an_odd_value_is_one_line(one_test, llm_pytest, option, start):
 def test_a_deep_configuration_is_one_line(pytester, one_test, llm_pytest):
     (pytester.mkdir("deep") / "config.json").write_text("[" * 100_000)
     check_refused(
-        llm_pytest("--llm-model=deep"), "--llm-model: 'deep': config.json is not valid JSON"
+        llm_pytest("--llm-model=deep"), "--llm-model: 'deep': config.json is nested too deeply"
     )
 
 
