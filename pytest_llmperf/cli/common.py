@@ -6,6 +6,7 @@ A command imports its libraries when it runs, so that ``recover`` works without 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,19 @@ def complain(command: str, message: str) -> int:
 def say(line: str) -> None:
     """Print one line, in which others may have written."""
     print(printable(line), flush=True)
+
+
+def check_targets(*files: Path | None) -> None:
+    """Raise ValueError if a file that is to be written at the end cannot be; nothing is changed."""
+    for file in files:
+        if file is None:
+            continue
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder, not a file to write")
+        if not file.parent.is_dir():
+            raise ValueError(f"{file} cannot be written: there is no folder {file.parent}")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ValueError(f"{file} cannot be written: permission denied")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:

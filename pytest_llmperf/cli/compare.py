@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..core.errors import OneLine
 from .common import (
     Subcommands,
     add_accepted,
     add_limits,
     add_reports,
     add_storage,
+    check_targets,
     complain,
 )
 
@@ -47,11 +49,12 @@ def run(options: argparse.Namespace) -> int:
     from ..store.find import find_files
 
     try:
+        check_targets(options.json, options.markdown)
         files = [find_files(n, options.storage) for n in (options.baseline, options.candidate)]
         anchors = accepted.anchors(accepted.read(options.accepted))
         candidate, of_candidate = stored.read_runs(files[1])
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
-    except (stored.StoredError, accepted.AcceptedError) as error:
+    except (OneLine, ValueError) as error:
         return complain("compare", str(error))
     for name, runs, paths, problems in (
         (options.baseline, baseline, files[0], of_baseline),

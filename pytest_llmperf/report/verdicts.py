@@ -197,13 +197,23 @@ def _folded(title: str, lines: Sequence[str]) -> list[str]:
 def deliver(
     judgement: Judgement, json_file: Path | None, markdown_file: Path | None, everything: bool
 ) -> None:
-    """Write the requested files, and print the report."""
-    if json_file is not None:
-        json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
-    if markdown_file is not None:
-        markdown_file.write_text(markdown(judgement), encoding="utf-8")
+    """Print the report, and write the requested files."""
+    show(judgement, everything)
+    write(judgement, json_file, markdown_file)
+
+
+def show(judgement: Judgement, everything: bool) -> None:
+    """Print the report."""
     try:
         print(text(judgement, everything), flush=True)
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe; the exit code is still that of the verdict.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write(judgement: Judgement, json_file: Path | None, markdown_file: Path | None) -> None:
+    """Write the requested files."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(judgement), encoding="utf-8")
