@@ -6,7 +6,8 @@
 #                     3 no verdict
 #   gate.sh comment   posts what measure left in $GATE_FOLDER as the pull request's one comment
 #
-# Two steps, because the first runs the pull request's code: only the second is given a token.
+# Two jobs, because the first runs the pull request's code, which owns the machine from then on: the
+# second has a token, runs elsewhere, and takes the first one's folder as data.
 # Everything from outside comes as a variable and is used as data; no text becomes a part of a script.
 set -euo pipefail
 
@@ -17,7 +18,12 @@ OURS=".[] | select(.user.login == \"github-actions[bot]\") | select(.body | star
 SUMMARY_LIMIT=1000000 # bytes; GitHub takes 1 MiB
 COMMENT_LIMIT=60000   # GitHub takes 65536 characters
 
+# What the runner reads after this step. Measured code has none of these, and nothing of it stays there.
+RUNNER_FILES=(GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT GITHUB_STATE GITHUB_STEP_SUMMARY)
+
 main() {
+  # A failure of this script is not 1, which means a regression.
+  trap 'unplanned $?' EXIT
   case ${1:-} in
     measure) measure ;;
     comment) comment ;;
@@ -26,16 +32,26 @@ main() {
 }
 
 measure() {
-  local folder log tee_pid code=0 verdict page
-  folder=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llmperf-verdict-XXXXXX")
+  local folder log tee_pid code=0 verdict page before
+  for name in GITHUB_OUTPUT GITHUB_STEP_SUMMARY; do
+    if [ -n "${!name:-}" ] && ! { : >>"${!name}"; } 2>/dev/null; then
+      broken "$name (${!name}) cannot be written"
+    fi
+  done
+  folder=$(mktemp -d "${RUNNER_TEMP:-${TMPDIR:-/tmp}}/llmperf-verdict-XXXXXX" 2>/dev/null) ||
+    broken "RUNNER_TEMP or TMPDIR (${RUNNER_TEMP:-${TMPDIR:-/tmp}}) cannot be written"
+  # Now, for a job that is cancelled.
   output folder "$folder"
   output artifact "$(basename "$folder")"
+  declare -A before
+  keep_runner_files
   log=$folder/output.txt
   exec 3> >(tee -i "$log")
   tee_pid=$!
   compare "$folder" >&3 2>&1 || code=$?
   exec 3>&-
   wait "$tee_pid"
+  restore_runner_files
 
   page=$folder/verdict.md
   if [ -f "$page" ] && verdict=$(summary "$folder/verdict.json"); then
@@ -51,13 +67,50 @@ measure() {
   footer >>"$folder/comment.md"
   output verdict "$verdict"
   output exit-code "$code"
-  exit "$code"
+  end "$code"
+}
+
+# Ends with a code that is meant.
+end() {
+  trap - EXIT
+  exit "$1"
+}
+
+broken() {
+  echo "gate.sh: no verdict: $1" >&2
+  end "$BROKEN"
+}
+
+unplanned() {
+  [ "$1" -eq 0 ] && exit
+  echo "gate.sh: no verdict: this script failed (its last message says why)" >&2
+  exit "$BROKEN"
+}
+
+# Keeps what is in the runner's files, in the caller's array "before".
+keep_runner_files() {
+  local name
+  for name in "${RUNNER_FILES[@]}"; do
+    [ ! -f "${!name:-}" ] || before[$name]=$(cat "${!name}")
+  done
+}
+
+# Takes out of the runner's files what measured code has written, which finds them without variables,
+# too: a variable or a program of its own would be part of every later step of the job.
+restore_runner_files() {
+  local name
+  for name in "${!before[@]}"; do
+    if [ "$(cat "${!name}")" != "${before[$name]}" ]; then
+      warning "measured code wrote to $name, which changes later steps: taken back"
+      printf '%s' "${before[$name]}${before[$name]:+$'\n'}" >"${!name}"
+    fi
+  done
 }
 
 # Runs the comparison; every failure here is a line of its output and a code. (No errexit inside: the
 # caller takes the code.)
 compare() {
-  local folder=$1 pid code options words=()
+  local folder=$1 pid code options words=() without=()
   arguments >"$folder/arguments" || return "$BROKEN"
   mapfile -d '' -t words <"$folder/arguments"
   rm "$folder/arguments"
@@ -73,8 +126,10 @@ compare() {
   # In the background, so that a cancelled job can pass its signal on and no engine is left on the
   # GPU; as a job, because bash has other background processes ignore SIGINT, and pytest would.
   set -m
+  # What is for this script, for later steps or for GitHub is not for measured code.
+  mapfile -t without < <(compgen -e | grep -xE "$(private)" | sed 's/^/--unset=/')
   # -P: a module in the caller's folder never hides one of the standard library.
-  "${GATE_PYTHON:-python}" -P -m pytest_llmperf.cli ab "${options[@]}" -- "${words[@]}" 3>&- &
+  env "${without[@]}" "${GATE_PYTHON:-python}" -P -m pytest_llmperf.cli ab "${options[@]}" -- "${words[@]}" 3>&- &
   pid=$!
   set +m
   # shellcheck disable=SC2064 # This process, now.
@@ -86,6 +141,12 @@ compare() {
   done
   trap - INT TERM
   return "$code"
+}
+
+# The names of variables that measured code does not have, as a pattern.
+private() {
+  local IFS='|'
+  echo "${RUNNER_FILES[*]}|GITHUB_TOKEN|GH_TOKEN|ACTIONS_.*|GATE_.*"
 }
 
 # The pytest arguments, split as a shell would and nothing else: no expansion, no command.
@@ -152,13 +213,16 @@ fitting() {
   ' "$1"
 }
 
-# GATE_COMMENT=false and a run without a pull request post nothing. A comment that cannot be posted is
-# a warning: the gate's verdict is its exit code.
+# A run without a pull request posts nothing. A comment that cannot be posted is a warning: the gate's
+# verdict is its exit code. The page comes from the machine that ran the pull request's code: whatever
+# stands in it, it is text for this one comment.
 comment() {
-  local page=${GATE_FOLDER:-}/comment.md comments ids target method=POST
+  local page=${GATE_FOLDER:-}/comment.md comments ids target body method=POST
   [ -n "${GATE_PR:-}" ] || { echo "no comment: not a pull request" && return; }
-  [ "${GATE_COMMENT:-true}" = true ] || { echo "no comment: it is switched off" && return; }
-  [ -f "$page" ] || { warning "no comment: nothing was measured" && return; }
+  if [ ! -f "$page" ] || [ -L "$page" ]; then
+    warning "no comment: nothing was measured"
+    return
+  fi
   command -v gh >/dev/null || { warning "no comment: gh is not installed on this runner" && return; }
   comments=repos/$GITHUB_REPOSITORY/issues/$GATE_PR/comments
   target=$comments
@@ -170,8 +234,21 @@ comment() {
     method=PATCH
     target=repos/$GITHUB_REPOSITORY/issues/comments/${ids%%$'\n'*}
   fi
-  gh api --silent --method "$method" "$target" -F "body=@$page" ||
+  body=$(mktemp)
+  posted "$page" >"$body"
+  gh api --silent --method "$method" "$target" -F "body=@$body" ||
     warning "no comment: it cannot be written (pull-requests: write? a fork's token cannot)"
+  rm "$body"
+}
+
+# What is posted of a page: as much as GitHub takes, with the mark, by which the next one is found.
+posted() {
+  [ "$(head -n 1 "$1")" = "$MARK" ] || echo "$MARK"
+  if [ "$(wc -c <"$1")" -le "$((COMMENT_LIMIT + 1000))" ]; then
+    cat "$1"
+  else
+    fitting "$1" "$COMMENT_LIMIT"
+  fi
 }
 
 output() {

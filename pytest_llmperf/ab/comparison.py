@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from ..gate import pairs as paired
 from ..gate.matching import match
 from ..gate.verdict import Judgement
 from ..store.stored import StoredError, read_run
+from . import orphans
 from .outcomes import Outcome, outcome
 from .plan import Plan, run_file
 from .process import run_pytest
@@ -70,9 +72,7 @@ class Comparison:
         with prepared(sides, Path(plan.repository), plan.setup, self.folder, plan.job) as both:
             first = range(1, plan.first_pairs + 1)
             self._runs_left = 2 * len(first)
-            self._measure(first, both, (None, None))
-            pairs = self._pairs(first)
-            self._check(pairs)
+            pairs = self._first_pairs(first, both)
             suspect = paired.suspects(pairs, plan.limits) if plan.more_pairs else set()
             if suspect:
                 tests = {nodeid for nodeid, _ in suspect}
@@ -85,6 +85,19 @@ class Comparison:
                 self._measure(more, both, self._selections(pairs, tests))
                 pairs += self._pairs(more)
         return self._judge(pairs)
+
+    def _first_pairs(
+        self, numbers: Sequence[int], sides: tuple[PreparedSide, PreparedSide]
+    ) -> list[paired.Pair]:
+        """Measure the pairs of all tests; return those with both sides."""
+        pairs: list[paired.Pair] = []
+        for number in numbers:
+            self._measure([number], sides, (None, None))
+            pairs += self._pairs([number])
+            if pairs and not self.failures:
+                self._check(pairs)  # Now, not after hours: no later pair would have other tests.
+        self._check(pairs)
+        return pairs
 
     def _measure(
         self,
@@ -116,7 +129,8 @@ class Comparison:
             arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
             arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
             start = time.monotonic()
-            ended = run_pytest(side, arguments, log, report, self.display.test)
+            with orphans.ended(partial(self._say_ended, name)):
+                ended = run_pytest(side, arguments, log, report, self.display.test)
             self._durations.append(time.monotonic() - start)
             self._note(number, name, side.side.name, ended, log)
             if _is_measured(part):
@@ -124,6 +138,11 @@ class Comparison:
             with suppress(OSError):  # A run that was killed has left its journal there.
                 (self.folder / "storage").rmdir()
         self._runs_left -= 1
+
+    def _say_ended(self, name: str, processes: Sequence[str]) -> None:
+        self.display.say(
+            f"{name}: it left processes behind, which were ended: {', '.join(processes)}"
+        )
 
     def _note(self, number: int, name: str, side: str, ended: Outcome, log: Path) -> None:
         if ended.foreign:
@@ -141,7 +160,7 @@ class Comparison:
         if ended.exit_code in (None, _TESTS_FAILED) and ended.failed:
             failures = [f"{name}: {test} failed; log: {log.name}" for test in ended.failed]
         else:
-            failures = [f"{name}: exit code {ended.exit_code}: {ended.last_line}; log: {log.name}"]
+            failures = [f"{name}: exit code {ended.exit_code}: {ended.problem}; log: {log.name}"]
             if number == 1:
                 # The same command would fail every time: report it now, not an hour later.
                 raise ABError(f"{failures[0]} in {self.folder}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.errors import OneLine
+from . import git
 
 _PREFIX = "llmperf-ab-"
 _LOCK = "lock"
@@ -91,32 +91,18 @@ def _remove(place: Path, repository: Path) -> None:
     for tree in (place / "base", place / "head"):
         with suppress(OSError):
             # "gitdir: /repository/.git/worktrees/base"
-            git = (tree / ".git").read_text("utf-8").partition("gitdir: ")[2].strip()
-            gits.add(Path(git).parent.parent)
+            own = (tree / ".git").read_text("utf-8").partition("gitdir: ")[2].strip()
+            gits.add(Path(own).parent.parent)
     shutil.rmtree(place, ignore_errors=True)
     for git_folder in gits:
         for tree in _worktrees(git_folder):
             if tree.parent == place:
                 # Twice: a worktree that was being made is locked.
-                _git(git_folder, "worktree", "remove", "--force", "--force", str(tree))
+                git.output(git_folder, "worktree", "remove", "--force", "--force", str(tree))
 
 
 def _worktrees(repository: Path) -> list[Path]:
     """Return the repository's worktrees that lie in folders of this kind."""
-    lines = _git(repository, "worktree", "list", "--porcelain").splitlines()
+    lines = git.output(repository, "worktree", "list", "--porcelain").splitlines()
     trees = [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")]
     return [tree for tree in trees if tree.parent.name.startswith(_PREFIX)]
-
-
-def _git(repository: Path, *arguments: str) -> str:
-    """Return the output of a git command; empty if it fails."""
-    with suppress(OSError):  # No git, or no such folder.
-        done = subprocess.run(
-            ["git", "-C", str(repository), *arguments],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=False,
-        )
-        return done.stdout if done.returncode == 0 else ""
-    return ""

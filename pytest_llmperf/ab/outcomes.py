@@ -34,6 +34,13 @@ class Outcome:
     """Of its output: pytest's message if it cannot run at all."""
     foreign: str = ""
     """Why it measures another side than its own; empty if it measures its own."""
+    uncollected: str = ""
+    """The first module that cannot be collected, and why; empty if there is none."""
+
+    @property
+    def problem(self) -> str:
+        """Return why it did not run its tests."""
+        return self.uncollected or self.last_line
 
 
 class Report:
@@ -56,7 +63,7 @@ class Report:
         for line in complete.splitlines():
             try:
                 data = json.loads(line)
-            except ValueError:  # A disk or a person has damaged it.
+            except (ValueError, RecursionError):  # A disk or a person has damaged it.
                 continue
             if isinstance(data, dict):
                 yield data
@@ -64,7 +71,7 @@ class Report:
     def tell(self, progress: Progress) -> None:
         """Report the tests that have ended since the last call."""
         for line in self.new_lines():
-            if "number" in line:
+            if isinstance(line.get("number"), int) and isinstance(line.get("total"), int):
                 progress(str(line.get("test")), line["number"], line["total"])
 
 
@@ -81,12 +88,14 @@ def outcome(report: Path, log: Path, folder: Path, exit_code: int | None = None)
     text = log.read_text("utf-8", errors="replace") if log.exists() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     tests: dict[str, list[str]] = {}
-    foreign = ""
+    foreign = uncollected = ""
     if report.exists():
         for line in Report(report).new_lines():
             if "outcome" in line:
                 tests.setdefault(str(line["outcome"]), []).append(str(line.get("test")))
             foreign = foreign or str(line.get("foreign") or "")
+            if line.get("reason"):
+                uncollected = uncollected or f"{line.get('test')}: {line['reason']}"
     else:
         tests = _from_log(lines, folder)
 
@@ -102,6 +111,7 @@ def outcome(report: Path, log: Path, folder: Path, exit_code: int | None = None)
         tuple(test for test in skipped if test not in failed),
         _last_line(lines),
         foreign,
+        uncollected,
     )
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import OneLine
-from ..core.files import write_whole
 from ..core.secrets import MASK, masked_arguments
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, LimitSettings
 from .sides import Side, with_commit
+from .stored_plan import SCHEMA, PlanError, StoredSide, read
 
-SCHEMA = 1
 FILE = "plan.json"
-
-
-class PlanError(OneLine):
-    """A comparison cannot begin or go on; one line."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +42,20 @@ class Plan:
         Raises:
             PlanError: the folder holds a comparison already.
         """
-        if (folder / FILE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Exclusively: of two that begin at once, one has the folder.
+            file = (folder / FILE).open("x", encoding="utf-8")
+        except FileExistsError:
             raise PlanError(
                 f"{folder} holds a comparison already: --resume it, or take another --out"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        self.save(folder)
+            ) from None
+        with file:
+            file.write(json.dumps(self._stored(), indent=2) + "\n")
 
-    def save(self, folder: Path) -> None:
-        """Write the plan into its folder, which may be published: without secrets and setup command."""
-        data: dict[str, Any] = {
+    def _stored(self) -> dict[str, Any]:
+        """Return the plan as its file holds it, which may be published: no secrets, no setup command."""
+        return {
             "schema": SCHEMA,
             "job": self.job,
             "base": self.base.as_dict(),
@@ -70,7 +69,6 @@ class Plan:
             "min_effect": self.limits.min_effect,
             "must_see": self.limits.must_see,
         }
-        write_whole(folder / FILE, json.dumps(data, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def resumed(
         base=replace(plan.base, args=_again(plan.base.args, withheld.base_args, "--base-args")),
         head=replace(plan.head, args=_again(plan.head.args, withheld.head_args, "--head-args")),
         pytest_args=_again(plan.pytest_args, tuple(pytest_args), "the pytest arguments"),
-        setup=_again((plan.setup,), (withheld.setup,) if withheld.setup else (), "--setup")[0],
+        setup=_setup_again(plan.setup, withheld.setup),
         limits=LimitSettings(
             limits.min_effect or plan.limits.min_effect, limits.must_see or plan.limits.must_see
         ),
@@ -173,12 +171,20 @@ def withheld_by(folder: Path) -> set[str]:
         plan = load(folder)
     except PlanError:
         return set()
-    values = {
-        "setup": (plan.setup,),
-        "base_args": plan.base.args,
-        "head_args": plan.head.args,
-    }
-    return {name for name, value in values.items() if _is_masked(value)}
+    values = {"base_args": plan.base.args, "head_args": plan.head.args}
+    masked = {name for name, value in values.items() if _is_masked(value)}
+    return masked | {"setup"} if plan.setup else masked
+
+
+def _setup_again(stored: str, given: str) -> str:
+    """Return the setup command as it is given again: a shell command of a file is never run."""
+    if not stored:
+        return ""
+    if not given:
+        raise PlanError(f"{FILE} holds no secrets: give --setup again")
+    if stored not in (MASK, given):
+        raise PlanError("--resume goes on with --setup that it began with")
+    return given
 
 
 def _again(stored: tuple[str, ...], given: tuple[str, ...], option: str) -> tuple[str, ...]:
@@ -187,7 +193,7 @@ def _again(stored: tuple[str, ...], given: tuple[str, ...], option: str) -> tupl
         return stored
     if not given:
         raise PlanError(f"{FILE} holds no secrets: give {option} again")
-    if stored != (MASK,) and masked_arguments(given) != stored:
+    if masked_arguments(given) != stored:
         raise PlanError(f"--resume goes on with {option} that it began with")
     return given
 
@@ -202,26 +208,25 @@ def load(folder: Path) -> Plan:
     Raises:
         PlanError: the folder has no plan, or this release cannot read it.
     """
-    path = folder / FILE
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        if data["schema"] > SCHEMA:
-            raise PlanError(f"{path}: schema {data['schema']} is newer than this release knows")
-        return Plan(
-            job=data["job"],
-            base=Side.from_dict(data["base"]),
-            head=Side.from_dict(data["head"]),
-            repository=data["repository"],
-            pytest_args=tuple(data["pytest_args"]),
-            setup=data["setup"],
-            first_pairs=data["first_pairs"],
-            more_pairs=data["more_pairs"],
-            limits=LimitSettings(data["min_effect"], data["must_see"]),
-        )
-    except FileNotFoundError:
-        raise PlanError(f"{folder} holds no comparison ({FILE} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PlanError(f"{path}: is not a plan of pytest-llmperf ab ({error})") from None
+    stored = read(folder / FILE)
+    for place in (stored.repository, stored.base.folder, stored.head.folder):
+        if place and not os.path.isdir(place):  # noqa: PTH112 - a name of any length.
+            raise PlanError(f"{folder} was begun in {place}, which is not here")
+    return Plan(
+        job=stored.job,
+        base=_side(stored.base),
+        head=_side(stored.head),
+        repository=stored.repository,
+        pytest_args=stored.pytest_args,
+        setup=stored.setup,
+        first_pairs=stored.first_pairs,
+        more_pairs=stored.more_pairs,
+        limits=LimitSettings(stored.min_effect, stored.must_see),
+    )
+
+
+def _side(stored: StoredSide) -> Side:
+    return Side(stored.name, stored.commit, stored.folder, stored.python, stored.args)
 
 
 def run_file(folder: Path, pair: int, side: str) -> Path:

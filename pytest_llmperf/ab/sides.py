@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.defaults import AB
 from ..core.errors import OneLine
 from ..core.secrets import masked_arguments
 from ..core.values import location
-from .git import git, why_no_commit
+from . import environment, git
 from .guard import Guarded
 from .leftovers import workplace
 from .own_tree import OwnTree
@@ -52,10 +50,6 @@ class Side:
         parts += ["/".join(Path(self.python).parts[-3:])] if self.python else []
         return " ".join([*parts, *masked_arguments(self.args)]) or "as it is"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Side:
-        return cls(**{**data, "args": tuple(data["args"])})
-
     def as_dict(self) -> dict[str, Any]:
         """Return the stored form, with secrets masked."""
         return {**asdict(self), "args": list(masked_arguments(self.args))}
@@ -72,20 +66,6 @@ class PreparedSide:
     tree: OwnTree
 
 
-def resolve_commit(revision: str, repository: Path) -> str:
-    """Return the full id of a commit.
-
-    Raises:
-        SideError: not a repository, or no such commit.
-    """
-    found = git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    return found or _fail(why_no_commit(repository, revision))
-
-
-def has_uncommitted_changes(repository: Path) -> bool:
-    return bool(_git(repository, "status", "--porcelain", "--untracked-files=no"))
-
-
 @contextmanager
 def prepared(
     sides: tuple[Side, Side], repository: Path, setup: str, logs: Path, job: str
@@ -100,36 +80,37 @@ def prepared(
         job: identity of the comparison, recorded with every run.
 
     Raises:
-        SideError: a checkout, a setup command or an interpreter does not work.
+        GitError: a checkout does not work.
+        SideError: a setup command or an interpreter does not.
     """
     with workplace(repository) as place:
         folders = []
-        prefix = _git(repository, "rev-parse", "--show-prefix")
+        prefix = git.output(repository, "rev-parse", "--show-prefix")
         for side in sides:
             tree = folder = Path(side.folder or repository)
             if side.commit:
                 tree = place / side.name
                 # The arguments are relative to the user's current folder in the repository.
                 folder = tree / prefix
-                _checked_git(repository, "worktree", "add", "--detach", str(tree), side.commit)
+                git.checked(repository, "worktree", "add", "--detach", str(tree), side.commit)
             folders.append((tree, folder))
         roots = [
-            tree if side.commit else _top(tree)
+            tree if side.commit else git.top(tree)
             for side, (tree, _) in zip(sides, folders, strict=True)
         ]
         ready = []
         for side, root, (tree, folder) in zip(sides, roots, folders, strict=True):
-            own = OwnTree.of(root, [_top(repository), *roots])
+            own = OwnTree.of(root, [git.top(repository), *roots])
             ours = root if side.commit or side.folder else None
-            environment = _environment(ours, folder, own, job)
+            variables = environment.of_side(ours, folder, own, job)
             if setup:
-                _set_up(setup, side, tree, environment, logs)
+                _set_up(setup, side, tree, variables, logs)
             if not folder.is_dir():
                 raise SideError(
                     f"{side.name} ({side.label}) has no folder {folder.relative_to(tree)}"
                 )
             python = _interpreter(side, tree)
-            ready.append(PreparedSide(side, folder, python, environment, own))
+            ready.append(PreparedSide(side, folder, python, variables, own))
         yield ready[0], ready[1]
 
 
@@ -139,32 +120,14 @@ def with_commit(side: Side, revision: str | None, repository: Path) -> Side:
         return side
     if Path(revision).is_dir() and (revision.startswith(".") or os.sep in revision):
         return replace(side, folder=str(Path(revision).resolve()))
-    return replace(side, commit=resolve_commit(revision, repository))
+    return replace(side, commit=git.resolve_commit(revision, repository))
 
 
-def _environment(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str, str]:
-    inherited = {**os.environ, "PYTEST_LLMPERF_JOB": job, AB: job, "PWD": str(folder)}
-    environment = own.environment(inherited)
-    if tree is not None:
-        # Before installed packages: this side is about the code in the folder.
-        paths = [str(path) for path in (tree / "src", tree) if path.is_dir()]
-        existing = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = os.pathsep.join([*paths, *([existing] if existing else [])])
-    return environment
-
-
-def _top(folder: Path) -> Path:
-    """Return the root of the repository that holds a folder; outside of one, the folder."""
-    return Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
-
-
-def _set_up(
-    command: str, side: Side, tree: Path, environment: Mapping[str, str], logs: Path
-) -> None:
+def _set_up(command: str, side: Side, tree: Path, variables: Mapping[str, str], logs: Path) -> None:
     log = logs / f"setup-{side.name}.log"
     shell = ["/bin/sh", "-c", command.replace(TREE, shlex.quote(str(tree)))]
     with log.open("wb") as output:
-        child = Guarded(shell, tree, environment, output)
+        child = Guarded(shell, tree, variables, output)
         try:
             code = child.wait()
         except BaseException:
@@ -186,22 +149,6 @@ def _interpreter(side: Side, tree: Path) -> str:
     return interpreter or _fail(
         f"--{side.name}-python: {wanted!r} is not an interpreter that can be run"
     )
-
-
-def _git(repository: Path, *arguments: str) -> str:
-    """Return the output of a git command; empty if it fails."""
-    done = subprocess.run(
-        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _checked_git(repository: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SideError(f"git {arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
 
 
 def _fail(message: str) -> str:

@@ -7,18 +7,26 @@ import datetime
 import shlex
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from ..core.errors import OneLine
 from ..core.folders import make_ignored
+from ..core.printable import printable
+from ..core.secrets import masked_arguments
 from ..core.values import whole
-from ..gate.limits import FIRST_PAIRS, MORE_PAIRS
+from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, MOST_PAIRS
 from .common import (
     INTERRUPTED,
+    USAGE_ERROR,
     Subcommands,
     add_limits,
     add_reports,
     argument,
+    check_targets,
     complain,
     say,
 )
@@ -26,6 +34,7 @@ from .common import (
 if TYPE_CHECKING:
     from ..ab.plan import Plan
     from ..ab.sides import Side
+    from ..gate.verdict import Judgement
 
 _FOLDER = Path(".llmperf-ab")
 _NEW_ONLY = (
@@ -75,13 +84,13 @@ def add(commands: Subcommands) -> None:
     )
     parser.add_argument(
         "--pairs",
-        type=argument(whole(2)),
+        type=argument(_pairs(2)),
         metavar="N",
         help=f"of all tests (default: {FIRST_PAIRS})",
     )
     parser.add_argument(
         "--more-pairs",
-        type=argument(whole(0)),
+        type=argument(_pairs(0)),
         metavar="N",
         help=f"more, of the tests that look worse after the first (default: {MORE_PAIRS})",
     )
@@ -94,6 +103,19 @@ def add(commands: Subcommands) -> None:
     parser.set_defaults(run=run)
 
 
+def _pairs(least: int) -> Callable[[str], int]:
+    """Return a parser for a number of pairs."""
+
+    def parse(text: str) -> int:
+        # Python refuses to read more than 4,300 digits.
+        value = whole(least)(text[:20])
+        if value > MOST_PAIRS:
+            raise ValueError(f"{text[:20]!r} is more than {MOST_PAIRS} pairs")
+        return value
+
+    return parse
+
+
 def run(options: argparse.Namespace) -> int:
     """Plan or resume, measure, judge, report."""
     from ..gate.extra import lacking
@@ -101,15 +123,14 @@ def run(options: argparse.Namespace) -> int:
     if missing := lacking("tqdm"):
         return complain("ab", f"judging {missing}")
     from ..ab import plan as plans
-    from ..ab.comparison import ABError, Comparison
-    from ..ab.leftovers import HeldError, locked
-    from ..ab.sides import SideError
+    from ..ab.comparison import Comparison
+    from ..ab.leftovers import locked
     from ..report.ab import ABDisplay
-    from ..report.verdicts import deliver
 
     try:
+        check_targets(options.json, options.markdown)
         folder, plan = _plan(options)
-    except (SideError, plans.PlanError, ValueError) as error:
+    except (OneLine, ValueError) as error:
         return complain("ab", str(error))
     say(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}")
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -121,22 +142,33 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         complain("ab", f"interrupted; go on with: pytest-llmperf ab --resume {folder}")
         return INTERRUPTED
-    except (ABError, SideError, HeldError) as error:
+    except OneLine as error:
         return complain("ab", str(error))
-    deliver(
-        judgement,
-        options.json or folder / "verdict.json",
-        options.markdown or folder / "verdict.md",
-        options.all,
-        options.strict,
-    )
-    return judgement.exit_code(options.strict)
+    code = judgement.exit_code(options.strict)
+    return code if _deliver(judgement, folder, options) else code or USAGE_ERROR
+
+
+def _deliver(judgement: Judgement, folder: Path, options: argparse.Namespace) -> bool:
+    """Show the verdict and write its files; return whether all of them are written."""
+    from ..report.verdicts import show, write_files
+
+    show(judgement, options.all, options.strict)
+    written = True
+    targets = [(folder / "verdict.json", None), (None, folder / "verdict.md")]
+    targets += [(options.json, None), (None, options.markdown)]
+    for json_file, markdown_file in targets:
+        try:
+            write_files(judgement, json_file, markdown_file)
+        except OSError as error:
+            complain("ab", f"{json_file or markdown_file} cannot be written: {error.strerror}")
+            written = False
+    return written
 
 
 def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     """Return a new comparison in its folder, or the one to go on with."""
     from ..ab import plan as plans
-    from ..ab.sides import has_uncommitted_changes
+    from ..ab.git import has_uncommitted_changes
     from ..gate.limits import LimitSettings
 
     limits = LimitSettings(options.min_effect, options.must_see)
@@ -149,7 +181,12 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
             base_args=_side(options, "base").args,
             head_args=_side(options, "head").args,
         )
-        return options.resume, plans.resumed(options.resume, options.pytest_args, limits, withheld)
+        plan = plans.resumed(options.resume, options.pytest_args, limits, withheld)
+        for side in (plan.base, plan.head):
+            command = [side.python or sys.executable, "-m", "pytest", *plan.pytest_args, *side.args]
+            note = f"note: {side.name} runs {shlex.join(masked_arguments(command))}"
+            print(printable(note), file=sys.stderr)
+        return options.resume, plan
     repository = Path.cwd()
     plan = plans.new(
         repository,
@@ -168,12 +205,20 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
             "note: uncommitted changes are not measured (--head . measures the folder as it is)",
             file=sys.stderr,
         )
-    now = datetime.datetime.now(datetime.UTC)
-    if not options.out:
-        make_ignored(_FOLDER)
-    folder: Path = options.out or _FOLDER / now.strftime("%Y%m%d_%H%M%S")
+    folder: Path = options.out or _new_folder()
     plan.begin(folder)
     return folder, plan
+
+
+def _new_folder() -> Path:
+    """Make a folder for a comparison that begins now; git ignores it."""
+    make_ignored(_FOLDER)
+    time = f"{datetime.datetime.now(datetime.UTC):%Y%m%d_%H%M%S}"
+    for name in chain([time], (f"{time}-{number}" for number in count(2))):
+        with suppress(FileExistsError):  # Another one has begun in this second.
+            (_FOLDER / name).mkdir()
+            break
+    return _FOLDER / name
 
 
 def _side(options: argparse.Namespace, name: str) -> Side:

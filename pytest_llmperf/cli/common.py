@@ -6,6 +6,7 @@ A command imports its libraries when it runs, so that ``recover`` works without 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,19 @@ def say(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def check_targets(*files: Path | None) -> None:
+    """Raise ValueError if a file that is to be written at the end cannot be; nothing is changed."""
+    for file in files:
+        if file is None:
+            continue
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder, not a file to write")
+        if not file.parent.is_dir():
+            raise ValueError(f"{file} cannot be written: there is no folder {file.parent}")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ValueError(f"{file} cannot be written: permission denied")
+
+
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Return a parser of this package for argparse, which hides the text of a ValueError."""
 
@@ -94,14 +108,14 @@ def find_runs(name: str, storage: Path) -> list[Path]:
     Raises:
         StoredError: there is no such run; one line.
     """
-    from ..ab.git import git
+    from ..ab.git import output
     from ..store.find import find_files
     from ..store.stored import StoredError
 
     try:
         return find_files(f"{int(name):04}" if _is_number(name) else name, storage)
     except StoredError:
-        commit = git(Path(), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        commit = output(Path(), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if not commit or commit.startswith(name):
             raise
     try:

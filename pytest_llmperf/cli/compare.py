@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import OneLine
 from .common import (
     Subcommands,
     add_accepted,
     add_limits,
     add_reports,
     add_storage,
+    check_targets,
     complain,
     find_runs,
     say,
@@ -53,12 +55,13 @@ def run(options: argparse.Namespace) -> int:
     from ..store import stored
 
     try:
+        check_targets(options.json, options.markdown)
         names = (options.baseline, options.candidate)
         files = [find_runs(name, options.storage) for name in names]
         changes = accepted.read(options.accepted)
         candidate, of_candidate = stored.read_runs(files[1])
         baseline, of_baseline = stored.read_runs(f for f in files[0] if f not in files[1])
-    except (stored.StoredError, accepted.AcceptedError) as error:
+    except (OneLine, ValueError) as error:
         return complain("compare", str(error))
     for name, runs, paths, problems in (
         (options.baseline, baseline, files[0], of_baseline),

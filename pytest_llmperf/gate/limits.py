@@ -23,6 +23,10 @@ MORE_PAIRS = 5
 """Further pairs, which run only the tests that look worse after the first ones."""
 
 
+MOST_PAIRS = 1000
+"""More than anybody waits for: a number above it is a slip."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of one entry, as ratios: 0.03 is 3 %."""

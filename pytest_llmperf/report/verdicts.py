@@ -158,11 +158,13 @@ def deliver(
     everything: bool,
     strict: bool = False,
 ) -> None:
-    """Write the requested files, and print the report."""
-    if json_file is not None:
-        json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
-    if markdown_file is not None:
-        markdown_file.write_text(markdown(judgement), encoding="utf-8")
+    """Print the report, and write the requested files."""
+    show(judgement, everything, strict)
+    write_files(judgement, json_file, markdown_file)
+
+
+def show(judgement: Judgement, everything: bool, strict: bool = False) -> None:
+    """Print the report."""
     report = lines(judgement, everything, width_of(sys.stdout))
     try:
         write([*report, Line(""), closing(judgement, strict)], sys.stdout)
@@ -170,3 +172,11 @@ def deliver(
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe; the exit code is still that of the verdict.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_files(judgement: Judgement, json_file: Path | None, markdown_file: Path | None) -> None:
+    """Write the requested files."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(judgement.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(judgement), encoding="utf-8")

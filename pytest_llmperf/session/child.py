@@ -54,6 +54,7 @@ class Reporter:
     - ``rootdir`` and ``inipath``: the settings that pytest has chosen;
     - ``tests`` and ``files``: what it has collected;
     - ``test`` and ``outcome``: how a test ended, or a module that skips itself;
+    - ``test``, ``outcome`` and ``reason``: a module that cannot be collected;
     - ``test``, ``number`` and ``total``: a test that has ended;
     - ``modules``: the files of the modules that it has imported;
     - ``foreign``: why this run is not a measurement of its own side.
@@ -80,7 +81,7 @@ class Reporter:
         if report.skipped:
             self._write(test=report.nodeid, outcome="skipped")
         elif report.failed:
-            self._write(test=report.nodeid, outcome="failed")
+            self._write(test=report.nodeid, outcome="failed", reason=_reason(report))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: Any) -> None:
@@ -134,6 +135,12 @@ def _outcome(report: Any) -> str | None:
         return str(report.outcome)
     # A test that runs again (pytest-rerunfailures) has outcomes of its own before the last one.
     return "passed" if report.outcome == "passed" and report.when == "call" else None
+
+
+def _reason(report: Any) -> str:
+    """Return the exception's line of a failure's text; empty if it has none."""
+    lines = [line[1:].strip() for line in str(report.longrepr).splitlines() if line[:2] == "E "]
+    return lines[-1] if lines else ""
 
 
 def _modules() -> dict[str, str]:

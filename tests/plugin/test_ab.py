@@ -356,12 +356,17 @@ def test_a_plan_has_three_pairs_and_five_more_unless_it_is_told(repository):
 
 def test_outside_of_a_repository_there_is_no_commit(tmp_path, plan_only):
     said = plan_only(tmp_path, "--base=HEAD")
-    assert said == f"pytest-llmperf ab: {tmp_path} is not in a git repository\n"
+    assert (
+        said
+        == f"pytest-llmperf ab: 'HEAD' is not a commit: {tmp_path} is not in a git repository\n"
+    )
 
 
 def test_without_git_there_is_no_commit(tmp_path, repository, plan_only, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert plan_only(repository, "--base=fast").count("\n") == 1
+    assert plan_only(repository, "--base=fast") == (
+        "pytest-llmperf ab: 'fast': git cannot be run (No such file or directory)\n"
+    )
 
 
 def test_a_comparison_is_not_overwritten(tmp_path, repository, plan_only):

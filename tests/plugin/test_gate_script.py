@@ -1,5 +1,5 @@
-"""The gate's script and the action around it, run as CI runs them: a repository of two commits, the
-steps of action.yml in their order, and a stand-in for ``gh`` that keeps comments in a file."""
+"""The gate's script and the actions around it, run as CI runs them: a repository of two commits, the
+steps of both actions in their order, and a stand-in for ``gh`` that keeps comments in a file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ pytest.importorskip("scipy", reason="judging needs the extra gate")
 
 ROOT = Path(__file__).parents[2]
 ACTION = (ROOT / "action.yml").read_text("utf-8")
+COMMENT = (ROOT / ".github/actions/comment/action.yml").read_text("utf-8")
+WORKFLOW = (ROOT / ".github/workflows/gpu-benchmarks.yml").read_text("utf-8")
 GATE = ROOT / ".github/scripts/gate.sh"
 SCRIPT = GATE.read_text("utf-8")
 PROJECT = """
@@ -65,7 +67,7 @@ class CI:
     log: str = ""
 
     def run(self, **inputs: str) -> CI:
-        """The script's steps as action.yml has them; the job's result is the first's that failed."""
+        """The script's steps as the actions have them; the result is that of the first that failed."""
         given = {
             "ARGS": "-p no:cacheprovider",
             "PAIRS": "2",
@@ -74,7 +76,7 @@ class CI:
             **inputs,
         }
         codes = []
-        for step in re.findall(r'gate\.sh" (\w+)', ACTION):
+        for step in re.findall(r'gate\.sh" (\w+)', ACTION + COMMENT):
             done = self.step(step, FOLDER=self.outputs.get("folder", ""), **given)
             self.log += done.stdout + done.stderr
             codes.append(done.returncode)
@@ -127,9 +129,9 @@ class CI:
     def calls(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.place / "calls").read_text().splitlines()]
 
-    def commit(self, tpot: float) -> None:
+    def commit(self, tpot: float, test: str = TEST) -> None:
         (self.checkout / "pyproject.toml").write_text(PROJECT.format(tpot=tpot))
-        (self.checkout / "test_speed.py").write_text(TEST)
+        (self.checkout / "test_speed.py").write_text(test)
         self.git("add", ".")
         self.git("commit", "--quiet", "--allow-empty", "-m", f"tpot={tpot}")
 
@@ -291,7 +293,6 @@ def test_a_cancelled_job_leaves_nothing_running(new_ci, wait_until):
     ("inputs", "said"),
     [
         ({"PR": ""}, "no comment: not a pull request\n"),
-        ({"PR": "7", "COMMENT": "false"}, "no comment: it is switched off\n"),
         ({"PR": "7", "FOLDER": ""}, "::warning::no comment: nothing was measured\n"),
     ],
 )
@@ -320,15 +321,153 @@ def test_a_long_page_is_cut_to_what_github_takes(new_ci):
     assert done.stdout.endswith("the whole page is verdict.md in the artifact.\n")
 
 
-def test_the_action_gives_the_script_what_it_reads():
+def test_the_actions_give_the_script_what_it_reads():
     assert set(re.findall(r"\$\{?(GATE_\w+)", SCRIPT)) | {"GATE_ARGS"} == set(
-        re.findall(r"^ +(GATE_\w+): ", ACTION, re.MULTILINE)
+        re.findall(r"^ +(GATE_\w+): ", ACTION + COMMENT, re.MULTILINE)
     )
     assert f"MARK='{MARK}'" in SCRIPT
 
 
 def test_no_expression_stands_in_a_shell_script():
-    for file in [ROOT / "action.yml", *(ROOT / ".github/workflows").glob("gpu-*.yml")]:
+    actions = [ROOT / "action.yml", *(ROOT / ".github/actions").glob("*/action.yml")]
+    for file in [*actions, *(ROOT / ".github/workflows").glob("gpu-*.yml")]:
         text = file.read_text("utf-8")
         for block in re.findall(r"^( *)(?:- )?run: (.*\n(?:\1 {3,}.*\n|\n)*)", text, re.MULTILINE):
             assert "${{" not in block[1], f"{file.name}: {block[1]}"
+
+
+HOSTILE = """
+import json, os, pathlib
+place = pathlib.Path(os.environ["RUNNER_TEMP"])
+(place / "seen").write_text(json.dumps(dict(os.environ)))
+# It needs no variable to find the files.
+with (place / "env").open("a") as file:
+    file.write("BASH_ENV=/evil\\n")
+with (place / "path").open("a") as file:
+    file.write("/evil\\n")
+with (place / "output").open("a") as file:
+    file.write("folder=/evil\\n")
+with (place / "summary").open("a") as file:
+    file.write("all is well\\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(new_ci):
+    """The gate of a pull request whose tests reach for the job's later steps; gives its result."""
+    ci = new_ci(0.004)
+    ci.commit(0.004, HOSTILE + TEST)
+    (ci.place / "env").write_text("EARLIER=1\n")
+    (ci.place / "path").touch()
+    (ci.place / "state").touch()
+    given = {
+        **ci.environment(ARGS="-p no:cacheprovider", PAIRS="2", MORE_PAIRS="0", SETUP="true"),
+        "GITHUB_ENV": str(ci.place / "env"),
+        "GITHUB_PATH": str(ci.place / "path"),
+        "GITHUB_STATE": str(ci.place / "state"),
+        "GITHUB_TOKEN": "ghs_secret",
+        "GH_TOKEN": "ghs_secret",
+        "ACTIONS_RUNTIME_TOKEN": "ghs_secret",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "ghs_secret",
+    }
+    done = subprocess.run(
+        [GATE, "measure"], cwd=ci.checkout, env=given, capture_output=True, text=True, timeout=120
+    )
+    ci.exit_code, ci.log = done.returncode, done.stdout + done.stderr
+    return ci
+
+
+def test_measured_code_has_nothing_of_the_runner(hostile):
+    assert hostile.exit_code == 0, hostile.log
+    seen = json.loads((hostile.place / "seen").read_text())
+    private = re.compile(
+        r"GITHUB_(ENV|PATH|OUTPUT|STATE|STEP_SUMMARY|TOKEN)|GH_TOKEN|ACTIONS_.*|GATE_.*"
+    )
+    assert [name for name in seen if private.fullmatch(name)] == []
+    assert "ghs_secret" not in seen.values()
+    assert seen["GITHUB_REPOSITORY"] == "us/ours", "what is public stays"
+
+
+def test_what_measured_code_writes_for_later_steps_is_taken_back(hostile):
+    assert (hostile.place / "env").read_text() == "EARLIER=1\n"
+    assert (hostile.place / "path").read_text() == ""
+    assert "/evil" not in (hostile.place / "output").read_text()
+    assert hostile.summary.startswith(MARK)
+    for name in ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        line = f"::warning::measured code wrote to {name}, which changes later steps: taken back"
+        assert line in hostile.log.splitlines()
+
+
+def test_the_action_that_runs_foreign_code_has_no_token_and_the_other_runs_none():
+    assert not re.search("token", ACTION.partition("\nruns:")[2], re.IGNORECASE)
+    measuring, comment = re.findall(
+        r"^  (?:gate|comment):\n(.*?)(?=^  [#\w]|\Z)", WORKFLOW, re.MULTILINE | re.DOTALL
+    )
+    assert "write" not in measuring
+    assert "pull-requests: write" in comment
+    assert "runs-on: ubuntu-latest" in comment
+    assert re.findall(r"uses: (.*)", comment) == [
+        "actions/checkout@v5",
+        "./.github/actions/comment",
+    ]
+    assert "ref: ${{ github.event.pull_request.base.sha }}" in comment
+    assert "run:" not in comment
+
+
+@pytest.mark.parametrize("page", ["a page of its own\n", "x" * 200_000])
+def test_a_page_of_the_measuring_machine_is_one_marked_comment(new_ci, tmp_path, page):
+    ci = new_ci(0.004)
+    (tmp_path / "comment.md").write_text(page)
+    done = ci.step("comment", PR="7", FOLDER=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (comment,) = ci.comments.values()
+    assert comment.startswith(MARK)
+    assert len(comment) < 65_536
+
+
+def test_a_link_is_no_page(new_ci, tmp_path):
+    ci = new_ci(0.004)
+    (tmp_path / "comment.md").symlink_to(ROOT / "LICENSE")
+    done = ci.step("comment", PR="7", FOLDER=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "::warning::no comment: nothing was measured\n")
+    assert ci.comments == {}
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"RUNNER_TEMP": "/nosuch"}, "RUNNER_TEMP or TMPDIR (/nosuch) cannot be written"),
+        ({"GITHUB_OUTPUT": "/nosuch/x"}, "GITHUB_OUTPUT (/nosuch/x) cannot be written"),
+        ({"GITHUB_STEP_SUMMARY": "/nosuch/x"}, "GITHUB_STEP_SUMMARY (/nosuch/x) cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_no_regression_and_nothing_is_measured(
+    new_ci, variables, line
+):
+    ci = new_ci(0.004)
+    done = subprocess.run(
+        [GATE, "measure"],
+        cwd=ci.checkout,
+        env={**ci.environment(BASE="HEAD"), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert (done.stdout, done.stderr) == ("", f"gate.sh: no verdict: {line}\n")
+
+
+def test_a_summary_that_fails_at_the_end_is_no_regression(new_ci):
+    ci = new_ci(0.004)
+    done = subprocess.run(
+        [GATE, "measure"],
+        cwd=ci.checkout,
+        # Opened without complaint, as on a disk that is full.
+        env={**ci.environment(BASE="nowhere"), "GITHUB_STEP_SUMMARY": "/dev/full"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    last = "gate.sh: no verdict: this script failed (its last message says why)"
+    assert done.stderr.splitlines()[-1] == last
