@@ -7,7 +7,6 @@ import datetime
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -84,13 +83,13 @@ def add(commands: Subcommands) -> None:
     )
     parser.add_argument(
         "--pairs",
-        type=argument(_pairs(2)),
+        type=argument(whole(2, MOST_PAIRS)),
         metavar="N",
         help=f"of all tests (default: {FIRST_PAIRS})",
     )
     parser.add_argument(
         "--more-pairs",
-        type=argument(_pairs(0)),
+        type=argument(whole(0, MOST_PAIRS)),
         metavar="N",
         help=f"more, of the tests that look worse after the first (default: {MORE_PAIRS})",
     )
@@ -101,19 +100,6 @@ def add(commands: Subcommands) -> None:
     add_limits(parser)
     add_reports(parser)
     parser.set_defaults(run=run)
-
-
-def _pairs(least: int) -> Callable[[str], int]:
-    """Return a parser for a number of pairs."""
-
-    def parse(text: str) -> int:
-        # Python refuses to read more than 4,300 digits.
-        value = whole(least)(text[:20])
-        if value > MOST_PAIRS:
-            raise ValueError(f"{text[:20]!r} is more than {MOST_PAIRS} pairs")
-        return value
-
-    return parse
 
 
 def run(options: argparse.Namespace) -> int:

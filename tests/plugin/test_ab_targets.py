@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pytest_llmperf.cli.main import main
+from pytest_llmperf.core.values import shown
 
 TEST = """
 def test_m(llm, llm_benchmark):
@@ -122,7 +123,7 @@ def test_two_that_begin_in_one_second_have_a_folder_each(tmp_path, monkeypatch, 
 def test_a_number_of_pairs_that_nobody_waits_for_is_one_line(capsys, option, pairs):
     assert main(["ab", "--base-args=-x", f"{option}={pairs}"]) == 3
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.endswith(f"argument {option}: {pairs[:20]!r} is more than 1000 pairs")
+    assert line.endswith(f"argument {option}: {shown(pairs)} is more than 1,000")
 
 
 def test_sides_without_a_common_test_are_found_after_the_first_pair(commit):
