@@ -14,7 +14,8 @@ bench: $(VENV)/.installed
 
 # Every test is in one of three parts: what compares a clock with programmed times has the machine
 # for itself, at the end. An engine's load keeps one core busy, so the other two run side by side; the
-# shared part comes to its engines when the resident one has converted their models.
+# shared part comes to its engines when the resident one has converted their models. A process of
+# pytest-xdist that crashes ends its part: replaced, it would be waited for without end.
 test: $(VENV)/.installed lint
 	$(MAKE) --no-print-directory -j2 -Otarget test-resident test-shared
 	$(MAKE) --no-print-directory test-timing
@@ -23,7 +24,7 @@ test-resident: $(VENV)/.installed
 	$(PYTEST) tests/engines -m "resident and not timing" $(ARGS)
 
 test-shared: $(VENV)/.installed
-	$(PYTEST) tests/plugin tests/engines tests/unit -m "not resident and not timing" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) tests/plugin tests/engines tests/unit -m "not resident and not timing" -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(ARGS)
 
 test-timing: $(VENV)/.installed
 	$(PYTEST) tests -m timing $(ARGS)
