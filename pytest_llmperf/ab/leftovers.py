@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.errors import OneLine
+from ..core.files import lock_now
 from . import git
 
 _PREFIX = "llmperf-ab-"
@@ -30,12 +30,8 @@ def locked(path: Path) -> Iterator[None]:
         HeldError: another process holds it.
     """
     with path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldError(f"{path.parent}: another pytest-llmperf ab measures there") from None
-        except OSError:
-            pass  # A file system without locks: nobody can say.
+        if lock_now(file.fileno()) is False:
+            raise HeldError(f"{path.parent}: another pytest-llmperf ab measures there")
         yield
 
 
@@ -79,10 +75,10 @@ def _is_left(place: Path) -> bool:
         if place.is_symlink() or place.stat().st_uid != os.getuid():
             return False
         with (place / _LOCK).open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # Held, or not made by this release: nobody knows whether it is in use.
+            # Without locks, nobody knows whether it is in use.
+            return lock_now(file.fileno()) is True
+    except OSError:  # Not made by this release.
         return False
-    return True
 
 
 def _remove(place: Path, repository: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ..core.errors import OneLine
+from ..core.files import read_regular
 from ..gate.limits import MOST_PAIRS
 
 SCHEMA = 1
@@ -63,7 +64,7 @@ def read(path: Path) -> StoredPlan:
     """
     try:
         _check_owner(path)
-        content = path.read_bytes()
+        content = read_regular(path)
         schema = msgspec.json.decode(content, type=_Schema).schema
         if schema > SCHEMA:
             raise PlanError(f"{path}: schema {schema} is newer than this release knows")

@@ -6,12 +6,12 @@ A command imports its libraries when it runs, so that ``recover`` works without 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ..core.files import check_target
 from ..core.printable import printable
 from ..core.values import ratio
 from ..gate.accepted import FILE
@@ -65,10 +65,10 @@ def check_targets(*files: Path | None) -> None:
             continue
         if file.is_dir():
             raise ValueError(f"{file} is a folder, not a file to write")
-        if not file.parent.is_dir():
-            raise ValueError(f"{file} cannot be written: there is no folder {file.parent}")
-        if not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise ValueError(f"{file} cannot be written: permission denied")
+        try:
+            check_target(file)
+        except OSError as error:
+            raise ValueError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -122,7 +122,7 @@ def held(
     while True:
         lock = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            is_locked = _locked(lock)
+            is_locked = lock_now(lock)
             if is_locked is not False:
                 if not _is_there(lock, file):
                     continue  # Its last holder has removed it.
@@ -138,8 +138,12 @@ def held(
         time.sleep(_PAUSE)
 
 
-def _locked(lock: int) -> bool | None:
-    """Lock an open file; return False if another process has it, None if there are no locks."""
+def lock_now(lock: int) -> bool | None:
+    """Lock an open file until it is closed.
+
+    Returns:
+        False if another process has it, None if the file system has no locks.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -19,7 +19,7 @@ from typing import Any
 from ..analysis.marks import STEAL_SHARE
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import EngineError
-from ..core.files import held, write_whole
+from ..core.files import held, parsed_json, read_regular, write_whole
 from ..core.progress import Progress, silent
 from ..gate.disturbances import OTHERS_SHARE
 from ..machine import conditions
@@ -199,7 +199,7 @@ class CeilingCache:
 
     def _read(self, key: str, traits: Mapping[str, Any]) -> _Kept | None:
         try:
-            data = json.loads(self._file(key).read_text("utf-8"))
+            data = parsed_json(read_regular(self._file(key)))
             if data["fingerprint"] != traits:
                 return None
             # Files of earlier versions have none.
@@ -210,7 +210,7 @@ class CeilingCache:
                 seen,
                 time.time() - float(data["measured_at"]) if "measured_at" in data else 0.0,
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # Missing or damaged: it is measured again.
 
     def _write(self, key: str, data: Mapping[str, Any]) -> None:

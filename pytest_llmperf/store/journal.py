@@ -7,7 +7,6 @@ removes its file.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import OneLine
-from ..core.files import parsed_json, read_regular, write_whole
+from ..core.files import lock_now, parsed_json, read_regular, write_whole
 from ..core.folders import make_ignored, remove_ignored
 from ..core.values import shown
 from .plain import plain
@@ -226,10 +225,8 @@ def stored_file(run: Interrupted, storage: Path) -> Path | None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(f"{path}: another process stores it just now") from None
+        if lock_now(file.fileno()) is False:
+            raise JournalError(f"{path}: another process stores it just now")
         if not path.exists():
             raise JournalError(f"{path}: another process has just stored it")
         yield

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from pytest_llmperf.ab import plan as plans
+from pytest_llmperf.ab import stored_plan
 from pytest_llmperf.ab.plan import PlanError, Withheld
 from pytest_llmperf.ab.sides import Side
 from pytest_llmperf.gate.limits import LimitSettings
@@ -162,3 +163,11 @@ def test_of_two_that_begin_at_once_one_has_the_folder(folder, tmp_path):
     with pytest.raises(PlanError, match="holds a comparison already"):
         plan.begin(folder)
     assert (folder / "plan.json").read_text() == before
+
+
+def test_a_pipe_in_the_place_of_a_plan_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "plan.json")
+    with pytest.raises(
+        PlanError, match=r"is not a plan of pytest-llmperf ab \(.*not a regular file"
+    ):
+        stored_plan.read(tmp_path / "plan.json")
