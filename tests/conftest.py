@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 
@@ -7,3 +9,22 @@ def _no_worker_of_xdist():
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTEST_XDIST_WORKER", raising=False)
         yield
+
+
+@pytest.fixture
+def _compiled_modules():
+    """Put back what the ``pytester`` below keeps, when pytest's own has removed it."""
+    kept = {}
+    yield kept
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def pytester(_compiled_modules, pytester):
+    """pytest's own, which removes what a test imports; torch loaded a second time ends the process."""
+    before = set(sys.modules)
+    yield pytester
+    for name in set(sys.modules) - before:
+        package = sys.modules.get(name.partition(".")[0])
+        if "site-packages" in (getattr(package, "__file__", None) or ""):
+            _compiled_modules[name] = sys.modules[name]
