@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from ..core.checkpoint_format import CheckpointFormat
     from ..core.models import Model
     from ..machine.memory import DeviceMemory
 
@@ -133,6 +134,19 @@ class Backend(ABC):
         """Return the reason why this engine cannot load a model in a mode, or None.
 
         Only the model's files and name are known here.
+        """
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        """Return the reason why this engine cannot load a checkpoint that is quantized like this.
+
+        Args:
+            stored: how the checkpoint is quantized; its method is ``by name`` if only its name says so.
+            packages: versions by distribution name (lower case) in the engine's environment.
+            setup: the load settings of the run.
         """
         return None
 

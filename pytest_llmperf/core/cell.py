@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .checkpoint_format import CheckpointFormat
+from .engine import EngineInfo
 from .models import Model
 
 
@@ -16,9 +18,23 @@ class Cell:
     quantization: str
     degree: str = ""
     """Number of devices that share the model (``tp2``); empty for one device."""
+    stored: CheckpointFormat | None = None
+    """How the checkpoint itself is quantized; None if it is not, or if that is not known yet."""
 
     @property
     def id(self) -> str:
         """The first part of a test's parameters, and the key under which runs are compared."""
         name = f"{self.model.name}-{self.backend}-{self.quantization}"
         return f"{name}-{self.degree}" if self.degree else name
+
+    def contradicted_by(self, info: EngineInfo) -> str | None:
+        """Return why a loaded engine is not this cell, in one line with what to write, or None."""
+        if info.mode is None or info.mode == self.quantization:
+            return None
+        wrong = f"{self.id} runs {info.mode}, not {self.quantization}"
+        if self.model.kind == "hub" and self.stored is None:
+            return (
+                f"{wrong}: its configuration says so, which the hub's cache has from now on; run the "
+                "test again"
+            )
+        return f"{wrong}: give --llm-quant={info.mode}"

@@ -29,6 +29,13 @@ class EngineSpec:
     """Engine threads; None leaves the choice to the engine (as on a GPU)."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the engine itself (``--llm-backend-arg``)."""
+    is_quantized: bool = False
+    """Whether the checkpoint itself has the mode, so that the engine has nothing to quantize."""
+
+    @property
+    def online_mode(self) -> str:
+        """Return the mode that the engine has to quantize to while it loads; ``none`` if it has not."""
+        return "none" if self.is_quantized else self.quantization
 
     @property
     def is_gguf(self) -> bool:
@@ -81,6 +88,8 @@ class EngineInfo:
     """GPUs (or processes of a CPU build) that share the model."""
     context: int | None = None
     """Most tokens of a request, prompt and output together; None if the engine does not report it."""
+    mode: str | None = None
+    """Quantization mode that the engine runs, by its name in ids; None if it does not report it."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""

@@ -51,6 +51,7 @@ FILE_TYPES = {
     37: "tq2_0",
     38: "mxfp4",
 }
+UNQUANTIZED = ("f32", "f16", "bf16")
 OTHER = "other"
 """A type that the file does not name, or that is newer than this table."""
 _STRING, _ARRAY = 8, 9

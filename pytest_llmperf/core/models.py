@@ -6,16 +6,17 @@ import difflib
 import importlib.util
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .checkpoint import ADAPTER, CONFIG, is_lfs_pointer, read_config
+from .checkpoint_format import CheckpointFormat, format_by_name, format_of_config, format_of_folder
 from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
-from .hub_cache import place_of
+from .hub_cache import cached_snapshot, place_of
 from .values import location, shown
 
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
@@ -81,6 +82,32 @@ class Model:
             return read_config(folder) if folder else {}
         except ValueError as error:
             raise ModelError(f"{self.name}: {error}") from None
+
+    def stored(
+        self, revision: str | None, environment: Mapping[str, str]
+    ) -> tuple[CheckpointFormat | None, bool]:
+        """Return how the checkpoint is quantized, None if it is not, and whether that is certain.
+
+        What is certain stands in its configuration. A repository that is not in the hub's cache has a
+        name only.
+
+        Args:
+            revision: of a model on the hub; None is ``main``.
+            environment: the variables that say where the hub's cache is.
+        """
+        if self.kind not in ("folder", "hub"):
+            return None, True
+        folder: Path | None = Path(self.source)
+        if self.kind == "hub":
+            folder = cached_snapshot(self.source, revision, environment)
+        try:
+            if folder is not None and (folder / CONFIG).exists():
+                return format_of_folder(folder), True
+            if self.shipped_config is not None:
+                return format_of_config(self.config), True
+        except ValueError:
+            return None, True  # Whoever loads it says what is wrong.
+        return format_by_name(self.source), False
 
     def context(self, random_weights: bool) -> int | None:
         """Return the tokens of the model's context, or None if its files here do not say it.

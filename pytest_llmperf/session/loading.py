@@ -39,7 +39,7 @@ class Loading:
         log: Callable[[str], Path],
     ) -> None:
         """Keep the parts of the run; ``log`` returns the file for the output of an engine."""
-        self.slot = EngineSlot(settings, plan.packages, log)
+        self.slot = EngineSlot(settings, plan, log)
         self.gpus = Gpus(os.environ)
         self._settings = settings
         self._plan = plan

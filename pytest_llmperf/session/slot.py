@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -17,12 +17,14 @@ from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
 from ..core.errors import BackendError, EngineDied, EngineError, EngineTimeout
 from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
+from ..core.models import Model
 from ..core.progress import Progress, silent
 from ..core.text import Text, shipped
 from ..core.workload import Workload
 from ..machine.host import runs_on_cpu, usable_cores
 from ..metrics.quality import Quality
 from ..worker.client import Worker, start_worker
+from .cells import CellPlan
 from .options import Settings
 from .references import references_of
 
@@ -60,18 +62,19 @@ class EngineSlot:
     def __init__(
         self,
         settings: Settings,
-        packages: Callable[[str], Mapping[str, str]],
+        plan: CellPlan,
         log: Callable[[str], Path],
     ) -> None:
         """Make an empty slot.
 
         Args:
-            packages: returns versions by distribution name in the environment of a backend.
+            plan: the cells of the run.
             log: returns the file for the output of an engine that starts, by its cell's id.
         """
         self._settings = settings
-        self._packages = packages
+        self._plan = plan
         self._log = log
+        self._revisions: dict[Model, str | None] = {}
         self._worker: Worker | None = None
         self._cell: Cell | None = None
         self._loaded: LoadedEngine | None = None
@@ -131,6 +134,10 @@ class EngineSlot:
             pid=answer["pid"],
             number=self.loads,
         )
+        if reason := cell.contradicted_by(self._loaded.info):
+            self.close()
+            raise EngineError(reason)
+        self._revisions[cell.model] = self._loaded.info.revision
         return self._loaded
 
     def leave(self, cell: Cell) -> None:
@@ -208,7 +215,7 @@ class EngineSlot:
             progress,
             texts=list(text.documents),
             references=str(self._references),
-            may_keep=engine if plain and self._cell.quantization == "none" else None,
+            may_keep=engine if plain and self._is_reference(self._cell) else None,
             vouched=vouched,
         )
         return answer.get("unavailable") or Quality.from_wire(answer)
@@ -219,13 +226,20 @@ class EngineSlot:
         scores: list[float] | str = answer.get("unavailable") or answer["scores"]
         return scores
 
+    def _is_reference(self, cell: Cell) -> bool:
+        """Return whether other cells of the model's name are compared with this one."""
+        return (
+            cell.quantization == "none"
+            and self._plan.checkpoints.unquantized(cell.model) == cell.model
+        )
+
     @property
     def _references(self) -> Path:
-        """Folder of the resident model's distributions, whatever engine and mode it runs in."""
+        """Folder of the unquantized model's distributions, whatever engine and mode is resident."""
         assert self._cell is not None
-        revision = self._loaded.info.revision if self._loaded else None
-        revision = revision or self._settings.revision
-        return references_of(self._cell.model, revision, self._settings.cache_dir)
+        model = self._plan.checkpoints.unquantized(self._cell.model)
+        revision = self._revisions.get(model) or self._settings.revision
+        return references_of(model, revision, self._settings.cache_dir)
 
     def close(self) -> None:
         """End the resident engine, if there is one."""
@@ -251,13 +265,14 @@ class EngineSlot:
             load_format=settings.load_format,
             threads=engine_threads(settings),
             args=settings.args_of(cell.backend),
+            is_quantized=cell.stored is not None and cell.stored.mode == cell.quantization,
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
         """Return the specification of a cell, its files prepared if the engine needs that."""
         spec = self.spec(cell)
         cache = self._settings.cache_dir
-        packages = self._packages(cell.backend)
+        packages = self._plan.packages(cell.backend)
         ready: EngineSpec | None = _asked(
             spec.backend, "ready", (EngineSpec, NoneType), spec, cache, packages
         )

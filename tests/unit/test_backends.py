@@ -66,8 +66,7 @@ def test_transformers_does_no_quantization_without_bitsandbytes():
 def test_vllm_refuses_by_nature_what_it_cannot_quantize_to(mode):
     packages = {"vllm": "0.27.1", "bitsandbytes": "0.50.2"}
     assert VLLM.refusal(mode, packages) == Refusal(
-        f"vLLM quantizes to nf4 only when it loads a model; {mode} needs a checkpoint that was "
-        "saved in that mode",
+        f"vLLM cannot quantize to {mode}: it needs a checkpoint that was saved in that mode",
         by_nature=True,
     )
     assert VLLM.refusal_of_mode(mode, {}).by_nature
