@@ -361,7 +361,7 @@ class CellPlan:
         )
 
     def _named(self, name: str, backend: str, mode: str) -> Model:
-        """Return the model with a name: of several, the one whose files have the mode, or the plain one."""
+        """Return the model with a name: of several, that whose files have the mode, or the plain one."""
 
         def of_files(model: Model) -> str:
             stored = self.checkpoints.stored(model)
