@@ -25,6 +25,7 @@ from .schema import (
     MetricPart,
     ModelPart,
     QualityPart,
+    QuantizationPart,
     Record,
     RunPart,
     WorkloadPart,
@@ -101,10 +102,7 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
         "cell": subject.cell.id,
         "model": _model(subject),
         "backend": _backend(subject),
-        "quantization": {
-            "mode": subject.cell.quantization,
-            "compute_dtype": subject.spec.compute_dtype,
-        },
+        "quantization": _quantization(subject),
         "workload": _workload(subject, outcome),
         "metrics": _metrics(outcome.metrics, context.chosen),
         "environment": _environment(subject, outcome, context),
@@ -132,6 +130,18 @@ def _model(subject: Subject) -> ModelPart:
     }
     if info.architecture:
         part["architecture"] = cast("Any", info.architecture.to_wire())
+    return part
+
+
+def _quantization(subject: Subject) -> QuantizationPart:
+    part: QuantizationPart = {
+        "mode": subject.cell.quantization,
+        "compute_dtype": subject.spec.compute_dtype,
+    }
+    stored = subject.cell.stored
+    if stored is not None:
+        part["method"] = stored.method
+        part["group_size"] = stored.group_size
     return part
 
 

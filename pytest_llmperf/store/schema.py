@@ -70,6 +70,11 @@ class QuantizationPart(TypedDict):
 
     mode: str
     compute_dtype: str
+    method: NotRequired[str]
+    """Layout of a checkpoint that is quantized itself (``awq``, ``compressed-tensors``); ``by name`` if
+    its files did not say it before the load."""
+    group_size: NotRequired[int | None]
+    """Weights that share a scale in such a checkpoint; null where they are not in groups."""
 
 
 class WorkloadPart(TypedDict):
