@@ -24,8 +24,9 @@ from ..core.files import lock_now, parsed_json, read_regular, write_whole
 from ..core.folders import make_ignored, remove_ignored
 from ..core.values import shown
 from .attempts import without_earlier
+from .content import is_commit, is_entry
 from .plain import plain
-from .stored import StoredError, is_commit, is_entry, read_file
+from .stored import StoredError, read_file
 from .writer import Writer, identity
 
 FOLDER = ".llmperf"
