@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _NOTES = "reference.json"
 _BLOCK = 64
 """Positions that are compared at a time, to keep the memory of a comparison small."""
-_GLIMPSES, _GLIMPSE_LONGEST = 16, 48
+_GLIMPSES = 32
+"""Places of a text at which an engine without probabilities is asked: after each of its first tokens."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ def look(
     text: str,
     root: Path,
     judge: Callable[[Quality], str | None] = flaw,
+    judge_tokens: Callable[[Glimpse], str | None] = flaw_at_a_glimpse,
+    note_unchecked: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Return the reason why the output cannot come from a working model, or None.
 
@@ -177,6 +180,8 @@ def look(
         text: the document to look at.
         root: folder of the model's references.
         judge: returns the reason from the document's quality.
+        judge_tokens: returns it from next tokens, of an engine that reports no probabilities.
+        note_unchecked: called if the output cannot be looked at; the log has the error.
     """
     try:
         return judge(assess(backend, info, [text], root, None, silent))
@@ -186,23 +191,23 @@ def look(
         # A short context or a full GPU is not a flaw of the output; the log has the error.
         traceback.print_exc()
     try:
-        return flaw_at_a_glimpse(glimpse(backend, text, root))
+        return judge_tokens(glimpse(backend, text, root))
     except Exception:
         traceback.print_exc()
+        note_unchecked()
         return None
 
 
 def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
-    """Return the next token at a few positions of a text, one request each: every engine can do that."""
+    """Return the next token at a few places of a text, one request each: every engine can do that."""
     ids = backend.encode(text)
-    longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
-    ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
-    tokens = [backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends]
+    ends = range(1, min(len(ids), _GLIMPSES + 1))
+    tokens = tuple(backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends)
     reference = Reference.find(root, [ids]) if importlib.util.find_spec("numpy") else None
     if reference is None:
-        return Glimpse(tuple(tokens))
+        return Glimpse(tokens, text_tokens=tuple(ids[end] for end in ends))
     rows = reference.rows(0)
-    return Glimpse(tuple(tokens), tuple(int(rows[end - 1].argmax()) for end in ends))
+    return Glimpse(tokens, tuple(int(rows[end - 1].argmax()) for end in ends))
 
 
 def scores(backend: Backend, ids: Sequence[int]) -> list[float]:
