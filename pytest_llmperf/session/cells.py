@@ -21,7 +21,7 @@ from ..core.quantization import ALL
 from ..machine.host import has_accelerator, runs_on_cpu
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
-from .model_files import context_of_cell
+from .model_files import context_of_cell, refusal_of_kind
 from .options import Settings
 
 
@@ -217,6 +217,8 @@ class CellPlan:
         return Cell(model, backend, mode, self._degree(backend))
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
+        if refusal := refusal_of_kind(cell, self.settings.load_format == "dummy"):
+            return refusal
         settings = self.settings
         setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
         return _refused(cell.backend, "refusal", cell.quantization, packages) or _refused(
