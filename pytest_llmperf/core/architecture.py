@@ -182,6 +182,15 @@ class Architecture:
         return fields
 
 
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """Return the window in a transformers configuration that at least one layer has, or None."""
+    text = config.get("text_config")
+    config = text if isinstance(text, Mapping) else config
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    is_used = "sliding_attention" in kinds if kinds else config.get("use_sliding_window", True)
+    return window if is_used and isinstance(window, int) else None
+
+
 def _has_unequal_heads(config: Mapping[str, Any]) -> bool:
     """Return whether a configuration has lists of heads, with one number per layer."""
     names = ("num_key_value_heads", "num_kv_heads", "num_attention_heads")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend
 from ..backends.conversion import new_folder
+from ..core.context import why_too_long
 from ..core.engine import EngineInfo
 from ..core.errors import NotSupported
 from ..core.progress import Progress, silent
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _NOTES = "reference.json"
 _BLOCK = 64
 """Positions that are compared at a time, to keep the memory of a comparison small."""
+_SHORTER = (64, 32)
+"""Tokens of a text that are looked at where an engine has no room for all of them."""
 _GLIMPSES = 32
 """Places of a text at which an engine without probabilities is asked: after each of its first tokens."""
 
@@ -108,6 +111,9 @@ def assess(
             return _kept(backend, documents, root, may_keep, progress, start, vouched)
     qualities = []
     vocabulary = info.vocabulary
+    for ids in documents:
+        if reason := why_too_long(len(ids), 0, info.context):
+            raise ValueError(reason)
     for i, ids in enumerate(documents):
         progress("score", i + 1, len(documents))
         rows = backend.log_probabilities(ids)
@@ -190,12 +196,25 @@ def look(
     except Exception:
         # A short context or a full GPU is not a flaw of the output; the log has the error.
         traceback.print_exc()
+    for longest in _SHORTER:
+        with suppress(Exception):
+            return judge(_of_start(backend, text, root, longest))
     try:
         return judge_tokens(glimpse(backend, text, root))
     except Exception:
         traceback.print_exc()
         note_unchecked()
         return None
+
+
+def _of_start(backend: Backend, text: str, root: Path, longest: int) -> Quality:
+    """Return the quality of a document's first tokens, for an engine with no room for all of them."""
+    ids = backend.encode(text)
+    reference = Reference.find(root, [ids])
+    start = ids[:longest]
+    rows = backend.log_probabilities(start)
+    kept = reference.rows(0)[: len(start) - 1] if reference else None
+    return Quality((_document(rows, start, kept),), rows.shape[1], 0.0)
 
 
 def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.architecture import Architecture, window_of
 from pytest_llmperf.core.gguf import header
 from pytest_llmperf.core.models import embedded_gguf
 
@@ -114,6 +114,22 @@ def test_a_window_of_some_layers_counts_for_these():
     assert (everywhere.window, everywhere.window_layers) == (512, None)
     assert everywhere.seen(3512) == 512
     assert SMOLLM.seen(3512) == 3512
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        ({"sliding_window": 512}, 512),
+        ({"text_config": {"sliding_window": 512}}, 512),
+        ({"sliding_window": 512, "use_sliding_window": False}, None),
+        ({"sliding_window": 512, "layer_types": ["full_attention"]}, None),
+        ({"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]}, 512),
+        ({"sliding_window": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_window_is_one_that_a_layer_has(config, window):
+    assert window_of(config) == window
 
 
 def test_a_gguf_header_leaves_the_windows_of_layers_to_the_family():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -162,6 +163,40 @@ def test_an_engine_without_room_for_the_text_is_seen_by_its_next_tokens(tmp_path
     same = [[0.7, 0.1, 0.1, 0.1]] * 3
     flawed = "its next token is the same at each of 3 places of a text"
     assert scoring.look(SmallBackend(same), INFO, "abcd", tmp_path) == flawed
+
+
+def test_an_engine_without_room_for_the_text_is_scored_on_its_start(tmp_path):
+    class ShortBackend(TableBackend):
+        def log_probabilities(self, ids):
+            if len(ids) > 32:
+                raise NotSupported("a window of 32 tokens")
+            return numpy.full((len(ids) - 1, 4), -math.log(4), dtype=numpy.float32)
+
+    judged = []
+    scoring.look(ShortBackend(HALF), INFO, "abcd" * 10, tmp_path, judge=judged.append)
+    assert [quality.tokens for quality in judged] == [31]
+
+
+def test_the_start_of_a_text_is_compared_with_the_kept_distributions(tmp_path):
+    text = "abcd" * 10
+    table = [[0.7 if token == (i + 1) % 4 else 0.1 for token in range(4)] for i in range(39)]
+    assess(table, tmp_path, ENGINE, [text])
+
+    class ShortBackend(TableBackend):
+        def log_probabilities(self, ids):
+            if len(ids) > 32:
+                raise NotSupported("a window of 32 tokens")
+            return super().log_probabilities(ids)
+
+    judged = []
+    scoring.look(ShortBackend(table), INFO, text, tmp_path, judge=judged.append)
+    assert [(quality.tokens, quality.top1_agreement) for quality in judged] == [(31, 1.0)]
+
+
+def test_a_text_beyond_the_context_is_not_scored(tmp_path):
+    short = replace(INFO, context=3)
+    with pytest.raises(ValueError, match=r"^a request of 4 tokens .* the model's context of 3$"):
+        scoring.assess(TableBackend(HALF), short, ["abcd"], tmp_path, None, lambda *_: None)
 
 
 def test_an_engine_that_cannot_be_asked_at_all_has_no_flaw(tmp_path):
