@@ -199,8 +199,7 @@ def weights_mib(
 
 def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: float = 2) -> float:
     """Return the key-value cache of a batch, each request that many tokens long."""
-    seen = min(tokens, architecture.window or tokens)
-    return batch * seen * architecture.kv_bytes_per_token(value_bytes) / MIB
+    return batch * architecture.seen(tokens) * architecture.kv_bytes_per_token(value_bytes) / MIB
 
 
 def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:

@@ -16,6 +16,8 @@ _UNQUANTIZED = "none"
 _SPEED = "output_throughput"
 _QUALITY = "perplexity"
 _ENERGY = "energy_per_output_token"
+_SHORT = 12
+"""Characters of a revision that name it."""
 _OF_THE_CELL = (
     *keys_per("process"),
     *(
@@ -86,14 +88,16 @@ def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
     """Return the trade-offs of every model of which two cells have a quality.
 
     Args:
-        records: the newest of equal measurements counts; each machine has separate trade-offs.
+        records: the newest of equal measurements counts; each machine and each revision of a model has
+            separate trade-offs.
     """
     ordered = sorted(records, key=lambda record: record["run"]["started_at"])
     machines = _Machines()
+    revisions = _Revisions(ordered)
     by_model: dict[tuple[str, int], list[Record]] = {}
     for record in ordered:
         number = machines.number_of(record["environment"])
-        by_model.setdefault((record["model"]["name"], number), []).append(record)
+        by_model.setdefault((revisions.name_of(record), number), []).append(record)
     names = machines.names()
     # Of all records: they show how fast the reference work can be.
     marks = {id(record): marks for record, marks in zip(ordered, marks_of(ordered), strict=True)}
@@ -205,6 +209,35 @@ class _Machines:
             for key, value in parts.items()
             if any(other.get(key) != value for other in others)
         )
+
+
+class _Revisions:
+    """The revisions behind the names of models: another revision has other weights."""
+
+    def __init__(self, ordered: Iterable[Record]) -> None:
+        """Read the revisions of records, the oldest first."""
+        self._of_source: dict[tuple[str, str], list[str]] = {}
+        for model in (record["model"] for record in ordered):
+            if model["revision"] is not None:
+                known = self._of_source.setdefault((model["name"], model["source"]), [])
+                known[:] = [*(r for r in known if r != model["revision"]), model["revision"]]
+
+    def name_of(self, record: Record) -> str:
+        """Return the model's name, with the revision where one of its sources has several.
+
+        Early records have no revision: they count as the newest, like checkpoints of other sources.
+        """
+        model = record["model"]
+        older = self._of_source.get((model["name"], model["source"]), [])[:-1]
+        newest = [
+            revisions[-1]
+            for (name, _), revisions in self._of_source.items()
+            if name == model["name"] and len(revisions) > 1
+        ]
+        if not newest:
+            return model["name"]
+        revision = model["revision"] if model["revision"] in older else newest[0]
+        return f"{model['name']} (revision {str(revision)[:_SHORT]})"
 
 
 def _cell(record: Record) -> str:

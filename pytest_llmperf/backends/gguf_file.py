@@ -10,6 +10,7 @@ from ..core.architecture import Architecture
 from ..core.context import context_of_gguf
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
+from ..core.gguf_shards import whole_header
 from ..core.progress import Progress
 from ..core.units import MIB
 from ..machine.host import visible_gpus
@@ -130,7 +131,7 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
         return context
     return context | {
         "architecture": architecture,
-        "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
+        "embedding_bytes": float(whole_header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.
         "arithmetic": _FLOATS.get(file_type(path)),
@@ -151,7 +152,7 @@ def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float
 
 
 def _architecture(path: Path) -> Architecture | None:
-    file_header = header(path)
+    file_header = whole_header(path)
     return Architecture.from_gguf(file_header.values, file_header.shapes)
 
 

@@ -12,6 +12,7 @@ from ..core.architecture import Architecture
 from ..core.checkpoint_format import CheckpointFormat, mode_of_config
 from ..core.context import context_of, why_too_long
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.generative import why_no_text
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
 from ..core.units import MIB
@@ -20,7 +21,14 @@ from ..machine.host import visible_gpus
 from . import arguments, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, own_code, own_code_explained, resolved_revision, whole_model
+from .hub import (
+    HubTokenizer,
+    own_code,
+    own_code_explained,
+    resolved_revision,
+    text_model,
+    whole_model,
+)
 from .online import TORCHAO, refusal_here
 from .transformers_modes import (
     METHODS,
@@ -122,6 +130,9 @@ class TransformersBackend(HubTokenizer, Backend):
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     spec.model, revision=spec.revision, **own_code(spec)
                 )
+        config = model.config.to_dict()
+        if reason := why_no_text(config):  # A hub id has no files before the load.
+            raise ValueError(reason)
         model.eval()
         self._model = model
         # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
@@ -142,8 +153,8 @@ class TransformersBackend(HubTokenizer, Backend):
             },
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
-            context=context_of(model.config.to_dict()),
-            mode=mode_of_config(model.config.to_dict()),
+            context=context_of(config),
+            mode=mode_of_config(config),
             **_described(model, spec, dtype),
         )
 
@@ -263,10 +274,9 @@ def _of_generate(spec: EngineSpec) -> dict[str, Any]:
 
 
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
     return whole_model(
-        AutoModelForCausalLM.from_pretrained,
+        text_model,
+        "from_pretrained",
         spec.model,
         revision=spec.revision,
         **_options(spec, dtype, device),

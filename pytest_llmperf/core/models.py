@@ -16,6 +16,7 @@ from .checkpoint_format import CheckpointFormat, format_by_name, format_of_confi
 from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
+from .gguf_shards import Shard
 from .hub_cache import cached_snapshot, place_of
 from .values import location, shown
 
@@ -153,6 +154,15 @@ class Model:
         return named_type(file_name) if file_name else None
 
     @property
+    def shards(self) -> int:
+        """Files that the weights of a GGUF model are in; 1 for other models."""
+        if self.kind == "gguf":
+            shard = Shard.of_file(Path(self.source))
+        else:
+            shard = Shard.of_name(self.source) if self.kind == "hub-gguf" else None
+        return shard.count if shard else 1
+
+    @property
     def recorded_source(self) -> str:
         """The source for the stored JSON: a public name, never a path on this machine."""
         if self.kind == "embedded":
@@ -198,6 +208,9 @@ def _parse_location(text: str, name: str | None, base: Path) -> Model:
     is_file, is_folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
     on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text)
     if on_hub and not mode:
+        shard = Shard.of_name(path.name)
+        if shard and (problem := shard.why_not_first()):
+            raise ModelError(f"{shown(text)}: {problem}")
         return Model(name or short_name(path.stem), "hub-gguf", text)
     if path.suffix.lower() == ".gguf" and not is_folder:
         if not is_file:
@@ -234,6 +247,10 @@ def _gguf(text: str, path: Path, name: str | None) -> Model:
         raise ModelError(f"{shown(text)}: a pointer of Git LFS, not the file itself: git lfs pull")
     if not start.startswith(b"GGUF"):
         raise ModelError(f"{shown(text)}: not a GGUF file (its first bytes are not 'GGUF')")
+    shard = Shard.of_file(path)
+    problem = shard and (shard.why_not_first() or shard.why_not_whole(path.parent))
+    if problem:
+        raise ModelError(f"{shown(text)}: {problem}")
     stem = path.stem if path.suffix.lower() == ".gguf" else path.name
     return Model(name or short_name(stem), "gguf", str(_named(path)))
 

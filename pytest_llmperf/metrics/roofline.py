@@ -172,7 +172,7 @@ class RooflineModel:
         table = shape.embedding_parameters
         layers = self.parameters - (table if shape.tied else 2 * table)
         attention = 4 * shape.layers * shape.heads * shape.head_dim
-        seen = _sum_of_contexts(1, tokens, shape.window)
+        seen = _sum_of_contexts(1, tokens, shape)
         return 2.0 * layers * tokens + 2.0 * table + attention * seen
 
     def roof(self, ceilings: Ceilings, device: str) -> Roof:
@@ -221,7 +221,7 @@ def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     if weights is None or not decoding:
         return None
     step = statistics.median(value for r in decoding if (value := tpot(r)))
-    context = statistics.fmean(_mean_context(r, model.architecture.window) for r in decoding)
+    context = statistics.fmean(_mean_context(r, model.architecture) for r in decoding)
     return (weights + _together(decoding) * context * model.cache_bytes_per_token) / step
 
 
@@ -242,7 +242,7 @@ def _together(requests: Sequence[RequestTrace]) -> float:
     return sum(r.last - r.first for r in requests) / covered
 
 
-def _mean_context(request: RequestTrace, window: int | None) -> float:
+def _mean_context(request: RequestTrace, shape: Architecture) -> float:
     """Return the tokens of context in a request's mean decode step, the step's own token included.
 
     The step that makes output token k + 1 reads the keys and values of the prompt and of k - 1 output
@@ -251,13 +251,20 @@ def _mean_context(request: RequestTrace, window: int | None) -> float:
     """
     first, last = request.counts[0], request.output_tokens - 1
     begin, end = request.input_tokens + first, request.input_tokens + last
-    return _sum_of_contexts(begin, end, window) / (last - first + 1)
+    return _sum_of_contexts(begin, end, shape) / (last - first + 1)
 
 
-def _sum_of_contexts(begin: int, end: int, window: int | None) -> float:
+def _sum_of_contexts(begin: int, end: int, shape: Architecture) -> float:
+    """Return the sum of the tokens that attention sees of n, over n from ``begin`` to ``end``."""
+    share = shape.window_share
+    everything = _sum_up_to(begin, end, None)
+    return everything + share * (_sum_up_to(begin, end, shape.window) - everything)
+
+
+def _sum_up_to(begin: int, end: int, window: int | None) -> float:
     """Return the sum of min(n, window) over n from ``begin`` to ``end``."""
     if window is None or end <= window:
         return (begin + end) * (end - begin + 1) / 2
     if begin > window:
         return float(window * (end - begin + 1))
-    return _sum_of_contexts(begin, window, None) + window * (end - window)
+    return _sum_up_to(begin, window, None) + window * (end - window)

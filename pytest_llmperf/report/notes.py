@@ -16,6 +16,12 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"floor off (--llm-floor=off, or the marker llm_floor): the output of {unchecked} of "
             f"{len(records)} measurements was not checked"
         )
+    for cell in dict.fromkeys(
+        record.get("cell", record["nodeid"])
+        for record in records
+        if record.get("floor", {}).get("unchecked")
+    ):
+        lines.append(f"the output of {cell} could not be checked: its log has the error")
     texts = dict.fromkeys(floor["text"]["name"] for floor in floors if "text" in floor)
     if texts:
         lines.append(f"output checked with a text of the project's own: {', '.join(texts)}")

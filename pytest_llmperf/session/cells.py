@@ -23,7 +23,7 @@ from ..machine.host import has_accelerator, runs_on_cpu
 from .checkpoints import Checkpoints
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
-from .model_files import context_of_cell
+from .model_files import context_of_cell, refusal_of_kind
 from .options import Settings
 
 
@@ -239,6 +239,8 @@ class CellPlan:
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
         settings, stored, mode = self.settings, cell.stored, cell.quantization
+        if refusal := refusal_of_kind(cell, settings.load_format == "dummy"):
+            return refusal
         setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
         of_file = stored is not None and stored.mode == mode
         refusal = _refused(cell.backend, "refusal", "none" if of_file else mode, packages)

@@ -46,6 +46,8 @@ class ArchitecturePart(TypedDict):
     tied: bool
     window: int | None
     experts: int
+    window_layers: NotRequired[int]
+    """Layers that have the window, if others see everything."""
 
 
 class BackendPart(TypedDict):
@@ -252,6 +254,8 @@ class FloorPart(TypedDict):
     """A text of the user's own that it was checked with."""
     agrees_with: NotRequired[str]
     """Another engine that predicts the shipped text as badly, and alike."""
+    unchecked: NotRequired[bool]
+    """True if the output could not be checked; the engine's log has the error."""
 
 
 class Record(TypedDict):

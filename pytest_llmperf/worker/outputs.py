@@ -264,6 +264,7 @@ def _architecture(value: object) -> Architecture | None:
         **{n: whole(getattr(shape, n), f"load: architecture.{n}", least=1) for n in sizes},
         tied=bool(shape.tied),
         window=_optional(whole, shape.window, "load: architecture.window"),
+        window_layers=_optional(whole, shape.window_layers, "load: architecture.window_layers"),
     )
 
 

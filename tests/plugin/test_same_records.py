@@ -22,8 +22,9 @@ ADDED = {
     "record": {"parameters"},
     "run": {"branch"},
 }
-"""Keys that records have got since. ``floor`` and ``workload.words_as_ids`` are there only where a run
-was unusual, which none of these is."""
+"""Keys that records have got since. ``floor``, ``workload.words_as_ids`` and
+``model.architecture.window_layers`` are there only where a run or a model was unusual, which none of
+these is."""
 OF_THE_MACHINE = {"governor", "gpus"}
 
 

@@ -151,6 +151,8 @@ def test_the_cache_is_that_of_the_batch_and_its_tokens():
     assert kv_mib(SMALL, 4, 256) == KV
     assert kv_mib(SMALL, 4, 256, 4) == 2 * KV
     assert kv_mib(replace(SMALL, window=64), 4, 256) == KV / 4
+    # Half of the layers fill a quarter.
+    assert kv_mib(replace(SMALL, window=64, window_layers=4), 4, 256) == KV * 5 / 8
 
 
 def test_a_reserved_pool_is_replaced_by_what_the_batch_fills():

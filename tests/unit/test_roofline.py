@@ -140,6 +140,14 @@ def test_a_prompt_of_mistral_7b_beyond_its_window():
     assert MISTRAL.prompt_flops(5000) == 69_795_880_960_000 + 262_144_000 + 6_340_445_470_720
 
 
+def test_a_prompt_beyond_the_window_of_a_quarter_of_the_layers():
+    shape = replace(MISTRAL.architecture, window_layers=8)
+    # As above: 8 of 32 layers see 12,093,440 contexts, the others 5000 x 5001 / 2 = 12,502,500;
+    # on average 12,400,235, x 524,288.
+    expected = 69_795_880_960_000 + 262_144_000 + 6_501_294_407_680
+    assert replace(MISTRAL, architecture=shape).prompt_flops(5000) == expected
+
+
 def test_a_prompt_of_a_tied_model():
     # Layers: 2000 - 800 = 1200; x 2 x 3 tokens = 7200. Output layer: 2 x 800 = 1600.
     # Attention: 4 x 2 x 4 x 2 = 64 x (1 + 2 + 3) = 384.

@@ -115,6 +115,40 @@ def test_machines_stand_apart(records):
     assert not any("output_throughput" in point.values for point in found.points)
 
 
+def test_revisions_of_a_model_stand_apart(record, records):
+    old, new = "a" * 40, "b" * 40
+    for item in records:
+        item["model"]["revision"] = old
+    assert [found.model for found in trade_offs(records)] == ["m"]
+    later = [
+        record(
+            "none", test="test_quality.py::test_q", number=2, perplexity=12.0, top1_agreement=1.0
+        ),
+        record(
+            "nf4", test="test_quality.py::test_q", number=2, perplexity=12.1, top1_agreement=0.9
+        ),
+    ]
+    for item in later:
+        item["model"]["revision"] = new
+    first, second = trade_offs([*records, *later])
+    assert (first.model, second.model) == (
+        "m (revision aaaaaaaaaaaa)",
+        "m (revision bbbbbbbbbbbb)",
+    )
+    assert [point.values["perplexity"] for point in first.points] == [10.0, 10.4]
+    assert [point.values["perplexity"] for point in second.points] == [12.0, 12.1]
+
+
+def test_what_has_no_revision_stands_with_the_newest(record, records):
+    for item, revision in zip(records, ("a", "b", None, "b"), strict=True):
+        item["model"]["revision"] = revision
+    other = record("q4_1", test="test_quality.py::test_q", perplexity=10.2)
+    other["model"] |= {"source": "organisation/m-GGUF", "revision": "c"}
+    (found,) = trade_offs([*records, other])
+    assert found.model == "m (revision b)"
+    assert [point.mode for point in found.points] == ["nf4", "none", "q4_1"]
+
+
 def on(environment, items):
     for item in items:
         item["environment"] = environment
