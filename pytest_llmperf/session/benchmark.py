@@ -24,8 +24,6 @@ from ..core.workload import Workload
 from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw, not_finite
-from ..metrics.roofline import Roof, RooflineModel, utilization
-from ..metrics.samples import Metric
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
 from ..store.schema import FloorPart, QualityPart
@@ -35,6 +33,7 @@ from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
 from .sizes import Override, named_parameters
+from .utilization import Shares
 
 DEFAULT_OUTPUT_LEN = 64
 
@@ -111,16 +110,16 @@ class LLMBenchmark:
             floor = self._check_output(llm)
             measurement = self._measured(llm, engine, workload)
         metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)
-        shares, roof = self._utilization(llm, engine, measurement)
+        shares = self._utilization(llm, engine, measurement)
         outcome = Outcome(
-            metrics=metrics | shares,
+            metrics=metrics | (dict(shares.metrics) if shares else {}),
             samples=[r.wall_time for r in measurement.rounds],
             workload=workload,
             measurement=measurement,
-            roof=roof,
+            roof=shares.roof if shares else None,
             floor=floor,
         )
-        return self._store(llm, engine, outcome)
+        return self._store(llm, engine, outcome, shares)
 
     def load(self, llm: LLM) -> Result:
         """Store the load time of the engine, which is not loaded again for this."""
@@ -209,22 +208,12 @@ class LLMBenchmark:
 
     def _utilization(
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
-    ) -> tuple[dict[str, Metric], Roof | None]:
-        """Return ``mbu`` and ``mfu`` with their ceilings; empty and None where those are unknown."""
-        model = RooflineModel.of(engine.info)
-        if model is None or not is_enabled(self._benchmark):
-            return {}, None
-        shares: dict[str, Metric] = {}
-        for again in (False, True):
-            ceilings = self._session.loading.ceilings(llm.cell, engine, again)
-            if ceilings is None:
-                return {}, None
-            roof = model.roof(ceilings, engine.info.device)
-            shares = utilization(measurement.rounds, model, roof)
-            # A share above 1: something else ran when the ceilings were measured. Measure them again.
-            if all(share.max <= 1 for share in shares.values()):
-                break
-        return shares, roof if shares else None
+    ) -> Shares | None:
+        """Return ``mbu`` and ``mfu`` with their ceilings; None where those are unknown."""
+        if not is_enabled(self._benchmark):
+            return None
+        test = self._node.name.partition("[")[0]
+        return self._session.utilization.of(llm.cell, engine, measurement, test)
 
     def _workload(self, of_test: Workload) -> Workload:
         """Return the test's workload with the sizes that the command line sets instead."""
@@ -258,7 +247,9 @@ class LLMBenchmark:
         finally:
             self._session.progress.clear()
 
-    def _store(self, llm: LLM, engine: LoadedEngine, outcome: Outcome) -> Result:
+    def _store(
+        self, llm: LLM, engine: LoadedEngine, outcome: Outcome, shares: Shares | None = None
+    ) -> Result:
         session = self._session
         if not is_enabled(self._benchmark):
             self._benchmark.pedantic(lambda: None)
@@ -293,6 +284,8 @@ class LLMBenchmark:
             self._benchmark, self._node.stash[CLOCK], outcome.samples, record, chosen
         )
         session.results.keep(record, entries)
+        if shares:
+            session.utilization.keep(record, shares)
         _fail([*session.budgets.after(record), *session.quiet.after(session.results.records)])
         return result
 

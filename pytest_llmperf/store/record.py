@@ -14,12 +14,13 @@ from ..core.measurement import Measurement
 from ..core.secrets import masked, without_secrets
 from ..core.workload import Workload
 from ..machine.idle import IdlePower
+from ..metrics.ceilings import Roof
 from ..metrics.definitions import POOLED
-from ..metrics.roofline import Roof
 from ..metrics.samples import Metric
 from .schema import (
     SCHEMA,
     BackendPart,
+    CeilingsPart,
     EnvironmentPart,
     FloorPart,
     MetricPart,
@@ -116,6 +117,14 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
     if outcome.floor:
         record["floor"] = outcome.floor
     return record
+
+
+def revise_utilization(
+    record: Record, shares: Mapping[str, Metric], roof: Roof, chosen: Sequence[str]
+) -> None:
+    """Put other shares and their ceilings into a record that is stored already."""
+    record["metrics"].update(_metrics(shares, chosen))
+    record["environment"]["ceilings"] = cast("CeilingsPart", roof.to_record())
 
 
 def _model(subject: Subject) -> ModelPart:

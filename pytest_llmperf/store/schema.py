@@ -177,6 +177,12 @@ class CeilingsPart(TypedDict):
     threads: int | None
     method: str
     disturbed: NotRequired[bool]
+    read_by: NotRequired[str]
+    """Whose ``read_bytes_per_s`` is, if ``method`` did not measure it."""
+    matmul_by: NotRequired[str]
+    measured_read_bytes_per_s: NotRequired[float]
+    """The lower rate that ``method`` measured, if ``read_by`` is there."""
+    measured_matmul_flops: NotRequired[float]
 
 
 class EnvironmentPart(TypedDict):
