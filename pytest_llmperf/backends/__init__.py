@@ -70,7 +70,7 @@ _PUBLIC = {
 GROUP = "pytest_llmperf.backends"
 """Group of the entry points in other packages: a backend's name and its class."""
 _LIMIT = 60.0
-"""Seconds for a method of another package's backend that runs in pytest's process."""
+"""Seconds for a method of another package's backend that only looks."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -119,21 +119,36 @@ def backend_class(name: str) -> type[Backend]:
     return _loaded(entry_point)
 
 
-def ask(name: str, method: str, kind: type | tuple[type, ...], *arguments: Any) -> Any:
-    """Call a class method of a backend in pytest's process, and return its answer.
+def time_to_answer(timeout: float) -> float:
+    """Return the seconds for a method that only looks, where an engine has ``timeout`` to load."""
+    return min(_LIMIT, timeout)
+
+
+def ask(
+    name: str,
+    method: str,
+    kind: type | tuple[type, ...],
+    *arguments: Any,
+    limit: float | None = None,
+) -> Any:
+    """Call a class method of a backend in this process, and return its answer.
 
     Args:
         name: of the backend.
         method: of its class.
         kind: type or types of the answer.
         *arguments: of the method.
+        limit: seconds for the answer of another package's backend; None: a minute.
 
     Raises:
         BackendError: one line, whatever the method raised or if it returned something else.
     """
     engine = backend_class(name)
     call = partial(getattr(engine, method), *arguments)
-    answer, error = _outcome(call) if family(name) in _BUILT_IN else _outcome_in_time(call)
+    if family(name) in _BUILT_IN:
+        answer, error = _outcome(call)
+    else:
+        answer, error = _outcome_in_time(call, _LIMIT if limit is None else limit)
     if error is not None:
         raise BackendError(f"backend {engine.name!r}: {method}: {one_line(error)}") from error
     if not isinstance(answer, kind):
@@ -153,7 +168,9 @@ def _outcome(
         return None, error
 
 
-def _outcome_in_time(call: Callable[[], object]) -> tuple[object, BaseException | None]:
+def _outcome_in_time(
+    call: Callable[[], object], limit: float
+) -> tuple[object, BaseException | None]:
     """Return the outcome of another package's function, which may hang or raise anything."""
     outcomes: list[tuple[object, BaseException | None]] = []
     # Not in this thread: the only KeyboardInterrupt that counts here is the user's.
@@ -161,8 +178,8 @@ def _outcome_in_time(call: Callable[[], object]) -> tuple[object, BaseException 
         target=lambda: outcomes.append(_outcome(call, BaseException)), daemon=True
     )
     thread.start()
-    thread.join(_LIMIT)
-    return outcomes[0] if outcomes else (None, TimeoutError(f"no answer for {_LIMIT:g} s"))
+    thread.join(limit)
+    return outcomes[0] if outcomes else (None, TimeoutError(f"no answer for {limit:g} s"))
 
 
 def distributions() -> tuple[str, ...]:
@@ -229,4 +246,5 @@ __all__ = [
     "fixture_name",
     "names",
     "others",
+    "time_to_answer",
 ]

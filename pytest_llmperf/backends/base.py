@@ -154,7 +154,8 @@ class Backend(ABC):
     def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         """Return the spec for ``load``, or None if ``prepare`` has to run first.
 
-        It runs in pytest's process, so it only looks at files.
+        It only looks at files. An engine of this package does so in pytest's process, another one in a
+        process of its own.
 
         Args:
             spec: the requested load.

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ..core.errors import OneLine
 from ..core.folders import make_ignored
@@ -119,9 +119,10 @@ def run(options: argparse.Namespace) -> int:
     except (OneLine, ValueError) as error:
         return complain("ab", str(error))
     say(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}")
+    of_ctrl_c = signal.getsignal(signal.SIGINT)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # As nohup asks for.
-            signal.signal(ending, _interrupt)
+            signal.signal(ending, of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler)
     try:
         with locked(folder / plans.FILE), ABDisplay(sys.stderr) as display:
             judgement = Comparison(plan, folder, display).run()
@@ -213,7 +214,3 @@ def _side(options: argparse.Namespace, name: str) -> Side:
 
     arguments = tuple(shlex.split(getattr(options, f"{name}_args")))
     return Side(name, python=getattr(options, f"{name}_python"), args=arguments)
-
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

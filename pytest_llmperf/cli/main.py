@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 from ..core.values import shown, unusable
 from ..core.version import __version__
@@ -39,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.pytest_args and options.command != "ab":
         print(f"pytest-llmperf {options.command}: takes nothing after --", file=sys.stderr)
         return USAGE_ERROR
+    with _noted_interrupt() as interrupted:
+        return _run(options, interrupted)
+
+
+def _run(options: argparse.Namespace, interrupted: threading.Event) -> int:
     try:
         code: int = options.run(options)
     except KeyboardInterrupt:
@@ -48,7 +57,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A folder that cannot be written, a missing program: not 1, which means a regression.
         return complain(options.command, str(error))
     except Exception:
+        if interrupted.is_set():
+            # A library that was being imported has made another error of it.
+            complain(options.command, "interrupted")
+            return INTERRUPTED
         # A bug. Python would exit with 1, which means a regression here.
         traceback.print_exc()
         return USAGE_ERROR
     return code
+
+
+@contextmanager
+def _noted_interrupt() -> Iterator[threading.Event]:
+    """Yield an event that is set if the user presses Ctrl-C."""
+    interrupted = threading.Event()
+
+    def interrupt(signum: int, frame: object) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    # Not where it is ignored (nohup), and not where another program calls this function in a thread.
+    if before is not signal.default_int_handler or not _in_main_thread():
+        yield interrupted
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import re
 import statistics
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..core.values import shown
 from .definitions import METRICS, MetricDefinition
 
 PERCENTILES = (50, 90, 95, 99)
@@ -88,8 +90,9 @@ class Metric:
 
     def percentile(self, q: float) -> float:
         """Return the q-th percentile (0 to 100), linear between ranks as numpy's default is."""
-        if not 0 <= q <= 100:
-            raise ValueError(f"a percentile is between 0 and 100, not {q}")
+        if isinstance(q, bool) or not isinstance(q, numbers.Real) or not 0 <= q <= 100:
+            __tracebackhide__ = True
+            raise ValueError(f"a percentile is between 0 and 100, not {shown(q)}")
         ordered = sorted(self.samples)
         rank = (len(ordered) - 1) * q / 100
         low = math.floor(rank)
@@ -134,11 +137,13 @@ class Metric:
     if not TYPE_CHECKING:  # For a type checker, a wrong name and a comparison are errors anyhow.
 
         def __getattr__(self, name: str) -> NoReturn:
+            __tracebackhide__ = True
             if name.startswith("_"):
                 raise AttributeError(name)
             raise AttributeError(f"{self.key} has no {name}; {_instead(name)}")
 
         def _no_number(self, *_: object) -> NoReturn:
+            __tracebackhide__ = True
             many = f"{self.n} sample{'' if self.n == 1 else 's'}"
             raise TypeError(
                 f"{self.key} holds {many}, not one number: write {self.key}.p50, or mean, min, max, p95"
@@ -150,6 +155,7 @@ class Metric:
         __truediv__ = __rtruediv__ = _no_number
 
         def __format__(self, spec: str) -> str:
+            __tracebackhide__ = True
             return self._no_number() if spec else repr(self)
 
     def as_dict(self, with_samples: bool = True) -> dict[str, Any]:

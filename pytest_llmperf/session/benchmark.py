@@ -27,6 +27,7 @@ from ..metrics.quality import flaw, not_finite
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
 from ..store.schema import FloorPart, QualityPart
+from .checked_call import CheckedCall
 from .floor import floor_part
 from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
@@ -84,21 +85,23 @@ class LLMBenchmark:
             pytest.fail.Exception: the engine failed or returned a wrong number of tokens, or a budget
                 (``--llm-fail-if``) is broken; then the measurement is stored before.
         """
-        _check_model(llm)
+        __tracebackhide__ = True
+        self._check_call(llm)
         with self._measuring():
-            workload = self._workload(
-                Workload(
-                    prompt=prompt,
-                    input_len=input_len,
-                    output_len=output_len,
-                    batch_size=batch_size,
-                    rounds=DEFAULT_ROUNDS if rounds is None else rounds,
-                    warmup=DEFAULT_WARMUP if warmup is None else warmup,
-                    # Without the cell: every engine and mode answers the same prompts.
-                    salt=self._node.nodeid.replace(llm.cell.id, ""),
+            with CheckedCall():
+                workload = self._workload(
+                    Workload(
+                        prompt=prompt,
+                        input_len=input_len,
+                        output_len=output_len,
+                        batch_size=batch_size,
+                        rounds=DEFAULT_ROUNDS if rounds is None else rounds,
+                        warmup=DEFAULT_WARMUP if warmup is None else warmup,
+                        # Without the cell: every engine and mode answers the same prompts.
+                        salt=self._node.nodeid.replace(llm.cell.id, ""),
+                    )
                 )
-            )
-            _check_objectives(slo)
+                _check_objectives(slo)
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
@@ -123,7 +126,8 @@ class LLMBenchmark:
 
     def load(self, llm: LLM) -> Result:
         """Store the load time of the engine, which is not loaded again for this."""
-        _check_model(llm)
+        __tracebackhide__ = True
+        self._check_call(llm)
         with self._measuring():
             engine = llm.engine()
             floor = self._check_output(llm)
@@ -147,8 +151,10 @@ class LLMBenchmark:
             ValueError: the file cannot be read.
             pytest.fail.Exception: the engine failed, or its output cannot come from a working model.
         """
-        _check_model(llm)
-        scored = shipped() if text is None else self._text(text)
+        __tracebackhide__ = True
+        self._check_call(llm)
+        with CheckedCall():
+            scored = shipped() if text is None else self._text(text)
         with self._measuring():
             engine = llm.engine()
             floors = self._session.floor
@@ -231,13 +237,19 @@ class LLMBenchmark:
             changes |= {"prompt": None, "input_len": self._override.input_len}
         return replace(of_test, **changes)
 
-    @contextmanager
-    def _measuring(self) -> Iterator[None]:
-        """Allow one measurement per test; after a failure, leave no entry behind."""
+    def _check_call(self, llm: object) -> None:
+        """Raise an exception unless a model is given, and nothing was measured before."""
+        __tracebackhide__ = True
+        if not isinstance(llm, LLM):
+            raise ValueError(f"llm_benchmark measures what the llm fixture gives, not {shown(llm)}")
         if self._used:
             raise RuntimeError(
                 "llm_benchmark measures once per test: parametrize the test to measure more"
             )
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """Note that the test has measured; after a failure, leave no entry behind."""
         self._used = True
         try:
             yield
@@ -294,11 +306,6 @@ def _fail(lines: Sequence[str]) -> None:
     """Fail the test with these lines, if there are any."""
     if lines:
         pytest.fail("\n".join(map(printable, lines)), pytrace=False)
-
-
-def _check_model(llm: object) -> None:
-    if not isinstance(llm, LLM):
-        raise ValueError(f"llm_benchmark measures what the llm fixture gives, not {shown(llm)}")
 
 
 def _check_objectives(slo: Mapping[str, float] | None) -> None:

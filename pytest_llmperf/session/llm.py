@@ -25,6 +25,7 @@ from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
+from .checked_call import CheckedCall
 from .prompts import prompt_of, prompts_of, text_of
 from .slot import EngineSlot
 
@@ -83,19 +84,24 @@ class LLM:
 
     def generate(self, prompt: str, output_len: int = 16) -> str:
         """Return the greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
-        text = self._generate([text_of(prompt)], output_len)[0]["text"]
+        __tracebackhide__ = True
+        with CheckedCall():
+            checked = text_of(prompt)
+        text = self._generate([checked], output_len)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
 
     def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
         """Return the greedy continuation as token ids; the prompt may be token ids too."""
+        __tracebackhide__ = True
         return self.generate_batch_ids([prompt], output_len)[0]
 
     def generate_batch_ids(
         self, prompts: list[str | list[int]], output_len: int = 16
     ) -> list[list[int]]:
         """Return the token ids of each greedy continuation; all prompts are submitted together."""
+        __tracebackhide__ = True
         return [list(answer["ids"]) for answer in self._generate(prompts, output_len)]
 
     def score(self, tokens: str | list[int]) -> list[float]:
@@ -103,7 +109,9 @@ class LLM:
 
         Fails the test if the engine does not report log-probabilities of a prompt.
         """
-        prompt = prompt_of(tokens, self.engine().info.vocabulary)
+        __tracebackhide__ = True
+        with CheckedCall():
+            prompt = prompt_of(tokens, self.engine().info.vocabulary)
         with _failing(self.cell.id):
             answer = self._slot.score(prompt)
         if isinstance(answer, str):
@@ -114,7 +122,10 @@ class LLM:
         """Return exp of the mean negative log-likelihood of a text's tokens after the first."""
         if self._random:
             pytest.fail("random weights have no tokenizer, so no perplexity", pytrace=False)
-        scores = self.score(text_of(text))
+        __tracebackhide__ = True
+        with CheckedCall():
+            checked = text_of(text)
+        scores = self.score(checked)
         return math.exp(-math.fsum(scores) / len(scores))
 
     def quality(self, text: Text, vouched: bool = False) -> Quality | str:
@@ -160,9 +171,11 @@ class LLM:
             return self._slot.measure(workload, self._progress)
 
     def _generate(self, prompts: object, output_len: int) -> list[dict[str, Any]]:
+        __tracebackhide__ = True
         length = plain_whole(output_len)
-        check_whole("output_len", length, 1, MOST_TOKENS)
-        checked = prompts_of(prompts, self.engine().info.vocabulary)
+        with CheckedCall():
+            check_whole("output_len", length, 1, MOST_TOKENS)
+            checked = prompts_of(prompts, self.engine().info.vocabulary)
         with _failing(self.cell.id):
             return self._slot.generate(checked, length)
 
@@ -193,6 +206,7 @@ class Result(MetricAttributes):
     if not TYPE_CHECKING:  # A type checker knows the metrics by MetricAttributes.
 
         def __getattr__(self, key: str) -> Metric:
+            __tracebackhide__ = True
             if key.startswith("_"):
                 raise AttributeError(key)
             if key in self.metrics:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..backends import ask, family
+from ..backends import BUILT_IN, ask, family, time_to_answer
 from ..backends.conversion import remove_unfinished
 from ..core.cell import Cell
 from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
@@ -28,6 +28,8 @@ from .cells import CellPlan
 from .options import Settings
 from .references import references_of
 
+_GRACE = 5.0
+"""Seconds after which a process is ended that should have reported that a limit has passed."""
 _TRIES = 2
 """Loads of a cell that may crash one after the other before it is given up."""
 
@@ -272,10 +274,7 @@ class EngineSlot:
         """Return the specification of a cell, its files prepared if the engine needs that."""
         spec = self.spec(cell)
         cache = self._settings.cache_dir
-        packages = self._plan.packages(cell.backend)
-        ready: EngineSpec | None = _asked(
-            spec.backend, "ready", (EngineSpec, NoneType), spec, cache, packages
-        )
+        ready = self._ready(cell, spec)
         if ready is not None:
             return ready
         progress("prepare", 0, 0)
@@ -288,6 +287,35 @@ class EngineSlot:
             # It may have been ended at any moment.
             remove_unfinished(cache / "models")
         return replace(spec, **changed)
+
+    def _ready(self, cell: Cell, spec: EngineSpec) -> EngineSpec | None:
+        """Return the specification for ``load``, or None if its files have to be prepared."""
+        cache = self._settings.cache_dir
+        packages = self._plan.packages(cell.backend)
+        limit = time_to_answer(self._settings.timeout)
+        if spec.backend in BUILT_IN or self._settings.isolation == "none":
+            kinds = (EngineSpec, NoneType)
+            ready: EngineSpec | None = _asked(
+                spec.backend, "ready", kinds, spec, cache, packages, limit=limit
+            )
+            return ready
+        # Another package's may end its process.
+        self._worker, self._cell = self._start(cell), cell
+        try:
+            answer = self._worker.call(
+                "ready",
+                silent,
+                limit + _GRACE,
+                spec=spec.to_wire(),
+                cache=str(cache),
+                packages=dict(packages),
+                seconds=limit,
+            )
+        finally:
+            self.close()
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        return None if answer["spec"] is None else EngineSpec(**answer["spec"])
 
     def _start(self, cell: Cell) -> Worker:
         python = self._settings.pythons.get(cell.backend, sys.executable)
@@ -302,10 +330,16 @@ class EngineSlot:
         return self._worker.call(method, progress, self._settings.timeout, **arguments)
 
 
-def _asked(backend: str, method: str, kind: type | tuple[type, ...], *arguments: Any) -> Any:
+def _asked(
+    backend: str,
+    method: str,
+    kind: type | tuple[type, ...],
+    *arguments: Any,
+    limit: float | None = None,
+) -> Any:
     """Ask a backend's class, of this package or of another; raise EngineError if it cannot answer."""
     try:
-        return ask(backend, method, kind, *arguments)
+        return ask(backend, method, kind, *arguments, limit=limit)
     except BackendError as error:
         raise EngineError(str(error)) from None
 

@@ -25,7 +25,8 @@ import pytest
 from ..metrics.samples import Metric
 from .plain import plain
 from .schema import KEY, Record
-from .siblings import OPTIONS, Source, entry_of, lower, sibling
+from .siblings import OPTIONS, Source, entry_of, lower, sibling, sibling_name
+from .stats import stats
 from .stock import StockReport
 from .stock_options import Defaults, without_effect
 

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from ..backends import backend_class, distributions
+from ..backends import ask, backend_class, distributions
 from ..backends.base import Backend
 from ..core.cause import CAUSE, cause_in_log, one_line, says_nothing, text_of
 from ..core.engine import EngineInfo, EngineSpec
-from ..core.errors import InvalidMeasurement, NotSupported
+from ..core.errors import BackendError, InvalidMeasurement, NotSupported
 from ..core.printable import printable
 from ..core.progress import Progress, silent
 from ..core.workload import Request, Workload
@@ -155,6 +156,25 @@ class EngineHost:
             return {"scores": [outputs.log_likelihood(score) for score in scores]}
         except NotSupported as error:
             return {"unavailable": shortened(text_of(error))}
+
+    def ready(
+        self, spec: dict[str, Any], cache: str, packages: dict[str, str], seconds: float
+    ) -> dict[str, Any]:
+        """Return ``spec``, the spec for ``load`` or None, or ``error``, one line.
+
+        Args:
+            spec: the requested load.
+            cache: folder for converted models.
+            packages: versions by distribution name in this environment.
+            seconds: limit for the answer.
+        """
+        engine = EngineSpec(**spec)
+        kinds = (EngineSpec, NoneType)
+        try:
+            made = ask(engine.backend, "ready", kinds, engine, Path(cache), packages, limit=seconds)
+        except BackendError as error:
+            return {"error": str(error)}
+        return {"spec": made and made.to_wire()}
 
     def prepare(self, spec: dict[str, Any], cache: str, report: Progress) -> dict[str, Any]:
         """Download and convert a model; return the location that the engine loads it from."""

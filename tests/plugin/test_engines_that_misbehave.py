@@ -148,10 +148,13 @@ def test_an_engine_that_fails_to_close_fails_no_test(pytester, package):
         ("raise GeneratorExit", "ready: GeneratorExit: no message"),
         ("return 7", "ready returned a value of type int"),
         ("return replace(spec, model=b'', args={'x': {1}})", None),
-        ("return replace(spec, model=object())", "load: an argument is not plain data "),
+        ("return replace(spec, model=object())", "the answer of ready cannot be sent: DumpError: "),
+        ("import os; os._exit(0)", "the engine's process ended unexpectedly with exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "the engine's process was killed by SIGKILL"),
+        ("import os; os.closerange(3, 200); os._exit(0)", "the engine's process "),
     ],
 )
-def test_whatever_ready_does_in_pytests_process_is_one_line(pytester, package, act, message):
+def test_whatever_ready_does_is_one_line(pytester, package, act, message):
     package(source=SOURCE.replace('return replace(spec, model="")', act))
     pytester.makepyfile(test_it=TESTS.format(lengths=[9]))
     run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--tb=short")
@@ -162,6 +165,35 @@ def test_whatever_ready_does_in_pytests_process_is_one_line(pytester, package, a
     (line,) = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
     assert message in line
     assert "Traceback" not in run.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        ("raise RuntimeError('one\\ntwo')", "ready: RuntimeError: one"),
+        ("raise KeyboardInterrupt", "ready: KeyboardInterrupt: no message"),
+        ("return 7", "ready returned a value of type int"),
+    ],
+)
+def test_whatever_ready_returns_or_raises_in_pytests_process_is_one_line(
+    pytester, package, act, message
+):
+    package(source=SOURCE.replace('return replace(spec, model="")', act))
+    pytester.makepyfile(test_it=TESTS.format(lengths=[9]))
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--llm-isolation=none")
+    run.assert_outcomes(errors=1, passed=1)
+    (line,) = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
+    assert message in line
+
+
+def test_the_limit_of_a_load_is_a_limit_of_ready(pytester, package):
+    hangs = "import time; time.sleep(100)"
+    package(source=SOURCE.replace('return replace(spec, model="")', hangs))
+    pytester.makepyfile(test_it=TESTS.format(lengths=[9]))
+    run = pytester.runpytest_subprocess("--llm-backend=tiny,simulated", "--llm-timeout=1")
+    run.assert_outcomes(errors=1, passed=1)
+    (line,) = (line for line in run.outlines if line.startswith(f"cannot load {CELL}: "))
+    assert line.endswith("backend 'tiny': ready: TimeoutError: no answer for 1 s")
 
 
 def test_a_ready_that_hangs_has_a_limit(pytester, package, monkeypatch):

@@ -49,6 +49,39 @@ def test_a_wrong_prompt_or_size_is_one_line(pytester, llm_pytest):
         assert line.startswith(message), call
 
 
+OTHERS = {
+    "llm_benchmark(None, input_len=4)": "ValueError: llm_benchmark measures what the llm fixture gives",
+    "llm_benchmark(llm)": "ValueError: give exactly one of prompt= and input_len=",
+    "llm_benchmark(llm, input_len=4, rounds='5')": "ValueError: rounds must be a whole number of at",
+    "llm_benchmark(llm, input_len=4, slo=5)": "ValueError: slo has to be seconds by metric",
+    "llm_benchmark(llm, input_len=4, slo={'x': 1})": "ValueError: slo: unknown metric 'x'; known:",
+    "llm_benchmark.load(5)": "ValueError: llm_benchmark measures what the llm fixture gives, not 5",
+    "llm_benchmark.quality(llm, text=5)": "ValueError: text has to be a file, not 5",
+    "llm_benchmark.quality(llm, text='nosuch.txt')": "ValueError: text=: ",
+    "llm_benchmark.load(llm), llm_benchmark.load(llm)": "RuntimeError: llm_benchmark measures once per",
+    "llm_benchmark.load(llm).nosuch": "AttributeError: this measurement has no nosuch; it has ",
+    "llm_benchmark.load(llm).load_time.median": "AttributeError: load_time has no median; did you mean",
+    "llm_benchmark.load(llm).load_time < 1": "TypeError: load_time holds 1 sample, not one number",
+    "format(llm_benchmark.load(llm).load_time, '.3f')": "TypeError: load_time holds 1 sample, not one",
+    "llm_benchmark.load(llm).load_time.percentile(101)": "ValueError: a percentile is between 0 and 100",
+    "llm_benchmark.load(llm).load_time.percentile('5')": "ValueError: a percentile is between 0 and 100",
+}
+
+
+def test_a_wrong_call_shows_the_tests_own_line_and_no_line_of_this_package(pytester, llm_pytest):
+    calls = {call: f"ValueError: {message}" for call, message in WRONG.items()} | OTHERS
+    tests = [f"def test_{i}(llm, llm_benchmark):\n    {call}" for i, call in enumerate(calls)]
+    pytester.makepyfile(test_calls="\n".join(["import numpy", *tests]))
+    run = llm_pytest()
+    run.assert_outcomes(failed=len(calls))
+    for number, (call, message) in enumerate(calls.items()):
+        line = f"test_calls.py:{2 * number + 3}: "
+        assert f">       {call}" in run.outlines or f">   {call}" in run.outlines, call
+        assert any(out.startswith(f"E       {message}") for out in run.outlines), call
+        assert line + message.partition(":")[0] in run.outlines
+    assert "pytest_llmperf/" not in run.stdout.str()
+
+
 @pytest.mark.parametrize("isolation", ["process", "none"])
 def test_numbers_of_numpy_are_whole_numbers(pytester, llm_pytest, records, isolation):
     pytester.makepyfile(

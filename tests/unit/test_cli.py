@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import signal
 
 import pytest
 
@@ -141,3 +142,18 @@ def test_ctrl_c_anywhere_in_a_command_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr("pytest_llmperf.cli.history.run", interrupted)
     assert main(["history"]) == 130
     assert capsys.readouterr().err == "pytest-llmperf history: interrupted\n"
+
+
+def test_ctrl_c_is_one_line_where_a_library_makes_another_error_of_it(monkeypatch, capsys):
+    # A module in C, say, that imports another one: "ImportError: initialization failed".
+    def importing(options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("pytest_llmperf.cli.history.run", importing)
+    assert main(["history"]) == 130
+    assert capsys.readouterr().err == "pytest-llmperf history: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is before

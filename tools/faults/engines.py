@@ -88,6 +88,11 @@ HARMLESS = {
     "os.closerange(3, 200)",
     "raise Odd",
     "return 'much'",
+    # Settings only describe: what is not plain data in them is stored as text.
+    "return info(settings={'x': object()})",
+    "return info(settings={'x': Odd()})",
+    "return info(settings={'x': '\\ud800'})",
+    "return info(settings={'x': 10**5000})",
 }
 CODE = """
 import math

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "LLMPERF_FAULT_CASE"
+# Pytest names the place of a Ctrl-C, wherever it is: "FILE:LINE: KeyboardInterrupt".
 TRACEBACK = re.compile(
-    r"Traceback \(most recent call last\)|INTERNALERROR|^\S*(?:pytest_llmperf|execnet)/\S+\.py:\d+: ",
+    r"Traceback \(most recent call last\)|INTERNALERROR"
+    r"|^\S*(?:pytest_llmperf|execnet)/\S+\.py:\d+: (?!KeyboardInterrupt$)",
     re.MULTILINE,
 )
 NOT_OURS = ("PYTEST_", "GIT_", "GITHUB_", "COV_")

@@ -73,6 +73,8 @@ OBJECTS = (
 CALLS = ("prompt", "input_len", "output_len", "batch_size", "rounds", "warmup", "slo")
 VALID = {
     ("prompt", "None"),
+    # It is a text.
+    ("prompt", "'4'"),
     ("rounds", "None"),
     ("warmup", "None"),
     ("slo", "None"),
