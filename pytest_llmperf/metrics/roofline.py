@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
 from ..core.units import MIB
-from .rounds import tpot
+from .rounds import step_time
 from .samples import Metric, metric
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class RooflineModel:
     """Floating-point type of its matrix products; None for integers, a mixture, or unknown."""
     devices: int = 1
     """Number of GPUs that share the model."""
+    speculation: bool = False
+    """Whether a step may give several tokens."""
 
     @classmethod
     def of(cls, info: EngineInfo) -> RooflineModel | None:
@@ -132,6 +134,7 @@ class RooflineModel:
             cache_value_bytes=info.cache_value_bytes,
             arithmetic=info.arithmetic,
             devices=info.devices,
+            speculation=info.speculation,
         )
 
     @property
@@ -217,10 +220,11 @@ def utilization(
 def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the reading rate of a round's decoding: bytes of a mean step over a median step's time."""
     weights = model.step_weight_bytes
-    decoding = [r for r in round_.requests if tpot(r)]
+    times = [step_time(r, model.speculation) for r in round_.requests]
+    decoding = [r for r, time in zip(round_.requests, times, strict=True) if time]
     if weights is None or not decoding:
         return None
-    step = statistics.median(value for r in decoding if (value := tpot(r)))
+    step = statistics.median(time for time in times if time)
     context = statistics.fmean(_mean_context(r, model.architecture.window) for r in decoding)
     return (weights + _together(decoding) * context * model.cache_bytes_per_token) / step
 
