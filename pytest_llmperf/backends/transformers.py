@@ -6,6 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
@@ -18,7 +19,7 @@ from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import visible_gpus
-from . import arguments, random_weights
+from . import arguments, parameters, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import (
@@ -30,6 +31,7 @@ from .hub import (
     whole_model,
 )
 from .online import TORCHAO, refusal_here
+from .tensors import counted
 from .transformers_modes import (
     METHODS,
     ONLINE,
@@ -135,17 +137,22 @@ class TransformersBackend(HubTokenizer, Backend):
             raise ValueError(reason)
         model.eval()
         self._model = model
-        # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
-        memory = {"model_memory": _weights_bytes(model) / MIB}
         self._device = model.get_input_embeddings().weight.device
+        if _method(model) not in (None, "bitsandbytes"):
+            # The first forward pass unpacks some formats. That of bitsandbytes only changes the layout
+            # of 4-bit weights, and only on some CPUs: they are counted as they are everywhere else.
+            with torch.inference_mode():
+                model(torch.tensor([[0]], device=self._device))
+        counts = counted(model, partial(_place, _device_map(model)))
+        plain = parameters.of_config(model.config, own_code(spec))
         return EngineInfo(
             device=str(self._device),
             dtype=str(dtype).removeprefix("torch."),
             vocabulary=model.config.get_text_config().vocab_size,
             has_tokenizer=self._tokenizer is not None,
-            parameters=_parameter_count(model),
+            parameters=parameters.total(counts, plain),
             revision=resolved_revision(spec),
-            memory=memory,
+            memory={"model_memory": counts["bytes"] / MIB},
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
@@ -155,6 +162,7 @@ class TransformersBackend(HubTokenizer, Backend):
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
             context=context_of(config),
             mode=mode_of_config(config),
+            weights=parameters.weights(counts, plain),
             **_described(model, spec, dtype),
         )
 
@@ -319,37 +327,25 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
     }
 
 
+def _method(model: Any) -> str | None:
+    """Return the method that quantized a model, as its checkpoint or this package names it."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = quantizer.quantization_config.quant_method if quantizer else None
+    return None if method is None else str(getattr(method, "value", method))
+
+
+def _device_map(model: Any) -> dict[str, str]:
+    """Return the places of the layers by name, the whole model's name being empty."""
+    places = getattr(model, "hf_device_map", None) or {"": 0}
+    return {name: str(place) for name, place in places.items()}
+
+
 def _places(model: Any) -> set[str]:
     """Return the places of the layers: GPUs, ``cpu``, ``disk``."""
-    return {str(place) for place in (getattr(model, "hf_device_map", None) or {"": 0}).values()}
+    return set(_device_map(model).values())
 
 
-def _weights_bytes(model: Any) -> int:
-    """Return the bytes of all weights, buffers and quantization constants; shared ones count once."""
-    seen: dict[int, int] = {}
-
-    def add(tensor: Any) -> None:
-        if tensor is not None and tensor.numel():
-            seen[tensor.data_ptr()] = max(
-                seen.get(tensor.data_ptr(), 0), tensor.numel() * tensor.element_size()
-            )
-
-    for tensor in (*model.parameters(), *model.buffers()):
-        add(tensor)
-        add(getattr(tensor, "SCB", None))
-        state = getattr(tensor, "quant_state", None)
-        while state is not None:
-            add(state.absmax)
-            add(getattr(state, "code", None))
-            add(getattr(state, "offset", None))
-            state = getattr(state, "state2", None)
-    return sum(seen.values())
-
-
-def _parameter_count(model: Any) -> int:
-    """Return the number of parameters; a packed 4-bit tensor counts all weights that it contains."""
-    total = 0
-    for parameter in {id(p): p for p in model.parameters()}.values():
-        state = getattr(parameter, "quant_state", None)
-        total += state.shape.numel() if state is not None else parameter.numel()
-    return total
+def _place(places: Mapping[str, str], name: str) -> str:
+    """Return where a module's weights are whose tensors are empty: ``cpu`` or ``disk``."""
+    inside = [part for part in places if not part or f"{name}.".startswith(f"{part}.")]
+    return places[max(inside, key=len)] if inside else "unknown"

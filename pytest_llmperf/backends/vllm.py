@@ -18,18 +18,19 @@ from ..core.trace import RequestTrace
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
-from . import arguments, random_weights
+from . import arguments, parameters, random_weights
 from .base import Backend, parallel_degree
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, resolved_revision
+from .hub import HubTokenizer, own_code, resolved_revision
 from .online import refusal_here, release
-from .vllm_config import cpu_bounds, described, pool_mib
+from .vllm_config import cache_value_bytes, cpu_bounds, described, pool_mib
 from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
 from .vllm_workers import (
     ask_workers,
     device_peak,
     keep_logits,
     kept_logits,
+    pool_of,
     register_by_value,
     reset_device_peak,
     weights_of,
@@ -147,15 +148,20 @@ class VllmBackend(HubTokenizer, Backend):
         config = self._llm.llm_engine.vllm_config
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
-        model_memory, parameters = _weights(self._llm)
+        counts = parameters.together(ask_workers(self._llm, weights_of))
+        plain = parameters.of_config(config.model_config.hf_config, own_code(spec))
+        pools = ask_workers(self._llm, pool_of)
         return EngineInfo(
             device=self._device,
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             vocabulary=config.model_config.get_vocab_size(),
             has_tokenizer=self._tokenizer is not None,
-            parameters=parameters,
+            parameters=parameters.total(counts, plain),
             revision=resolved_revision(spec),
-            memory={"model_memory": model_memory, "kv_cache_memory": pool_mib(config)},
+            memory={
+                "model_memory": counts["bytes"] / MIB,
+                "kv_cache_memory": pool_mib(pools, config),
+            },
             settings={
                 "enforce_eager": bool(config.model_config.enforce_eager),
                 "max_model_len": config.model_config.max_model_len,
@@ -166,7 +172,9 @@ class VllmBackend(HubTokenizer, Backend):
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,
             mode=mode_of(config.model_config, spec),
-            **described(config, spec),
+            weights=parameters.weights(counts, plain),
+            speculation=config.speculative_config is not None,
+            **described(config, spec, cache_value_bytes(pools, config)),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -198,7 +206,7 @@ class VllmBackend(HubTokenizer, Backend):
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._llm.llm_engine
-        parameters = {
+        sampling = {
             length: SamplingParams(
                 temperature=0.0,
                 max_tokens=length,
@@ -217,7 +225,7 @@ class VllmBackend(HubTokenizer, Backend):
         cached = dict.fromkeys(names, 0)
         submitted = time.perf_counter()
         for name, prompt, request in zip(names, prompts, requests, strict=True):
-            engine.add_request(name, prompt, parameters[request.output_len])
+            engine.add_request(name, prompt, sampling[request.output_len])
         while engine.has_unfinished_requests():
             outputs = engine.step()
             now = time.perf_counter()
@@ -244,11 +252,11 @@ class VllmBackend(HubTokenizer, Backend):
         from vllm import SamplingParams
 
         # 0: only the prompt's tokens. The one generated token is computed and dropped.
-        parameters = SamplingParams(
+        sampling = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
         prompt = [{"prompt_token_ids": list(ids)}]
-        (answer,) = self._llm.generate(prompt, parameters, use_tqdm=False)
+        (answer,) = self._llm.generate(prompt, sampling, use_tqdm=False)
         logprobs = answer.prompt_logprobs
         return [float(entry[i].logprob) for entry, i in zip(logprobs[1:], ids[1:], strict=True)]
 
@@ -312,9 +320,3 @@ def _without_plugin(version: str, packages: Mapping[str, str]) -> Refusal | None
     if "bitsandbytes" not in packages:
         return Refusal("nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False)
     return None
-
-
-def _weights(llm: Any) -> tuple[float, int]:
-    """Return the MiB of the weights over all workers, and the number of parameters."""
-    parts = ask_workers(llm, weights_of)
-    return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .architecture import Architecture
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class EngineInfo:
     """Most tokens of a request, prompt and output together; None if the engine does not report it."""
     mode: str | None = None
     """Quantization mode that the engine runs, by its name in ids; None if it does not report it."""
+    weights: Weights | None = None
+    """What the linear layers are in memory; None if the engine does not report it."""
+    speculation: bool = False
+    """Whether a step may give several tokens, which then have one stamp: every stamp is a step."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""
@@ -98,8 +103,12 @@ class EngineInfo:
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> EngineInfo:
         """Return the object that ``to_wire`` took apart."""
-        shape = data["architecture"]
-        return cls(**{**data, "architecture": Architecture(**shape) if shape else None})
+        shape, weights = data["architecture"], data["weights"]
+        parts = {
+            "architecture": Architecture(**shape) if shape else None,
+            "weights": Weights(**weights) if weights else None,
+        }
+        return cls(**{**data, **parts})
 
 
 @dataclass(frozen=True)

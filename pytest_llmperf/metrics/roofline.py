@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.architecture import Architecture
 from ..core.units import MIB
 from .ceilings import Ceilings, Faster, Roof
-from .rounds import gaps, tpot
+from .rounds import gaps, step_time
 from .samples import Metric, known
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class RooflineModel:
     """Floating-point type of its matrix products; None for integers, a mixture, or unknown."""
     devices: int = 1
     """Number of GPUs that share the model."""
+    speculation: bool = False
+    """Whether a step may give several tokens."""
 
     @classmethod
     def of(cls, info: EngineInfo) -> RooflineModel | None:
@@ -55,6 +57,7 @@ class RooflineModel:
             cache_value_bytes=info.cache_value_bytes,
             arithmetic=info.arithmetic,
             devices=info.devices,
+            speculation=info.speculation,
         )
 
     @property
@@ -243,7 +246,7 @@ def _sustained(rates: Sequence[float]) -> float:
 
 def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the reading rate of a round's decoding: bytes of a mean step over a median step's time."""
-    size, step = _bytes_per_step(round_, model), _step(round_)
+    size, step = _bytes_per_step(round_, model), _step(round_, model)
     return size / step if size and step else None
 
 
@@ -253,24 +256,29 @@ def _steady_bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float 
     The tokens after such a one seem to have taken less time. Of three gaps or more, the median one
     is none of those that are too short.
     """
-    size, step = _bytes_per_step(round_, model), _step(round_)
-    decoding = [r for r in round_.requests if tpot(r)]
+    size, step = _bytes_per_step(round_, model), _step(round_, model)
+    decoding = [r for r in round_.requests if step_time(r, model.speculation)]
     if not size or not step or min(len(r.times) for r in decoding) <= _LEAST_GAPS:
         return None
-    per_token = [gap / n for r in decoding for gap, n in zip(gaps(r), r.counts[1:], strict=True)]
-    return size / max(step, statistics.median(per_token))
+    steps = [
+        gap if model.speculation else gap / n
+        for r in decoding
+        for gap, n in zip(gaps(r), r.counts[1:], strict=True)
+    ]
+    return size / max(step, statistics.median(steps))
 
 
-def _step(round_: RoundTrace) -> float | None:
+def _step(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the seconds of a round's median decode step; None without one."""
-    values = [value for r in round_.requests if (value := tpot(r))]
+    values = [value for r in round_.requests if (value := step_time(r, model.speculation))]
     return statistics.median(values) if values else None
 
 
 def _bytes_per_step(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the bytes that a round's mean decode step reads."""
     weights = model.step_weight_bytes
-    decoding = [r for r in round_.requests if tpot(r)]
+    times = [step_time(r, model.speculation) for r in round_.requests]
+    decoding = [r for r, time in zip(round_.requests, times, strict=True) if time]
     if weights is None or not decoding:
         return None
     context = statistics.fmean(_mean_context(r, model.architecture) for r in decoding)

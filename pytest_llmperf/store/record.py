@@ -139,6 +139,14 @@ def _model(subject: Subject) -> ModelPart:
     }
     if info.architecture:
         part["architecture"] = cast("Any", info.architecture.to_wire())
+    if info.weights:
+        part["weights"] = {
+            "linear_parameters": info.weights.linear_parameters,
+            "linear_bits": info.weights.linear_bits,
+            "unquantized_share": info.weights.unquantized_share,
+            "unquantized_type": info.weights.unquantized_type,
+            "places": dict(info.weights.places),
+        }
     return part
 
 

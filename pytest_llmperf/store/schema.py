@@ -32,6 +32,7 @@ class ModelPart(TypedDict):
     load_format: str
     parameters: int | None
     architecture: NotRequired[ArchitecturePart]
+    weights: NotRequired[WeightsPart]
 
 
 class ArchitecturePart(TypedDict):
@@ -48,6 +49,20 @@ class ArchitecturePart(TypedDict):
     experts: int
     window_layers: NotRequired[int]
     """Layers that have the window, if others see everything."""
+
+
+class WeightsPart(TypedDict):
+    """The linear layers as they are in memory (``core.weights.Weights``)."""
+
+    linear_parameters: Count
+    linear_bits: float
+    """Bits of a linear weight, its share of the quantization constants included."""
+    unquantized_share: float
+    """Share of the linear weights in a floating-point type of at least 16 bits."""
+    unquantized_type: str | None
+    """That type: with a quantized checkpoint, what its weights were unpacked to."""
+    places: dict[str, float]
+    """MiB of all weights by place: a device (``cpu``, ``cuda:0``) or ``disk``."""
 
 
 class BackendPart(TypedDict):

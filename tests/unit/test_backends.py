@@ -9,6 +9,7 @@ from pytest_llmperf.backends import BUILT_IN, Architecture, EngineInfo, backend_
 from pytest_llmperf.backends.base import Backend, parallel_degree, parallel_devices
 from pytest_llmperf.core.engine import Refusal
 from pytest_llmperf.core.quantization import MODES
+from pytest_llmperf.core.weights import Weights
 
 TRANSFORMERS = backend_class("transformers")
 VLLM = backend_class("vllm")
@@ -172,7 +173,8 @@ def test_what_is_loaded_travels_from_the_worker_whole():
     shape = Architecture(
         layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, vocabulary=99, tied=True
     )
-    info = EngineInfo("cpu", "bfloat16", 99, True, threads=3, architecture=shape, devices=2)
+    weights = Weights(1000, 600.0, 0.1, "bfloat16", {"cpu": 1.5, "disk": 2.5})
+    info = EngineInfo("cpu", "bfloat16", 99, True, architecture=shape, weights=weights, devices=2)
     sent = json.loads(json.dumps(info.to_wire()))
     assert EngineInfo.from_wire(sent) == info
     plain = EngineInfo("cpu", "bfloat16", 99, False)

@@ -28,6 +28,7 @@ def test_columns_of_the_table_from_the_left():
     assert [column.title for column in table_columns()] == [
         "ttft ms",
         "tpot ms",
+        "tokens/step",
         "e2e s",
         "tokens/s",
         "mbu",

@@ -276,6 +276,13 @@ def test_mbu_where_tokens_arrive_together():
     assert found["mbu"].samples == pytest.approx((1.0,))
 
 
+def test_mbu_of_an_engine_that_speculates_is_of_its_steps():
+    # Two tokens a step, at 1, 2 and 3 s: a step takes 1 s and reads 4416 bytes, as above.
+    model = replace(TIED, speculation=True)
+    found = utilization(one_round(request(chunk=2)), model, roof(read=4416))
+    assert found["mbu"].samples == pytest.approx((1.0,))
+
+
 def test_a_single_token_has_no_decode_step():
     found = utilization(one_round(request(output=1)), TIED, roof(read=1, matmul=1))
     assert "mbu" not in found
