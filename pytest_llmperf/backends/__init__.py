@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..core.errors import NotSupported
     from ..core.progress import Progress
     from ..core.trace import RequestTrace
+    from ..core.traits import Traits
     from ..core.workload import Request
     from .base import Backend
     from .contract import Contract
@@ -66,6 +67,7 @@ _PUBLIC = {
     "Request": "..core.workload",
     "RequestTrace": "..core.trace",
     "Setup": "..core.engine",
+    "Traits": "..core.traits",
 }
 GROUP = "pytest_llmperf.backends"
 """Group of the entry points in other packages: a backend's name and its class."""
@@ -221,6 +223,7 @@ __all__ = [
     "Request",
     "RequestTrace",
     "Setup",
+    "Traits",
     "ask",
     "backend_class",
     "distributions",

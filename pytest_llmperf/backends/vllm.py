@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
 from . import arguments, random_weights
-from .base import Backend, parallel_degree
+from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer, resolved_revision
 from .vllm_config import cpu_bounds, described, pool_mib
+from .vllm_traits import argument_for, resolved_traits, settings_of, traits_of
 from .vllm_workers import (
     ask_workers,
     device_peak,
@@ -36,6 +38,8 @@ from .vllm_workers import (
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from ..core.models import Model
 
 # From this version on, bitsandbytes is not part of vLLM but of a plugin.
 _WITHOUT_BITSANDBYTES = (0, 28)
@@ -59,8 +63,12 @@ class VllmBackend(HubTokenizer, Backend):
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        return parallel_degree(args)
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return traits_of(args, model, setup)
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return argument_for(kind, trait)
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
@@ -140,7 +148,9 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_model_len": config.model_config.max_model_len,
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
+                **settings_of(self._llm),
             },
+            traits=resolved_traits(self._llm),
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -157,7 +156,7 @@ class CeilingCache:
             yield
 
     def _python(self, backend: str) -> str:
-        return self._settings.pythons.get(backend, sys.executable)
+        return self._settings.python_of(backend)
 
     def _measured(
         self,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import NoneType
@@ -18,6 +17,7 @@ from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from ..core.printable import printable
 from ..core.quantization import ALL
+from ..core.traits import Traits
 from ..machine.host import has_accelerator, runs_on_cpu
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
@@ -48,7 +48,7 @@ class CellPlan:
 
     def packages(self, backend: str) -> Mapping[str, str]:
         """Return installed versions by distribution name, in the backend's environment."""
-        python = self.settings.pythons.get(backend, sys.executable)
+        python = self.settings.python_of(backend)
         if python not in self._packages:
             self._packages[python] = installed_packages_of(python)
         return self._packages[python]
@@ -214,14 +214,17 @@ class CellPlan:
 
     def _cell(self, model: Model, backend: str, mode: str) -> Cell:
         mode = ask(backend, "mode_of", str, mode, model)
-        return Cell(model, backend, mode, self._degree(backend))
+        return Cell(model, backend, mode, self._traits(model, backend))
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
-        settings = self.settings
-        setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
         return _refused(cell.backend, "refusal", cell.quantization, packages) or _refused(
-            cell.backend, "refusal_of_model", cell.model, cell.quantization, setup
+            cell.backend, "refusal_of_model", cell.model, cell.quantization, self._setup
         )
+
+    @property
+    def _setup(self) -> Setup:
+        settings = self.settings
+        return Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
 
     def _nothing_is_missing(self, cell: Cell) -> bool:
         """Return whether the run named no engines and this one can run the cell on no machine.
@@ -276,24 +279,40 @@ class CellPlan:
 
     def _parse(self, cell_id: str) -> Cell:
         models = {model.name: model for model in self.settings.models or ()}
-        for backend in (*names(), *self.settings.variants):
-            if f"-{backend}-" not in cell_id:
-                continue
+        instead = ""
+        for name, backend, rest in self._splits(cell_id):
             engine = backend_class(backend)
             for mode in (*engine.modes, *engine.further_modes):
-                for degree in dict.fromkeys((self._degree(backend), "")):
-                    suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
-                    if cell_id.endswith(suffix):
-                        name = cell_id.removesuffix(suffix)
-                        return Cell(models.get(name) or parse_model(name), backend, mode, degree)
+                if rest != mode and not rest.startswith(f"{mode}-"):
+                    continue
+                model = models.get(name) or parse_model(name)
+                cell = Cell(model, backend, mode, self._traits(model, backend))
+                if cell.id == cell_id:
+                    return cell
+                # The longest mode counts: nf4-dq is not nf4 with a trait.
+                instead = max(instead, cell.id, key=len)
+        if instead:
+            raise ValueError(
+                f"{cell_id!r} is not what would run: by this run's --llm-backend-arg and the model's "
+                f"files it is {instead!r}"
+            )
         raise ValueError(
             f"{cell_id!r} is not a cell, which is MODEL-BACKEND-MODE, e.g. "
             "smollm2-135m-transformers-none"
         )
 
-    def _degree(self, backend: str) -> str:
-        degree: str = ask(backend, "degree", str, self.settings.args_of(backend))
-        return degree
+    def _splits(self, cell_id: str) -> Iterator[tuple[str, str, str]]:
+        """Yield what may be the model, the backend and the rest of a cell's id."""
+        for backend in (*names(), *self.settings.variants):
+            parts = cell_id.split(f"-{backend}-")
+            # A model may be named after an engine.
+            for i in range(len(parts) - 1, 0, -1):
+                yield f"-{backend}-".join(parts[:i]), backend, f"-{backend}-".join(parts[i:])
+
+    def _traits(self, model: Model, backend: str) -> Traits:
+        args = self.settings.args_of(backend)
+        traits: Traits = ask(backend, "traits", Traits, args, model, self._setup)
+        return traits
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from ..metrics.quality import Quality
 from ..worker.client import Worker, start_worker
 from .options import Settings
 from .references import references_of
+from .traits import why_other_traits
 
 _TRIES = 2
 """Loads of a cell that may crash one after the other before it is given up."""
@@ -122,8 +122,12 @@ class EngineSlot:
         except BaseException:
             self.close()
             raise
+        info = EngineInfo.from_wire(answer["info"])
+        if other := why_other_traits(cell, info):
+            self.close()
+            raise EngineError(other)
         self._loaded = LoadedEngine(
-            info=EngineInfo.from_wire(answer["info"]),
+            info=info,
             load_time=answer["load_time"],
             version=answer["version"],
             versions=answer["versions"],
@@ -275,7 +279,7 @@ class EngineSlot:
         return replace(spec, **changed)
 
     def _start(self, cell: Cell) -> Worker:
-        python = self._settings.pythons.get(cell.backend, sys.executable)
+        python = self._settings.python_of(cell.backend)
         try:
             log = self._log(cell.id)
         except OSError as error:
