@@ -200,7 +200,7 @@ class Settings:
         "interpreter of another environment for that backend; with a label, it is measured beside "
         "this environment's",
         gather=dict,
-        unset="this interpreter",
+        unset="this interpreter; for a label, its engine's",
         located=True,
     )
     isolation: str = one(
