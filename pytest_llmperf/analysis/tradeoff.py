@@ -9,7 +9,7 @@ from typing import Any
 from ..metrics.definitions import METRICS, keys_per, tradeoff_columns
 from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
-from ..store.stored import cell_name
+from ..store.stored import CellName, cell_name
 from .marks import Marks, marks_of
 
 _UNQUANTIZED = "none"
@@ -31,11 +31,10 @@ _OF_THE_CELL = (
 
 @dataclass(frozen=True)
 class Point:
-    """The measured values of one engine and mode of a model."""
+    """The measured values of one cell of a model."""
 
     model: str
-    backend: str
-    mode: str
+    cell: CellName
     values: Mapping[str, float]
     """p50 by metric key, for the metrics of the trade-off table that were measured.
 
@@ -47,7 +46,17 @@ class Point:
 
     @property
     def name(self) -> str:
-        return f"{self.backend} {self.mode}"
+        """The cell's id without the model."""
+        return self.cell.variant
+
+    @property
+    def backend(self) -> str:
+        """The engine with its label."""
+        return self.cell.backend
+
+    @property
+    def mode(self) -> str:
+        return self.cell.mode
 
 
 @dataclass(frozen=True)
@@ -69,19 +78,33 @@ class TradeOff:
         return f"each mode against {_UNQUANTIZED} on the same engine, on {self.machine}{speed}"
 
     def words(self, shown: Callable[[str], str] = str) -> list[str]:
-        """Return a line for each quantized mode against the same engine's unquantized one.
+        """Return a line for each cell against what it is compared with.
+
+        A quantized mode is compared with none under the same label and traits. A cell with a label or
+        traits is also compared with the plain engine in the same mode, which the line names.
 
         Args:
             shown: makes a name fit where the line is shown.
         """
-        plain = {p.backend: p for p in self.points if p.mode == _UNQUANTIZED}
         lines = []
         for point in self.points:
-            base = plain.get(point.backend)
-            if base is not None and point is not base:
-                parts = [part for part in _parts(point, base) if part]
-                lines += [f"{shown(point.name)}: {', '.join(parts)}"] if parts else []
+            for base, named in self._bases(point):
+                parts = _parts(point, base)
+                against = f" against {shown(base.name)}" if named else ""
+                lines += [f"{shown(point.name)}{against}: {', '.join(parts)}"] if parts else []
         return lines
+
+    def _bases(self, point: Point) -> list[tuple[Point, bool]]:
+        """Return the points that a point is compared with, and whether a line has to name them."""
+        by_name = {p.name: p for p in self.points if p is not point}
+        cell = point.cell
+        of_mode = by_name.get("-".join((cell.backend, _UNQUANTIZED, *cell.traits)))
+        plain = (cell.engine, cell.mode)
+        names = ["-".join((*plain, *cell.devices)), "-".join(plain)]
+        names += [] if of_mode else [f"{cell.engine}-{_UNQUANTIZED}"]
+        is_plain = point.name == "-".join(plain)
+        without = next((by_name[n] for n in names if n in by_name and not is_plain), None)
+        return [(p, named) for p, named in ((of_mode, False), (without, True)) if p]
 
 
 def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
@@ -122,9 +145,9 @@ def _trade_off(
     tests: dict[str, set[str]] = {}
     for record in records:
         test = _test(record)
-        cells.setdefault(_cell(record), {})[test] = record
+        cells.setdefault(cell_name(record).variant, {})[test] = record
         if _SPEED in record["metrics"]:
-            tests.setdefault(test, set()).add(_cell(record))
+            tests.setdefault(test, set()).add(cell_name(record).variant)
     # Python's max keeps the first of equals: the order of the run.
     chosen = max(tests, key=lambda test: len(tests[test]), default="")
     points = [_point(model, by_test, chosen, marks) for by_test in cells.values()]
@@ -162,8 +185,7 @@ def _point(
         if record := next(sources, None):
             values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
     of_speed = marks[id(speed)] if speed else ()
-    mode = str(any_record["quantization"]["mode"])
-    return Point(model, _backend(any_record), mode, values, of_speed)
+    return Point(model, cell_name(any_record), values, of_speed)
 
 
 def _reserved(record: Record, pool: str) -> float:
@@ -238,16 +260,6 @@ class _Revisions:
             return model["name"]
         revision = model["revision"] if model["revision"] in older else newest[0]
         return f"{model['name']} (revision {str(revision)[:_SHORT]})"
-
-
-def _cell(record: Record) -> str:
-    return f"{_backend(record)}-{record['quantization']['mode']}"
-
-
-def _backend(record: Record) -> str:
-    """Return the backend as ids name it: with its label and its degree (``vllm@next``, ``vllm-tp2``)."""
-    name = cell_name(record)
-    return "-".join(part for part in (name.backend, name.degree) if part)
 
 
 def _test(record: Record) -> str:

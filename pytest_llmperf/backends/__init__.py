@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..core.errors import NotSupported
     from ..core.progress import Progress
     from ..core.trace import RequestTrace
+    from ..core.traits import Traits
     from ..core.weights import Weights
     from ..core.workload import Request
     from .base import Backend
@@ -67,6 +68,7 @@ _PUBLIC = {
     "Request": "..core.workload",
     "RequestTrace": "..core.trace",
     "Setup": "..core.engine",
+    "Traits": "..core.traits",
     "Weights": "..core.weights",
 }
 GROUP = "pytest_llmperf.backends"
@@ -240,6 +242,7 @@ __all__ = [
     "Request",
     "RequestTrace",
     "Setup",
+    "Traits",
     "Weights",
     "ask",
     "backend_class",

@@ -18,6 +18,7 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.progress import Progress
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.cpu_name import cpu_features, cpu_name
@@ -68,6 +69,10 @@ class CTranslate2Backend(Backend):
         products={"none": ("float32", 4), "int8": (None, 1 + 4 / 576)},
         cache_value_bytes=4,
     )
+
+    @classmethod
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return Traits(attention="attnflash" if args.get("flash_attention") is True else "")
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:

@@ -16,10 +16,10 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.generative import why_no_text
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
-from ..machine.host import visible_gpus
-from . import arguments, parameters, random_weights
+from . import arguments, parameters, random_weights, transformers_cache
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import (
@@ -70,11 +70,12 @@ class TransformersBackend(HubTokenizer, Backend):
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        # accelerate distributes the layers over all GPUs that it sees.
-        spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
-        count = visible_gpus() if spread else 1
-        return f"gpus{count}" if count > 1 else ""
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return transformers_cache.traits_of(args, model, setup)
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return transformers_cache.argument_for(kind, trait)
 
     @classmethod
     def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
@@ -120,7 +121,8 @@ class TransformersBackend(HubTokenizer, Backend):
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self._torch = torch
-        self._of_generate = _of_generate(spec)
+        given = transformers_cache.of_generate(spec.args)
+        self._of_generate = transformers_cache.ready_for_generate(spec)
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
         self._tokenizer = None
@@ -145,6 +147,10 @@ class TransformersBackend(HubTokenizer, Backend):
                 model(torch.tensor([[0]], device=self._device))
         counts = counted(model, partial(_place, _device_map(model)))
         plain = parameters.of_config(model.config, own_code(spec))
+        traits = transformers_cache.resolved_traits(model, given, self._device.type == "cpu")
+        static = traits["execution"].startswith("static")
+        compiled = static and transformers_cache.compiles(model, self._of_generate)
+        self._shapes = transformers_cache.Shapes(static, compiled)
         return EngineInfo(
             device=str(self._device),
             dtype=str(dtype).removeprefix("torch."),
@@ -156,14 +162,18 @@ class TransformersBackend(HubTokenizer, Backend):
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
-                **self._of_generate,
+                **given,
+                **({"compiled": compiled} if static else {}),
             },
+            traits=traits,
+            least_warmup=transformers_cache.WARMUP_OF_COMPILED if compiled else 0,
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
             context=context_of(config),
             mode=mode_of_config(config),
             weights=parameters.weights(counts, plain),
-            **_described(model, spec, dtype),
+            # The numbers in another cache are not those of the compute type, or there are none.
+            **({} if traits["cache"] else _described(model, spec, dtype)),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -171,6 +181,7 @@ class TransformersBackend(HubTokenizer, Backend):
         length = max(request.output_len for request in requests)
         width = max(len(request.prompt_ids) for request in requests)
         recorder = _Recorder()
+        self._shapes.enter(self._model, len(requests), width + length)
         with torch.inference_mode():
             submitted = time.perf_counter()
             # Padding is on the left, so that every row continues at the same position.
@@ -270,15 +281,6 @@ def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any
 def _of_loading(spec: EngineSpec) -> dict[str, Any]:
     """Return the user's arguments for ``from_pretrained``."""
     return {k: v for k, v in spec.args.items() if not k.startswith(arguments.GENERATE)}
-
-
-def _of_generate(spec: EngineSpec) -> dict[str, Any]:
-    """Return the user's arguments for each call of ``generate``."""
-    return {
-        name.removeprefix(arguments.GENERATE): value
-        for name, value in spec.args.items()
-        if name.startswith(arguments.GENERATE)
-    }
 
 
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:

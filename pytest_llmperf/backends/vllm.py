@@ -15,16 +15,18 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
 from . import arguments, parameters, random_weights
-from .base import Backend, parallel_degree
+from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import HubTokenizer, own_code, resolved_revision
 from .online import refusal_here, release
 from .vllm_config import cache_value_bytes, cpu_bounds, described, pool_mib
 from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
+from .vllm_traits import argument_for, resolved_traits, settings_of, traits_of
 from .vllm_workers import (
     ask_workers,
     device_peak,
@@ -66,8 +68,12 @@ class VllmBackend(HubTokenizer, Backend):
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        return parallel_degree(args)
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return traits_of(args, model, setup)
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return argument_for(kind, trait)
 
     @classmethod
     def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
@@ -167,7 +173,9 @@ class VllmBackend(HubTokenizer, Backend):
                 "max_model_len": config.model_config.max_model_len,
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
+                **settings_of(self._llm),
             },
+            traits=resolved_traits(self._llm),
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,

@@ -96,3 +96,18 @@ def device_peak(worker: Any) -> int:
     import torch
 
     return int(torch.cuda.max_memory_allocated())
+
+
+def cache_type(worker: Any) -> str:
+    """Return the type of the key-value cache as the model resolved it. Runs in a worker."""
+    return str(worker.vllm_config.cache_config.cache_dtype)
+
+
+def attention_of(worker: Any) -> list[str]:
+    """Return the names of the attention backends that layers use. Runs in a worker."""
+    names = {
+        str(module.attn_backend.get_name())
+        for module in worker.get_model().modules()
+        if hasattr(module, "attn_backend") and hasattr(module.attn_backend, "get_name")
+    }
+    return sorted(names)

@@ -39,6 +39,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_object(folder / CONFIG)
 
 
+def read_optional(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none. Whoever loads it says what is wrong."""
+    try:
+        return read_object(path)
+    except ValueError:
+        return {}
+
+
 def what_is_missing(folder: Path, weights: bool, tokenizer: bool) -> str | None:
     """Return what a folder lacks to be loaded, in one line without its name, or None.
 

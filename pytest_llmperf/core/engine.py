@@ -87,6 +87,11 @@ class EngineInfo:
     """Floating-point type of matrix products, by its name in torch; None for integers or if unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
+    traits: Mapping[str, str] = field(default_factory=dict)
+    """Traits by kind (``core.traits``) as the loaded engine runs them; a kind that it does not report is
+    missing. One that differs from the test id's fails the cell."""
+    least_warmup: int = 0
+    """Warm-up rounds that the engine needs at least, unless the command line sets their number."""
     context: int | None = None
     """Most tokens of a request, prompt and output together; None if the engine does not report it."""
     mode: str | None = None

@@ -34,6 +34,7 @@ from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
 from .sizes import Override, named_parameters
+from .speculation import why_no_draft
 from .utilization import Shares
 
 DEFAULT_OUTPUT_LEN = 64
@@ -102,9 +103,13 @@ class LLMBenchmark:
                     )
                 )
                 _check_objectives(slo)
+            dummy = self._session.settings.load_format == "dummy"
+            no_draft = why_no_draft(llm.cell, workload.prompt is None, dummy)
+            _fail([no_draft] if no_draft else [])
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
+            workload = self._warmed_up(workload, engine)
             # The worker counts the tokens of a text; these are known before anything runs.
             too_long = why_too_long(
                 workload.input_len or 0, workload.output_len, engine.info.context
@@ -236,6 +241,15 @@ class LLMBenchmark:
         if self._override.input_len is not None:
             changes |= {"prompt": None, "input_len": self._override.input_len}
         return replace(of_test, **changes)
+
+    def _warmed_up(self, workload: Workload, engine: LoadedEngine) -> Workload:
+        """Return the workload with the warm-up that the engine needs at least.
+
+        The command line's number of rounds stays as it is, and so does a run that measures nothing.
+        """
+        least = engine.info.least_warmup
+        is_set = self._session.settings.warmup is not None or not is_enabled(self._benchmark)
+        return workload if is_set or workload.warmup >= least else replace(workload, warmup=least)
 
     def _check_call(self, llm: object) -> None:
         """Raise an exception unless a model is given, and nothing was measured before."""

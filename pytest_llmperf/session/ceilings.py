@@ -6,7 +6,6 @@ What was measured while something else ran is kept only until a run finds the ma
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,7 +167,7 @@ class CeilingCache:
             return measured or (kept.ceilings if kept else None)
 
     def _python(self, backend: str) -> str:
-        return self._settings.pythons.get(backend, sys.executable)
+        return self._settings.python_of(backend)
 
     def _measured(
         self,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from ..core.printable import printable
 from ..core.quantization import ALL, MIXED, MODES, OF_CHECKPOINTS
+from ..core.traits import Traits
 from ..machine.host import has_accelerator, runs_on_cpu
 from .checkpoints import Checkpoints
 from .installed import installed_packages_of
@@ -54,7 +54,7 @@ class CellPlan:
 
     def packages(self, backend: str) -> Mapping[str, str]:
         """Return installed versions by distribution name, in the backend's environment."""
-        python = self.settings.pythons.get(backend, sys.executable)
+        python = self.settings.python_of(backend)
         if python not in self._packages:
             self._packages[python] = installed_packages_of(python)
         return self._packages[python]
@@ -235,13 +235,13 @@ class CellPlan:
         may_be = stored is None and not self.checkpoints.are_certain(model)
         if may_be and mode in OF_CHECKPOINTS and mode not in backend_class(backend).further_modes:
             stored = CheckpointFormat(mode, "by name")
-        return Cell(model, backend, mode, self._degree(backend), stored)
+        return Cell(model, backend, mode, self._traits(model, backend), stored)
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
         settings, stored, mode = self.settings, cell.stored, cell.quantization
         if refusal := refusal_of_kind(cell, settings.load_format == "dummy"):
             return refusal
-        setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
+        setup = self._setup
         of_file = stored is not None and stored.mode == mode
         refusal = _refused(cell.backend, "refusal", "none" if of_file else mode, packages)
         if (
@@ -264,6 +264,11 @@ class CellPlan:
                 else None
             )
         )
+
+    @property
+    def _setup(self) -> Setup:
+        settings = self.settings
+        return Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
 
     def _nothing_is_missing(self, cell: Cell) -> bool:
         """Return whether the run named no engines and this one can run the cell on no machine.
@@ -345,18 +350,25 @@ class CellPlan:
         return tuple(usable or names()[:1])
 
     def _parse(self, cell_id: str) -> Cell:
-        for backend in (*names(), *self.settings.variants):
-            if f"-{backend}-" not in cell_id:
-                continue
+        instead = ""
+        of_files = (self.checkpoints.stored(model) for model in self.settings.models or ())
+        stored_modes = [stored.mode for stored in of_files if stored]
+        for name, backend, rest in self._splits(cell_id):
             engine = backend_class(backend)
-            modes = (*engine.modes, *engine.further_modes, *MODES, *OF_CHECKPOINTS, MIXED)
-            of_files = (self.checkpoints.stored(model) for model in self.settings.models or ())
-            for mode in dict.fromkeys((*modes, *(stored.mode for stored in of_files if stored))):
-                for degree in dict.fromkeys((self._degree(backend), "")):
-                    suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
-                    if cell_id.endswith(suffix):
-                        model = self._named(cell_id.removesuffix(suffix), backend, mode)
-                        return replace(self._cell(model, backend, mode), degree=degree)
+            own = (*engine.modes, *engine.further_modes)
+            for mode in dict.fromkeys((*own, *MODES, *OF_CHECKPOINTS, MIXED, *stored_modes)):
+                if rest != mode and not rest.startswith(f"{mode}-"):
+                    continue
+                cell = self._cell(self._named(name, backend, mode), backend, mode)
+                if cell.id == cell_id:
+                    return cell
+                # The longest mode counts: nf4-dq is not nf4 with a trait.
+                instead = max(instead, cell.id, key=len)
+        if instead:
+            raise ValueError(
+                f"{cell_id!r} is not what would run: by this run's --llm-backend-arg and the model's "
+                f"files it is {instead!r}"
+            )
         raise ValueError(
             f"{cell_id!r} is not a cell, which is MODEL-BACKEND-MODE, e.g. "
             "smollm2-135m-transformers-none"
@@ -374,9 +386,18 @@ class CellPlan:
         plain = [model for model in named if self.checkpoints.is_plain(model)]
         return (own or plain or named or [parse_model(name)])[0]
 
-    def _degree(self, backend: str) -> str:
-        degree: str = ask(backend, "degree", str, self.settings.args_of(backend))
-        return degree
+    def _splits(self, cell_id: str) -> Iterator[tuple[str, str, str]]:
+        """Yield what may be the model, the backend and the rest of a cell's id."""
+        for backend in (*names(), *self.settings.variants):
+            parts = cell_id.split(f"-{backend}-")
+            # A model may be named after an engine.
+            for i in range(len(parts) - 1, 0, -1):
+                yield f"-{backend}-".join(parts[:i]), backend, f"-{backend}-".join(parts[i:])
+
+    def _traits(self, model: Model, backend: str) -> Traits:
+        args = self.settings.args_of(backend)
+        traits: Traits = ask(backend, "traits", Traits, args, model, self._setup)
+        return traits
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell

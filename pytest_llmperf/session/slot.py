@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from ..worker.client import Worker, start_worker
 from .cells import CellPlan
 from .options import Settings
 from .references import references_of
+from .traits import why_other_traits
 
 _GRACE = 5.0
 """Seconds after which a process is ended that should have reported that a limit has passed."""
@@ -127,8 +127,12 @@ class EngineSlot:
         except BaseException:
             self.close()
             raise
+        info = EngineInfo.from_wire(answer["info"])
+        if other := cell.contradicted_by(info) or why_other_traits(cell, info):
+            self.close()
+            raise EngineError(other)
         self._loaded = LoadedEngine(
-            info=EngineInfo.from_wire(answer["info"]),
+            info=info,
             load_time=answer["load_time"],
             version=answer["version"],
             versions=answer["versions"],
@@ -136,9 +140,6 @@ class EngineSlot:
             pid=answer["pid"],
             number=self.loads,
         )
-        if reason := cell.contradicted_by(self._loaded.info):
-            self.close()
-            raise EngineError(reason)
         self._revisions[cell.model] = self._loaded.info.revision
         return self._loaded
 
@@ -318,7 +319,7 @@ class EngineSlot:
         return None if answer["spec"] is None else EngineSpec(**answer["spec"])
 
     def _start(self, cell: Cell) -> Worker:
-        python = self._settings.pythons.get(cell.backend, sys.executable)
+        python = self._settings.python_of(cell.backend)
         try:
             log = self._log(cell.id)
         except OSError as error:

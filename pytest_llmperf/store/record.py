@@ -171,6 +171,7 @@ def _backend(subject: Subject) -> BackendPart:
         "settings": masked(dict(engine.info.settings)),
         "devices": engine.info.devices,
         "peak_by_driver": subject.peak_by_driver,
+        "traits": list(subject.cell.traits.parts),
     }
     if engine.info.architecture:
         part["cache_value_bytes"] = engine.info.cache_value_bytes

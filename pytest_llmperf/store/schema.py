@@ -80,6 +80,8 @@ class BackendPart(TypedDict):
     """Bytes of one number in the key-value cache."""
     devices: NotRequired[int]
     """GPUs that share the model."""
+    traits: NotRequired[list[str]]
+    """The last parts of the cell's id: ``tp2``, ``kvfp8``."""
 
 
 class QuantizationPart(TypedDict):
@@ -285,7 +287,7 @@ class Record(TypedDict):
     schema: int
     nodeid: str
     cell: NotRequired[str]
-    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    """MODEL-BACKEND-MODE and traits, the first part of the test's parameters."""
     parameters: NotRequired[dict[str, str]]
     """The test's other parameters by name, if each of them is a number or a text."""
     model: ModelPart

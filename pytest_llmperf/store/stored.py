@@ -17,6 +17,7 @@ import msgspec
 from ..core.errors import OneLine
 from ..core.files import read_regular
 from ..core.secrets import without_secrets
+from ..core.traits import devices_of
 from .content import ContentError, read_content
 from .schema import KEY, CommitPart, MetricPart, Record
 
@@ -53,7 +54,7 @@ class TestRecord:
 
     nodeid: str
     cell: str
-    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    """MODEL-BACKEND-MODE and traits, the first part of the test's parameters."""
     subject: Mapping[str, Any]
     """Loaded model, its type, engine and its arguments, quantization; by name."""
     workload: Mapping[str, Any]
@@ -62,6 +63,8 @@ class TestRecord:
     limits: Mapping[str, Any]
     """The gate's settings that the test's marker or the ini file give it, by name."""
     engine_version: str = ""
+    name: CellName | None = None
+    """The parts of ``cell``."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,33 @@ class CellName:
     """The parts of a cell's id, as tests show them."""
 
     id: str
-    """MODEL-BACKEND-MODE, and the degree where several devices share the model."""
+    """MODEL-BACKEND-MODE, and the traits."""
+    model: str
     backend: str
     """The engine with its label (``vllm@next``)."""
-    degree: str
-    """The parallelism, for instance ``tp2``; empty for one device."""
+    mode: str
+    traits: tuple[str, ...]
+    """What else changes speed or numbers (``tp2``, ``kvfp8``)."""
+
+    @property
+    def engine(self) -> str:
+        """The engine without a label."""
+        return self.backend.partition("@")[0]
+
+    @property
+    def label(self) -> str:
+        """The label of the engine's environment or arguments; empty without one."""
+        return self.backend.partition("@")[2]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those traits that say how many devices share the model."""
+        return devices_of(self.traits)
+
+    @property
+    def variant(self) -> str:
+        """The id without the model, as tables and plots name the cell."""
+        return "-".join((self.backend, self.mode, *self.traits))
 
 
 def cell_name(record: Record) -> CellName:
@@ -230,8 +255,17 @@ def cell_name(record: Record) -> CellName:
     model, mode = record["model"]["name"], record["quantization"]["mode"]
     backend = record["backend"]["name"]
     cell = record.get("cell") or f"{model}-{backend}-{mode}"
-    match = re.fullmatch(rf"(.+?)-{re.escape(mode)}(?:-(.+))?", cell.removeprefix(f"{model}-"))
-    return CellName(cell, *(match.groups(default="") if match else (backend, "")))
+    traits = record["backend"].get("traits")
+    # Early files have no traits but degrees of parallelism, in the id only.
+    end = "(?:-(?P<traits>.+))?" if traits is None else re.escape("".join(f"-{t}" for t in traits))
+    match = re.fullmatch(
+        rf"(?P<backend>.+?)-{re.escape(mode)}{end}", cell.removeprefix(f"{model}-")
+    )
+    if match is None:
+        return CellName(cell, model, backend, mode, tuple(traits or ()))
+    if traits is None:
+        traits = (match["traits"] or "").split("-")
+    return CellName(cell, model, match["backend"], mode, tuple(filter(None, traits)))
 
 
 def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
@@ -241,6 +275,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         chosen: metrics that are separate entries.
     """
     metrics, model, backend = record["metrics"], record["model"], record["backend"]
+    name = cell_name(record)
     judged = [key for key in metrics if key in chosen or key == PAIRED]
     if not judged and _LOAD in metrics:
         judged = [_LOAD]  # A test of loading only: its one entry is that time.
@@ -251,7 +286,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         nats = tuple(document["nll"] for document in quality["documents"])
     return TestRecord(
         nodeid=record["nodeid"],
-        cell=cell_name(record).id,
+        cell=name.id,
         subject={
             "model": model["name"],
             "revision": model["revision"],
@@ -270,6 +305,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
         limits=record.get("gate", {}),
         engine_version=backend["version"],
+        name=name,
     )
 
 

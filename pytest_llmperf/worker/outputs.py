@@ -18,6 +18,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import InvalidMeasurement
 from ..core.printable import printable
 from ..core.trace import RequestTrace
+from ..core.traits import KINDS, Traits
 from ..core.weights import Weights
 from ..core.workload import Request
 
@@ -222,10 +223,24 @@ def info(value: object) -> EngineInfo:
         cache_value_bytes=_not_negative(loaded.cache_value_bytes, "load: cache_value_bytes"),
         arithmetic=None if loaded.arithmetic is None else printable(loaded.arithmetic),
         devices=whole(loaded.devices, "load: devices", least=1),
+        traits=_traits(loaded.traits),
+        least_warmup=whole(loaded.least_warmup, "load: least_warmup"),
         context=_optional(whole, loaded.context, "load: context"),
         weights=_weights(loaded.weights),
         speculation=bool(loaded.speculation),
     )
+
+
+def _traits(value: object) -> dict[str, str]:
+    reported = instance(plain(value), dict, "load: traits")
+    unknown = [shown(kind) for kind in reported if kind not in KINDS]
+    if unknown:
+        raise InvalidMeasurement(f"load: traits has {unknown[0]}; known: {', '.join(KINDS)}")
+    try:
+        Traits(**reported)
+    except ValueError as error:
+        raise InvalidMeasurement(f"load: traits: {error}") from None
+    return reported
 
 
 def plain(value: object, depth: int = 0) -> Any:

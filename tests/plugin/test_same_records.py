@@ -17,13 +17,14 @@ PROGRAM = {
     "jitter": 0.02,
 }
 ADDED = {
-    "backend": {"devices", "peak_by_driver", "cache_value_bytes"},
+    "backend": {"devices", "peak_by_driver", "cache_value_bytes", "traits"},
     "ceilings": {
         "read_by",
         "matmul_by",
         "measured_read_bytes_per_s",
         "measured_matmul_flops",
     },
+    "settings": {"cache_bits", "found_cache_bits", "speculation"},
     "environment": {"variables"},
     "record": {"parameters"},
     "run": {"branch"},
@@ -61,6 +62,8 @@ def comparable(record):
     }
     backend = record["backend"]
     kept["backend"] = {key: value for key, value in backend.items() if key not in ADDED["backend"]}
+    settings = backend["settings"].items()
+    kept["backend"]["settings"] = {k: v for k, v in settings if k not in ADDED["settings"]}
     kept["workload"] = {
         key: value for key, value in record["workload"].items() if key not in ("hash", "requests")
     }

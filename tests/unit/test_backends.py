@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf import __version__
 from pytest_llmperf.backends import BUILT_IN, Architecture, EngineInfo, backend_class
-from pytest_llmperf.backends.base import Backend, parallel_degree, parallel_devices
+from pytest_llmperf.backends.base import Backend, parallel_devices, parallel_traits
 from pytest_llmperf.core.engine import Refusal
 from pytest_llmperf.core.quantization import MODES
 from pytest_llmperf.core.weights import Weights
@@ -147,15 +147,15 @@ def test_the_simulated_engine_is_its_arguments():
 
 
 @pytest.mark.parametrize(
-    ("args", "degree", "devices"),
+    ("args", "trait", "devices"),
     [
         ({}, "", 1),
         ({"tensor_parallel_size": 2}, "tp2", 2),
         ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, "tp2-pp3", 6),
     ],
 )
-def test_devices_share_a_model(args, degree, devices):
-    assert parallel_degree(args) == degree
+def test_devices_share_a_model(args, trait, devices):
+    assert parallel_traits(args) == trait
     assert parallel_devices(args) == devices
 
 
