@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +16,7 @@ from ..core.gguf_shards import whole_header
 from ..core.progress import Progress
 from ..core.traits import Traits, cache_trait, in_id
 from ..core.units import MIB
+from ..core.weights import Weights
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
@@ -49,6 +52,9 @@ _CACHE_TYPES = {
 """Names of the types that llama.cpp takes for the key-value pool, by ggml type."""
 _DEFAULT_CACHE = 1
 _FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+_FLOAT_TENSORS = {0: "float32", 1: "float16", 30: "bfloat16"}
+"""Names in torch, by ggml type."""
+_TABLES = ("token_embd.weight", "position_embd.weight", "output.weight")
 
 
 class GgufBackend(Backend):
@@ -149,7 +155,7 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Return fields of ``EngineInfo``: the header's (context, utilization), and the pool's trait.
+    """Return fields of ``EngineInfo``: those of the file's header, and the pool's trait.
 
     Args:
         path: the GGUF file.
@@ -158,20 +164,41 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
         value_type: ggml type of the values in the pool.
     """
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
-    context: dict[str, Any] = {
+    of_file: dict[str, Any] = {
         "context": context_of_gguf(header(path).values),
+        "weights": weights(path),
         "traits": {"cache": _cache(key_type, value_type)},
     }
     # llama.cpp distributes the layers over all GPUs that it sees.
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
-        return context
-    return context | {
+        return of_file
+    return of_file | {
         "architecture": architecture,
         "embedding_bytes": float(whole_header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.
         "arithmetic": _FLOATS.get(file_type(path)),
     }
+
+
+def weights(path: Path) -> Weights | None:
+    """Return what a file's linear layers are: the engine keeps them so. None if it has none."""
+    file = whole_header(path)
+    linear = [n for n, shape in file.shapes.items() if len(shape) > 1 and n not in _TABLES]
+    numbers = {name: math.prod(file.shapes[name]) for name in linear}
+    kept: Counter[str] = Counter()
+    for name in linear:
+        if kind := _FLOAT_TENSORS.get(file.types[name]):
+            kept[kind] += numbers[name]
+    total = sum(numbers.values())
+    if not total:
+        return None
+    return Weights(
+        linear_parameters=total,
+        linear_bytes=float(sum(file.sizes[name] for name in linear)),
+        unquantized_share=sum(kept.values()) / total,
+        unquantized_type=max(kept, key=kept.__getitem__) if kept else None,
+    )
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:

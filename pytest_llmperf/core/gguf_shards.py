@@ -73,9 +73,10 @@ def whole_header(path: Path) -> Header:
     first, shard = header(path), Shard.of_file(path)
     if shard is None:
         return first
-    shapes, sizes = dict(first.shapes), dict(first.sizes)
+    shapes, sizes, types = dict(first.shapes), dict(first.sizes), dict(first.types)
     for name in shard.file_names[1:]:
         other = header(path.with_name(name))
         shapes |= other.shapes
         sizes |= other.sizes
-    return Header(first.values, shapes, sizes)
+        types |= other.types
+    return Header(first.values, shapes, sizes, types)
