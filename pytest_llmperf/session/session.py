@@ -44,7 +44,9 @@ class LLMSession:
         self.logs = Logs(config)
         self.loading = Loading(settings, self.plan, self.store, self.progress, self.logs.file)
         self.results = Results(self.store)
-        self.utilization = UtilizationOfRun(self.loading, self.results, settings.metrics)
+        self.utilization = UtilizationOfRun(
+            self.loading, self.results, self.store, settings.metrics
+        )
         self.floor = FloorOfRun(settings, config.rootpath)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)

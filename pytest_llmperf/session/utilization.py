@@ -15,6 +15,7 @@ from ..core.measurement import Measurement
 from ..metrics.ceilings import REACHED, Ceilings, Roof
 from ..metrics.roofline import Rates, Reached, RooflineModel
 from ..metrics.samples import Metric
+from ..store.entries import BenchmarkStore
 from ..store.record import revise_utilization
 from ..store.schema import Record
 from .loading import Loading
@@ -40,9 +41,12 @@ class Shares:
 class UtilizationOfRun:
     """The shares of all measurements of a run."""
 
-    def __init__(self, loading: Loading, results: Results, chosen: Sequence[str]) -> None:
+    def __init__(
+        self, loading: Loading, results: Results, store: BenchmarkStore, chosen: Sequence[str]
+    ) -> None:
         """Keep the parts of the run; ``chosen`` are the metrics that become separate entries."""
         self._loading = loading
+        self._store = store
         self._results = results
         self._chosen = chosen
         self._stored: dict[str, tuple[Record, Shares]] = {}
@@ -84,3 +88,4 @@ class UtilizationOfRun:
                 self._results.revise(
                     earlier, [m for key, m in new.metrics.items() if key in self._chosen]
                 )
+            self._store.stock.put_under(earlier)

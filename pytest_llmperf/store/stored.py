@@ -19,6 +19,7 @@ from ..core.files import read_regular
 from ..core.secrets import without_secrets
 from ..core.traits import devices_of
 from .content import ContentError, read_content
+from .reached import SHARES, ceiling_of
 from .schema import KEY, CommitPart, MetricPart, Record
 
 QUALITY = "quality"
@@ -38,8 +39,9 @@ class Observation:
     """A metric of a test in one process. All rounds of a process together are one observation."""
 
     value: float
-    """The median over the samples, in the metric's unit."""
+    """The median over the samples, in ``unit``."""
     unit: str
+    """The metric's unit; of a share of a ceiling, that of the rate."""
     better: str
     kind: str
     samples: tuple[float, ...] = ()
@@ -271,12 +273,16 @@ def cell_name(record: Record) -> CellName:
 def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
     """Return a record as the gate judges it.
 
+    A share of a ceiling is judged by the rate that was reached: another ceiling is not another result.
+
     Args:
         chosen: metrics that are separate entries.
     """
     metrics, model, backend = record["metrics"], record["model"], record["backend"]
     name = cell_name(record)
     judged = [key for key in metrics if key in chosen or key == PAIRED]
+    ceilings = {key: ceiling_of(record["environment"], key) for key in SHARES.intersection(judged)}
+    judged = [key for key in judged if key not in SHARES or ceilings[key]]
     if not judged and _LOAD in metrics:
         judged = [_LOAD]  # A test of loading only: its one entry is that time.
     workload: dict[str, Any] = {**record["workload"]}
@@ -302,17 +308,23 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         },
         workload=workload,
         environment=record["environment"],
-        metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
+        metrics={
+            key: _observation(metrics[key], nats if key == PAIRED else (), ceilings.get(key))
+            for key in judged
+        },
         limits=record.get("gate", {}),
         engine_version=backend["version"],
         name=name,
     )
 
 
-def _observation(metric: MetricPart, samples: tuple[float, ...]) -> Observation:
+def _observation(
+    metric: MetricPart, samples: tuple[float, ...], ceiling: tuple[float, str] | None
+) -> Observation:
+    size, unit = ceiling or (1.0, metric["unit"])
     return Observation(
-        value=metric["p50"],
-        unit=metric["unit"],
+        value=metric["p50"] * size,
+        unit=unit,
         better=metric["better"],
         kind=metric["kind"],
         samples=samples,

@@ -255,3 +255,42 @@ def test_utilization_may_be_an_entry_of_its_own(measured, stored):
     assert entry["extra_info"]["llmperf"]["metric"] == "mbu"
     # Lower is better in every entry: the reciprocal of a share.
     assert entry["stats"]["median"] == pytest.approx(1 / 0.5245, rel=0.05)
+
+
+@pytest.mark.timing
+def test_a_higher_ceiling_is_no_regression(measured, tmp_path):
+    measured("--llm-metrics=mbu")
+    (file,) = (tmp_path / "ceilings").glob("*.json")
+    data = json.loads(file.read_text())
+    data["ceilings"]["read"] = [[1, 200e9]]
+    file.write_text(json.dumps(data))
+    run, record = measured(
+        "--llm-metrics=mbu",
+        "--benchmark-compare",
+        "--benchmark-compare-fail=median:30%",
+        "--llm-fail-if=mbu.p50:-30%",
+    )
+    assert run.ret == 0
+    assert record["metrics"]["mbu"]["p50"] == pytest.approx(0.262, rel=0.1)
+    run.stdout.fnmatch_lines(
+        ["*: mbu ceiling 100 GB/s / 200 GB/s: shown are shares of the higher*"]
+    )
+
+
+@pytest.mark.timing
+def test_a_slower_engine_is_a_regression_under_any_ceiling(one_test, llm_pytest, tmp_path):
+    options = (f"--llm-cache-dir={tmp_path}", "--llm-metrics=mbu", "--benchmark-autosave")
+    llm_pytest(*options, **{**MODEL, "tpot": 0.02})
+    (file,) = (tmp_path / "ceilings").glob("*.json")
+    data = json.loads(file.read_text())
+    data["ceilings"]["read"] = [[1, 53e9]]
+    file.write_text(json.dumps(data))
+    # Twice the time, of about half the ceiling: the share is the same.
+    run = llm_pytest(
+        *options,
+        "--benchmark-compare",
+        "--benchmark-compare-fail=median:50%",
+        **{**MODEL, "tpot": 0.04},
+    )
+    run.stdout.fnmatch_lines(["    test_x*-none-mbu]* - Field 'median' has failed *"])
+    assert run.ret == 1
