@@ -67,6 +67,24 @@ def quantized(checkpoint, tmp_path_factory):
     shutil.rmtree(root)
 
 
+@pytest.fixture(scope="session")
+def save_weights():
+    """Write random weights of given shapes: ``save_weights(folder, {"lm_head.weight": (500, 64)})``.
+
+    Without torch, which takes seconds to import, and must not be imported twice in this process.
+    """
+    import numpy
+    from safetensors.numpy import save_file
+
+    def save(folder, shapes):
+        source = numpy.random.default_rng(0)
+        weights = {name: source.normal(0, 0.02, shape) for name, shape in shapes.items()}
+        as_float32 = {name: values.astype(numpy.float32) for name, values in weights.items()}
+        save_file(as_float32, folder / "model.safetensors", {"format": "pt"})
+
+    return save
+
+
 @pytest.fixture
 def session_processes():
     """Return a function that lists the processes of a session: an engine and all its children."""
