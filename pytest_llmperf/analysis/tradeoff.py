@@ -11,6 +11,7 @@ from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
 from ..store.stored import CellName, cell_name
 from .marks import Marks, marks_of
+from .remarks import remark_of, with_remark
 
 _UNQUANTIZED = "none"
 _SPEED = "output_throughput"
@@ -43,6 +44,13 @@ class Point:
     """
     marks: Marks = ()
     """The disturbances of the test that speed and memory come from."""
+    remark: str = ""
+    """What the cell's id does not say: ``runs bfloat16``."""
+
+    @property
+    def title(self) -> str:
+        """The name with the remark, for tables and words."""
+        return with_remark(self.name, self.remark)
 
     @property
     def name(self) -> str:
@@ -91,7 +99,7 @@ class TradeOff:
             for base, named in self._bases(point):
                 parts = _parts(point, base)
                 against = f" against {shown(base.name)}" if named else ""
-                lines += [f"{shown(point.name)}{against}: {', '.join(parts)}"] if parts else []
+                lines += [f"{shown(point.title)}{against}: {', '.join(parts)}"] if parts else []
         return lines
 
     def _bases(self, point: Point) -> list[tuple[Point, bool]]:
@@ -185,7 +193,7 @@ def _point(
         if record := next(sources, None):
             values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
     of_speed = marks[id(speed)] if speed else ()
-    return Point(model, cell_name(any_record), values, of_speed)
+    return Point(model, cell_name(any_record), values, of_speed, remark_of(any_record))
 
 
 def _reserved(record: Record, pool: str) -> float:
@@ -283,9 +291,10 @@ def _change(ratio: float, less: str, more: str) -> str:
 def _parts(point: Point, base: Point) -> list[str]:
     """Return memory, speed, quality and energy against the unquantized model, if both have them."""
     parts = []
-    if weights := _ratio(point, base, "model_memory"):
+    is_unpacked = point.remark.startswith("runs ")
+    if not is_unpacked and (weights := _ratio(point, base, "model_memory")):
         parts.append(f"weights {_change(weights, 'smaller', 'larger')}")
-    if peak := _ratio(point, base, "peak_memory"):
+    if not is_unpacked and (peak := _ratio(point, base, "peak_memory")):
         # Beside the weights: an engine that unpacks them as it goes may need more at its peak.
         parts.append(f"peak memory {_change(peak, 'lower', 'higher')}")
     if speed := _ratio(point, base, _SPEED):

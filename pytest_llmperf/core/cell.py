@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .checkpoint_format import CheckpointFormat
 from .engine import EngineInfo
+from .label import contradiction
 from .models import Model
 from .traits import Traits
 
@@ -31,7 +32,9 @@ class Cell:
     def contradicted_by(self, info: EngineInfo) -> str | None:
         """Return why a loaded engine is not this cell, in one line with what to write, or None."""
         if info.mode is None or info.mode == self.quantization:
-            return None
+            bits = info.weights.linear_bits if info.weights else None
+            reason = contradiction(self.quantization, bits) if bits else None
+            return f"{self.id}: {reason}" if reason else None
         wrong = f"{self.id} runs {info.mode}, not {self.quantization}"
         if self.model.kind == "hub" and self.stored is None:
             return (

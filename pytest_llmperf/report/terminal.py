@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..analysis.marks import Marks, mark_lines, marks_of, sign
+from ..analysis.remarks import remark_of, with_remark
 from ..core.printable import printable
 from ..metrics.ceilings import Roof
 from ..metrics.definitions import METRICS, keys_per, table_columns
@@ -48,7 +49,7 @@ def _row(record: Record, marks: Marks) -> Row:
     ceilings = record["environment"].get("ceilings")
     return Row(
         test=test,
-        cell=label,
+        cell=with_remark(label, remark_of(record)),
         metrics=known(samples),
         invalid_text=record["model"]["load_format"] == "dummy",
         roof=Roof.from_record(ceilings) if ceilings else None,

@@ -66,7 +66,7 @@ def _table(
     while True:
         body = [
             [
-                in_table(point.name) + sign(point.marks),
+                in_table(point.title) + sign(point.marks),
                 *(_text(point, column) for column in columns),
             ]
             for point in trade_off.points
