@@ -7,7 +7,7 @@ from ..store.schema import Record
 
 
 def remark_of(record: Record) -> str:
-    """Return a remark on what runs (``runs bfloat16``); empty where the id says all, or in early files."""
+    """Return a remark (``runs bfloat16``); empty where the id says all, and for early files."""
     weights = record["model"].get("weights")
     if weights is None:
         return ""
