@@ -200,7 +200,7 @@ def look(
         with suppress(Exception):
             return judge(_of_start(backend, text, root, longest))
     try:
-        return judge_tokens(glimpse(backend, text, root))
+        return judge_tokens(glimpse(backend, text, root, info.vocabulary))
     except Exception:
         traceback.print_exc()
         note_unchecked()
@@ -217,14 +217,14 @@ def _of_start(backend: Backend, text: str, root: Path, longest: int) -> Quality:
     return Quality((_document(rows, start, kept),), rows.shape[1], 0.0)
 
 
-def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
+def glimpse(backend: Backend, text: str, root: Path, vocabulary: int = 0) -> Glimpse:
     """Return the next token at a few places of a text, one request each: every engine can do that."""
     ids = backend.encode(text)
     ends = range(1, min(len(ids), _GLIMPSES + 1))
     tokens = tuple(backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends)
     reference = Reference.find(root, [ids]) if importlib.util.find_spec("numpy") else None
     if reference is None:
-        return Glimpse(tokens, text_tokens=tuple(ids[end] for end in ends))
+        return Glimpse(tokens, None, tuple(ids[end] for end in ends), vocabulary)
     rows = reference.rows(0)
     return Glimpse(tokens, tuple(int(rows[end - 1].argmax()) for end in ends))
 

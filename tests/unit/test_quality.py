@@ -295,22 +295,37 @@ class RandomBackend(SilentBackend):
 
 
 def test_an_engine_without_probabilities_has_to_predict_a_token_of_the_text(tmp_path):
+    info = replace(INFO, vocabulary=32000)
     text = "abcd" * 10
-    found = floor.check(RandomBackend(), INFO, text, "plain English", tmp_path, ENGINE)
+    found = floor.check(RandomBackend(), info, text, "plain English", tmp_path, ENGINE)
     assert found.flaw == (
-        "it predicts none of the first 32 tokens of plain English "
-        "(random weights: --llm-load-format=dummy)"
+        "it predicts none of the first 32 tokens of plain English, no better than guessing (random "
+        "weights: --llm-load-format=dummy)"
     )
     assert found.guessing
     assert "--llm-floor-text=FILE" in found.advice
 
 
-def test_one_token_of_the_text_is_enough_and_few_places_say_nothing():
-    text = tuple(range(32))
-    assert flaw_at_a_glimpse(Glimpse((5, *range(1, 32)), text_tokens=text)) is None
-    wrong = tuple(range(1, 33))
-    assert flaw_at_a_glimpse(Glimpse(wrong, text_tokens=text))
-    assert flaw_at_a_glimpse(Glimpse(wrong[:15], text_tokens=text[:15])) is None
+@pytest.mark.parametrize(
+    ("hits", "places", "vocabulary", "is_guessing"),
+    [
+        (0, 32, 32000, True),
+        (1, 32, 32000, False),
+        # Guesses among 512 tokens hit one of 32 once in 16 cases, two once in 600.
+        (1, 32, 512, True),
+        (2, 32, 512, False),
+        # Few places, few tokens or none known say nothing.
+        (0, 15, 32000, False),
+        (0, 32, 64, False),
+        (0, 32, 0, False),
+    ],
+)
+def test_right_tokens_are_more_than_guesses(hits, places, vocabulary, is_guessing):
+    text = tuple(range(places))
+    tokens = (*text[:hits], *range(100, 100 + places - hits))
+    glimpse = Glimpse(tokens, text_tokens=text, vocabulary=vocabulary)
+    assert glimpse.is_guessing is is_guessing
+    assert bool(flaw_at_a_glimpse(glimpse)) is is_guessing
 
 
 @pytest.mark.parametrize(
