@@ -6,12 +6,14 @@ The work of the hooks is in modules that are imported when the first test asks f
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .backends import BUILT_IN, fixture_doc, fixture_name
+from .core.printable import printable
 from .session.fixtures import LLM as LLM_FIXTURE
 from .session.fixtures import mark_items, own_fixtures
 
@@ -287,4 +289,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _SESSION in config.stash:
         session = config.stash[_SESSION]
         session.loading.close()
-        session.results.settle(session.finished_with)  # Not done yet without a terminal.
+        # Not done yet without a terminal, or if an error has ended the run before its summary.
+        if kept := session.settle_journal():
+            print(printable(kept), file=sys.stderr)

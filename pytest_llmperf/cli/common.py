@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -56,6 +56,12 @@ def _readable(message: str) -> str:
 def say(line: str) -> None:
     """Print one line, in which others may have written."""
     print(printable(line), flush=True)
+
+
+def warn_left_out(problems: Iterable[str]) -> None:
+    """Name each file that is left out; beside the report, which may be markdown."""
+    for problem in problems:
+        print(printable(f"left out: {problem}"), file=sys.stderr)
 
 
 def check_targets(*files: Path | None) -> None:

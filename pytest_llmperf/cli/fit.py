@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..core.values import card_size
-from .common import DONE, Subcommands, add_storage, argument, complain
+from .common import DONE, Subcommands, add_storage, argument, complain, warn_left_out
 
 
 def add(commands: Subcommands) -> None:
@@ -38,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
     from ..store.stored import StoredError
 
     try:
-        records = records_of(options.runs, options.storage)
+        records, left_out = records_of(options.runs, options.storage)
     except StoredError as error:
         return complain("fit", str(error))
+    warn_left_out(left_out)
     cells = measured_cells(records)
     if not cells:
         return complain("fit", "no stored test has measured rounds")

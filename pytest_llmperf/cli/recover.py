@@ -32,22 +32,37 @@ def run(options: argparse.Namespace) -> int:
     code = DONE
     for path in paths:
         try:
-            run = journal.read(path)
-            if run.is_running:
-                say(f"{path}: {_why_left_alone(run)}; left alone")
-                continue
-            is_stored = journal.stored_file(run, storage) is not None
-            target = journal.store(run, storage)
-        except FileNotFoundError:
-            continue  # Another process has just stored it.
-        except (journal.JournalError, OSError) as error:
+            say(_recovered(path, storage))
+        except journal.BusyError as error:
+            say(str(error))
+        except journal.JournalError as error:
             code = complain("recover", str(error))
-            continue
-        if is_stored:
-            say(f"{path}: its run is stored already: {target}")
-            continue
-        say(f"recovered {len(run.entries)} entries{_left_out(run.unreadable)}: {target}")
+        except OSError as error:
+            code = complain("recover", f"{path}: cannot be stored ({error})")
     return code
+
+
+def _recovered(path: Path, storage: Path) -> str:
+    """Store an interrupted run unless it goes on or is stored; return a line on what was done."""
+    from ..store import journal
+    from ..store.find import stored_files
+
+    run = journal.read(path)
+    if run.is_running:
+        return f"{path}: {_why_left_alone(run)}; left alone"
+    kept = f"; they are kept in {run.kept}" if run.unreadable else ""
+    if target := journal.stored_file(run.run_id, stored_files(storage)):
+        journal.end(run)
+        left_out = f"; {_damaged(run.unreadable)}{kept}" if kept else ""
+        return f"{path}: its run is stored already: {target}{left_out}"
+    if not run.entries and not run.unreadable:
+        journal.end(run)
+        return f"{path}: its run had not measured anything; removed"
+    if not run.entries:
+        raise journal.JournalError(f"{path}: holds no entry that can be read")
+    target = journal.store(run, storage)
+    left_out = f" ({_damaged(run.unreadable)} left out)" if kept else ""
+    return f"recovered {len(run.entries)} entries{left_out}: {target}{kept}"
 
 
 def _why_left_alone(run: Interrupted) -> str:
@@ -59,5 +74,5 @@ def _why_left_alone(run: Interrupted) -> str:
     )
 
 
-def _left_out(lines: int) -> str:
-    return f" ({lines} damaged {'line' if lines == 1 else 'lines'} left out)" if lines else ""
+def _damaged(lines: int) -> str:
+    return f"{lines} damaged {'line' if lines == 1 else 'lines'}"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .common import DONE, Subcommands, add_storage, complain
+from .common import DONE, Subcommands, add_storage, complain, warn_left_out
 
 
 def add(commands: Subcommands) -> None:
@@ -40,9 +40,10 @@ def run(options: argparse.Namespace) -> int:
     from ..store.find import records_of
 
     try:
-        records = records_of(options.runs, options.storage)
+        records, left_out = records_of(options.runs, options.storage)
     except stored.StoredError as error:
         return complain("tradeoff", str(error))
+    warn_left_out(left_out)
     by_model = trade_offs(records)
     if not by_model:
         return complain(

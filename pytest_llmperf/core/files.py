@@ -39,7 +39,10 @@ def read_regular(path: Path) -> bytes:
         if status.st_size > MOST_BYTES:
             raise OSError(27, f"it has {status.st_size:,} bytes", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MOST_BYTES)
+            # Not MOST_BYTES: so much memory is taken before anything is read.
+            return file.read(status.st_size)
+    except MemoryError:
+        raise OSError(12, "there is no memory for it", str(path)) from None
     finally:
         os.close(descriptor)
 

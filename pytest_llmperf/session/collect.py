@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from .. import backends
-from ..store.entries import CLOCK, is_active, is_its_module, same_names, use_virtual_clock
+from ..store.entries import CLOCK, is_active, is_its_module, use_virtual_clock
+from ..store.siblings import same_names
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, limits_of_test
 from .session import LLMSession

@@ -15,6 +15,7 @@ from ..gate.branches import no_run_of
 from ..gate.extra import lacking
 from ..report.line import Color, Line
 from ..store import stored
+from ..store.content import NOT_OURS
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
 from ..store.record import Run
@@ -113,7 +114,7 @@ class RunGate:
 
         this_run = stored.file_of(run["benchmarks"], run.get("commit_info"), "this run").run()
         baseline, problems = stored.read_runs(stored_files(self.storage))
-        ours = [problem for problem in problems if not problem.endswith(stored.NOT_OURS)]
+        ours = [problem for problem in problems if not problem.endswith(NOT_OURS)]
         if self.settings.branch:
             baseline = [earlier for earlier in baseline if earlier.branch == self.settings.branch]
         changes = accepted.read(self.accepted_file)

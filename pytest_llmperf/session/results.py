@@ -13,8 +13,18 @@ import pytest
 
 from ..core.defaults import AB
 from ..machine import ci
+from ..store.attempts import without_earlier
 from ..store.entries import BenchmarkStore
-from ..store.journal import Interrupted, Journal, JournalError, interrupted_runs, read
+from ..store.find import stored_files
+from ..store.journal import (
+    BusyError,
+    Interrupted,
+    Journal,
+    JournalError,
+    interrupted_runs,
+    read,
+    stored_file,
+)
 from ..store.record import Run
 from ..store.schema import Record
 from ..store.stored import NO_BRANCH, NO_COMMIT
@@ -54,8 +64,7 @@ class Results:
         assert self._run is not None, "a record is made with this run's identity"
         # A test that runs again replaces what it measured before.
         self.records = [r for r in self.records if r["nodeid"] != record["nodeid"]] + [record]
-        names = {entry["fullname"] for entry in entries}
-        self.entries = [e for e in self.entries if e["fullname"] not in names] + [*entries]
+        self.entries = without_earlier([*self.entries, *entries])
         if self.in_memory:
             return
         if self._journal is None:
@@ -79,7 +88,7 @@ class Results:
             self._journal = None
 
     def settle(self, finished_with: int | None) -> str | None:
-        """Remove the journal of a run that ended as it should; else return a line on what is kept.
+        """Remove the journal of a run that ended as it should; else return a line on what is kept, once.
 
         Args:
             finished_with: pytest's exit status; None when the run did not get that far.
@@ -87,17 +96,26 @@ class Results:
         journal = self._journal
         if journal is None or not journal.entries:
             return None
+        self._journal = None
         interrupted = finished_with in (
             pytest.ExitCode.INTERRUPTED,
             pytest.ExitCode.INTERNAL_ERROR,
         )
-        if finished_with is not None and (self._store.will_save() or not interrupted):
+        is_done = finished_with is not None and (self._store.will_save() or not interrupted)
+        if is_done or (finished_with is None and self._is_stored()):
             journal.remove()
             return None
+        what = "interrupted" if interrupted else "an error at the end of the run"
         return (
-            f"interrupted: {journal.entries} measured entries are kept in {journal.path}; "
+            f"{what}: {journal.entries} measured entries are kept in {journal.path}; "
             "run `pytest-llmperf recover` to store them"
         )
+
+    def _is_stored(self) -> bool:
+        """Return whether pytest-benchmark has stored the run; it may have failed after that."""
+        json_file = self._store.json_file
+        files = [*stored_files(self._store.folder), *([json_file] if json_file else [])]
+        return self._store.will_save() and stored_file(self._run_id, files) is not None
 
     def left_behind(self) -> tuple[list[Interrupted], list[str]]:
         """Return the journals that killed runs left, and a line for each that cannot be read."""
@@ -107,6 +125,8 @@ class Results:
                 continue
             try:
                 run = read(path)
+            except BusyError:
+                continue
             except JournalError as error:
                 problems.append(str(error))
                 continue

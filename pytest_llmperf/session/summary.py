@@ -184,6 +184,7 @@ def _kept(session: LLMSession) -> list[str]:
         f"an earlier run was killed and left {len(run.entries)} entries; "
         "run `pytest-llmperf recover` to store them"
         for run in runs
+        if run.entries
     ]
     return [*filter(None, [message]), *left, *(f"note: {problem}" for problem in problems)]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,52 +25,12 @@ import pytest
 from ..metrics.samples import Metric
 from .plain import plain
 from .schema import KEY, Record
-from .stats import stats
+from .siblings import OPTIONS, Source, entry_of, lower, sibling
 from .stock import StockReport
+from .stock_options import Defaults, without_effect
 
 ROUND_GROUP = "round"
 _PLUGIN = "pytest-benchmark"
-_OPTIONS = {"timer": "engine_clock", "disable_gc": False}
-
-_MEASURING = (
-    "min_time",
-    "max_time",
-    "min_rounds",
-    "precision",
-    "confidence",
-    "timer",
-    "calibration_precision",
-    "warmup",
-    "warmup_iterations",
-    "disable_gc",
-    "cprofile",
-    "cprofile_dump",
-)
-"""Options of pytest-benchmark, and of its marker, about measurements that it makes itself."""
-
-
-class _Defaults:
-    """Stands in for pytest's parser, to read what pytest-benchmark declares."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, Any] = {}
-        """Default by name: ``benchmark_min_rounds``."""
-
-    def read(self) -> None:
-        """Read the defaults of this release."""
-        from pytest_benchmark.plugin import pytest_addoption
-
-        pytest_addoption(self)
-
-    def getgroup(self, *names: str) -> _Defaults:
-        return self
-
-    def addoption(self, flag: str, *more: str, **declared: Any) -> None:
-        default = declared.get("default")
-        parse = declared.get("type")
-        if isinstance(default, str) and parse is not None:
-            default = parse(default)  # As argparse does.
-        self.of[flag.removeprefix("--").replace("-", "_")] = default
 
 
 class VirtualClock:
@@ -87,20 +47,6 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
-
-
-@dataclass
-class _SiblingSource:
-    """The attributes that pytest-benchmark's Metadata reads from a benchmark fixture."""
-
-    name: str
-    fullname: str
-    group: str
-    param: str | None
-    params: Mapping[str, Any] | None
-    extra_info: dict[str, Any]
-    cprofile_stats: None = None
-    has_error: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +98,7 @@ class BenchmarkStore:
         benchmark.group = user_group or ROUND_GROUP
         benchmark.extra_info[KEY] = record
         _replay(benchmark, clock, samples)
-        sources = [(_sibling(benchmark, user_group, m), lower(m)) for m in siblings]
+        sources = [(sibling(benchmark, user_group, m), lower(m)) for m in siblings]
         sources = [(source, values) for source, values in sources if values]
         try:
             made = [_metadata(source, values) for source, values in sources]
@@ -160,9 +106,9 @@ class BenchmarkStore:
             return [entry.as_dict(include_data=True) for entry in (benchmark.stats, *made)]
         except Exception as error:
             self._warn(error)
-        entries = [_entry(source, values) for source, values in sources]
+        entries = [entry_of(source, values) for source, values in sources]
         self._fallback += entries
-        return [_entry(_primary(benchmark), samples), *entries]
+        return [entry_of(_primary(benchmark), samples), *entries]
 
     def _forget(self, fullname: str) -> None:
         """Leave out what a test has measured before: it runs again."""
@@ -249,23 +195,18 @@ class BenchmarkStore:
         measuring = [item for item in items if CLOCK in item.stash]
         if not measuring:
             return []
-        defaults = _Defaults()
-        defaults.read()
-        option = self.config.option
-        options = [
-            f"--{name.replace('_', '-')}"
-            for name, default in defaults.of.items()
-            if name.removeprefix("benchmark_") in _MEASURING
-            and getattr(option, name, default) not in (default, None)
-        ]
+        from pytest_benchmark.plugin import pytest_addoption
+
+        defaults = Defaults()
+        pytest_addoption(defaults)
         marks = (mark for item in measuring for mark in item.iter_markers("benchmark"))
-        given = {
+        of_markers = (
             key
             for mark in marks
             for key, value in mark.kwargs.items()
-            if key in _MEASURING and not isinstance(value, VirtualClock)
-        }
-        return [*options, *(f"@pytest.mark.benchmark({key}=)" for key in sorted(given))]
+            if not isinstance(value, VirtualClock)
+        )
+        return without_effect(self.config.option, defaults.of, of_markers)
 
     def file_header(self) -> dict[str, Any]:
         """Return machine and commit as they are in pytest-benchmark's files.
@@ -343,28 +284,6 @@ def use_virtual_clock(item: pytest.Item) -> VirtualClock:
     return clock
 
 
-def lower(metric: Metric) -> list[float]:
-    """Return samples as lower-is-better; a rate becomes seconds per unit, empty where a rate is zero."""
-    if metric.definition.better == "lower":
-        return list(metric.samples)
-    return [1 / s for s in metric.samples] if all(s > 0 for s in metric.samples) else []
-
-
-def same_names(fullnames: Iterable[str], metrics: Sequence[str]) -> tuple[str, str, str] | None:
-    """Return two tests and a metric whose entries would have one name, or None."""
-    tests = set(fullnames)
-    for fullname in sorted(tests):
-        for metric in metrics:
-            if (other := sibling_name(fullname, metric)) in tests:
-                return fullname, other, metric
-    return None
-
-
-def sibling_name(name: str, metric: str) -> str:
-    """Return ``test_x[a-ttft]`` for ``test_x[a]`` and ttft."""
-    return f"{name[:-1]}-{metric}]" if name.endswith("]") else f"{name}[{metric}]"
-
-
 def _test_of(entry: Any) -> str:
     """Return the test of an entry of pytest-benchmark's session."""
     ours = entry.extra_info.get(KEY)
@@ -376,8 +295,8 @@ def _replay(benchmark: Any, clock: VirtualClock, samples: Sequence[float]) -> No
     benchmark.pedantic(lambda: clock.advance(next(remaining, 0.0)), rounds=len(samples))
 
 
-def _primary(benchmark: Any) -> _SiblingSource:
-    return _SiblingSource(
+def _primary(benchmark: Any) -> Source:
+    return Source(
         benchmark.name,
         benchmark.fullname,
         benchmark.group,
@@ -387,29 +306,10 @@ def _primary(benchmark: Any) -> _SiblingSource:
     )
 
 
-def _sibling(benchmark: Any, user_group: str | None, metric: Metric) -> _SiblingSource:
-    group = metric.key + ("_mib" if metric.unit == "MiB" else "")
-    return _SiblingSource(
-        name=sibling_name(benchmark.name, metric.key),
-        fullname=sibling_name(benchmark.fullname, metric.key),
-        group=f"{user_group}:{group}" if user_group else group,
-        param=f"{benchmark.param}-{metric.key}" if benchmark.param else metric.key,
-        params=benchmark.params,
-        extra_info={
-            KEY: {
-                "parent": benchmark.fullname,
-                "metric": metric.key,
-                "unit": metric.unit,
-                "better": metric.definition.better,
-            }
-        },
-    )
-
-
-def _metadata(source: _SiblingSource, samples: Sequence[float]) -> Any:
+def _metadata(source: Source, samples: Sequence[float]) -> Any:
     from pytest_benchmark.stats import Metadata
 
-    entry = Metadata(source, iterations=1, options=_OPTIONS)
+    entry = Metadata(source, iterations=1, options=OPTIONS)
     for sample in samples:
         entry.update(sample)
     # Read now everything that the table, the files and the gate will read.
@@ -417,19 +317,6 @@ def _metadata(source: _SiblingSource, samples: Sequence[float]) -> Any:
     if not entry or stored["fullname"] != source.fullname or entry.has_error:
         raise TypeError("an entry does not keep what it was made of")
     return entry
-
-
-def _entry(source: _SiblingSource, samples: Sequence[float]) -> dict[str, Any]:
-    return {
-        "group": source.group,
-        "name": source.name,
-        "fullname": source.fullname,
-        "params": source.params,
-        "param": source.param,
-        "extra_info": source.extra_info,
-        "options": _OPTIONS,
-        "stats": stats(samples),
-    }
 
 
 def _version() -> str:

@@ -38,14 +38,28 @@ def find_files(name: str, storage: Path) -> list[Path]:
     return files
 
 
-def records_of(names: Sequence[str], storage: Path) -> list[Record]:
+def records_of(names: Sequence[str], storage: Path) -> tuple[list[Record], list[str]]:
     """Return the records of all the runs that names mean, in the order of the names.
 
+    Returns:
+        The records, and a line for each file that cannot be read and is left out.
+
     Raises:
-        StoredError: a name means nothing, or a file cannot be read.
+        StoredError: a name means nothing, or no file that can be read.
     """
-    files = [path for name in names for path in find_files(name, storage)]
-    return [record for path in files for record in read_file(path).records]
+    records: list[Record] = []
+    problems: list[str] = []
+    for name in names:
+        files, unreadable = find_files(name, storage), []
+        for path in files:
+            try:
+                records += read_file(path).records
+            except StoredError as error:
+                unreadable.append(error)
+        if len(unreadable) == len(files):
+            raise unreadable[0]
+        problems += map(str, unreadable)
+    return records, problems
 
 
 def stored_files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,18 @@ from ..core.errors import OneLine
 from ..core.files import lock_now, parsed_json, read_regular, write_whole
 from ..core.folders import make_ignored, remove_ignored
 from ..core.values import shown
+from .attempts import without_earlier
+from .content import is_commit, is_entry
 from .plain import plain
-from .stored import StoredError, is_commit, is_entry, read_file
+from .stored import StoredError, read_file
+from .writer import Writer, identity
 
 FOLDER = ".llmperf"
 VERSION = 1
 SILENCE = 24 * 3600.0
 """Seconds without a new entry after which a run on another machine counts as killed."""
-_FILE_NAME = re.compile(r"(?!\.+$)[\w.+ -]{1,200}")
+_GONE = "is gone: its run has ended, or another process has just stored it"
+_FILE_NAME = re.compile(r"(?!\.)[\w.+ -]{1,200}")
 _HEADER: dict[str, Callable[[Any], bool]] = {
     "pid": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "machine_info": lambda value: isinstance(value, dict),
@@ -44,6 +48,10 @@ _HEADER: dict[str, Callable[[Any], bool]] = {
 
 class JournalError(OneLine):
     """A journal that cannot be read; one line that names the file."""
+
+
+class BusyError(JournalError):
+    """A journal that another process is storing, or has stored."""
 
 
 class Journal:
@@ -68,9 +76,7 @@ class Journal:
         lines = list(entries)
         if not self.entries:
             make_ignored(self.path.parent)
-            pid = os.getpid()
-            identity = {"journal": VERSION, "pid": pid, "process_start": _process_start(pid)}
-            lines.insert(0, {**identity, **self._header})
+            lines.insert(0, {"journal": VERSION, **identity(), **self._header})
         text = "".join(json.dumps(plain(line)) + "\n" for line in lines)
         # Unbuffered: a buffer that could not be written would be written again when the file closes.
         with self.path.open("ab", buffering=0) as file:
@@ -104,10 +110,17 @@ class Interrupted:
     """Complete lines that hold no entry and were left out."""
     seconds_silent: float = 0.0
     """Seconds since the file was last written."""
+    writers: tuple[Writer, ...] = ()
+    """The run's process, and those that it has forked."""
 
     @property
     def run_id(self) -> str:
         return self.path.stem
+
+    @property
+    def kept(self) -> Path:
+        """Return where the journal stays if lines in it are damaged."""
+        return self.path.with_suffix(".damaged")
 
     @property
     def machine(self) -> str:
@@ -123,12 +136,12 @@ class Interrupted:
     def is_running(self) -> bool:
         """Return whether the run may still be going on.
 
-        On this machine its process is checked. A run on another machine that has the same storage
+        On this machine its processes are checked. A run on another machine that has the same storage
         counts as going on until it has written nothing for ``SILENCE``.
         """
         if not self.is_of_this_machine:
             return self.seconds_silent < SILENCE
-        return _is_alive(self.header["pid"], self.header.get("process_start"))
+        return any(writer.is_alive for writer in self.writers)
 
     def as_run(self) -> dict[str, Any]:
         """Return the content of a stored run."""
@@ -153,16 +166,20 @@ def interrupted_runs(storage: Path) -> list[Path]:
 def read(path: Path) -> Interrupted:
     """Read a journal.
 
-    An incomplete last line is left out: the run died while writing it. So are damaged lines, which are
-    counted.
+    Damaged lines are left out and counted; an incomplete last one is not, because the run died while
+    writing it. Of a test that ran again, the last attempt counts. Each process that the run has forked
+    begins with a header of its own.
 
     Raises:
+        BusyError: it is gone.
         JournalError: the file is not a journal, or has a version that this release does not know.
     """
     try:
         first, *lines = read_regular(path).split(b"\n")
         header_line = first.decode()
         silent = max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
+        raise BusyError(f"{path}: {_GONE}") from None
     except OSError as error:
         raise JournalError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
@@ -170,65 +187,72 @@ def read(path: Path) -> Interrupted:
     if not lines:
         raise JournalError(f"{path}: not a journal of pytest-llmperf")
     header = _checked_header(path, header_line)
-    entries: dict[str, dict[str, Any]] = {}
+    entries: list[dict[str, Any]] = []
+    writers = [Writer.of(header)]
     unreadable = 0
-    for line in lines[:-1]:
-        entry = _entry(line)
-        if entry is None:
+    for number, line in enumerate(lines, 1):
+        value = _parsed(line)
+        if isinstance(value, dict) and "journal" in value:
+            writers.append(Writer.of(value))
+        elif isinstance(value, dict) and is_entry(value):
+            entries.append(value)
+        elif number < len(lines):
             unreadable += 1
-        elif not _is_header(entry):
-            # Of a test that ran again, the last entry counts.
-            entries[str(entry.get("fullname", len(entries)))] = entry
-    return Interrupted(path, header, tuple(entries.values()), unreadable, silent)
+    latest = tuple(without_earlier(entries))
+    return Interrupted(path, header, latest, unreadable, silent, tuple(writers))
 
 
 def store(run: Interrupted, storage: Path) -> Path:
-    """Write an interrupted run as a stored one and remove its journal; return the file.
-
-    A run that was killed after it had been stored is not stored again: its file is returned.
+    """Write an interrupted run as a stored one and end its journal; return the file.
 
     Raises:
-        JournalError: another process stores it just now.
+        BusyError: another process stores it, or has just done so.
         OSError: the file cannot be written; the journal is unchanged.
     """
-    with _locked(run.path):
-        target = stored_file(run, storage) or _write_run(run, storage)
-        run.path.unlink()
-    return target
-
-
-def _write_run(run: Interrupted, storage: Path) -> Path:
     folder = storage / str(run.header["machine_id"])
-    folder.mkdir(parents=True, exist_ok=True)
     commit = re.sub(r"[^\w.+-]", "_", run.header["commit_info"].get("id") or "unversioned")[:60]
-    numbers = [int(p.name[:4]) for p in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
-    target = folder / f"{max(numbers, default=0) + 1:04}_{commit}_recovered-{run.run_id[:60]}.json"
-    write_whole(target, json.dumps(run.as_run(), indent=4))
-    return target
+    with _locked(run.path):
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.name[:4]) for p in folder.glob("[0-9][0-9][0-9][0-9]_*.json")]
+        name = f"{max(numbers, default=0) + 1:04}_{commit}_recovered-{run.run_id[:60]}.json"
+        write_whole(folder / name, json.dumps(run.as_run(), indent=4))
+        end(run)
+    return folder / name
 
 
-def stored_file(run: Interrupted, storage: Path) -> Path | None:
-    """Return the file in which a run is stored already, or None."""
-    name = json.dumps(run.run_id).encode()
-    for path in storage.glob("*/*.json"):
+def end(run: Interrupted) -> None:
+    """Remove the journal of a stored run; one with damaged lines is renamed to ``run.kept``."""
+    if run.unreadable:
+        run.path.replace(run.kept)
+    else:
+        run.path.unlink(missing_ok=True)
+        remove_ignored(run.path.parent)  # Unless it holds others.
+
+
+def stored_file(run_id: str, files: Iterable[Path]) -> Path | None:
+    """Return the file that holds a run, or None."""
+    name = json.dumps(run_id).encode()
+    for path in files:
         try:
             # Most files are of other runs, and decoding one takes longer.
-            if name not in read_regular(path):
-                continue
-            if read_file(path).run().run_id == run.run_id:
+            if name in read_regular(path) and read_file(path).run().run_id == run_id:
                 return path
-        except (OSError, StoredError):
+        except (OSError, StoredError, RecursionError):
             continue
     return None
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise BusyError(f"{path}: {_GONE}") from None
+    with file:
         if lock_now(file.fileno()) is False:
-            raise JournalError(f"{path}: another process stores it just now")
+            raise BusyError(f"{path}: another process stores it just now")
         if not path.exists():
-            raise JournalError(f"{path}: another process has just stored it")
+            raise BusyError(f"{path}: {_GONE}")
         yield
 
 
@@ -252,20 +276,12 @@ def _checked_header(path: Path, line: str) -> dict[str, Any]:
     return header
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
-    """Return an entry, or a header; None for a damaged line."""
+def _parsed(line: bytes) -> Any:
+    """Return the value of a line; None for a damaged one."""
     try:
-        entry = parsed_json(line)
+        return parsed_json(line)
     except ValueError:  # UnicodeDecodeError is one.
         return None
-    if not isinstance(entry, dict):
-        return None
-    return entry if _is_header(entry) or is_entry(entry) else None
-
-
-def _is_header(line: Mapping[str, Any]) -> bool:
-    """Return whether a line is a header: each process that a run forks begins with one."""
-    return "journal" in line
 
 
 def _write(file: io.RawIOBase, content: bytes) -> None:
@@ -273,32 +289,3 @@ def _write(file: io.RawIOBase, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) or 0 :]
-
-
-def _is_alive(pid: int, start: int | None) -> bool:
-    """Return whether a process of this machine lives.
-
-    Args:
-        start: its ``_process_start``, because a later process may have the same number; None if
-            unknown.
-    """
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        pass  # It belongs to another user, and is alive.
-    except (OSError, OverflowError):
-        return False
-    now = _process_start(pid)
-    return start is None or now is None or start == now
-
-
-def _process_start(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since the machine's start; None where unknown."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-        # Field 22; the second field, the name in parentheses, may hold spaces.
-        return int(text.rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None

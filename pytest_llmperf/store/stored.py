@@ -6,8 +6,6 @@ are the same.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +17,12 @@ import msgspec
 from ..core.errors import OneLine
 from ..core.files import read_regular
 from ..core.secrets import without_secrets
-from .schema import KEY, SCHEMA, CommitPart, GatePart, MetricPart, Record
+from .content import ContentError, read_content
+from .schema import KEY, CommitPart, MetricPart, Record
 
 QUALITY = "quality"
 PAIRED = "perplexity"
 _LOAD = "load_time"
-NOT_OURS = "holds no measurement of pytest-llmperf"
 NO_BRANCH = ("(detached head)", "(unknown)")
 NO_COMMIT = ("unversioned", "unknown")
 """What pytest-benchmark writes in the place of a branch or a commit that git does not name."""
@@ -32,10 +30,6 @@ NO_COMMIT = ("unversioned", "unknown")
 
 class StoredError(OneLine):
     """A file that is not a stored run of this plugin; one line that names the file and the reason."""
-
-
-class NoRecordError(StoredError):
-    """A file of pytest-benchmark without a measurement of this plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,41 +120,6 @@ class StoredFile:
         )
 
 
-class _ExtraInfo(msgspec.Struct):
-    llmperf: msgspec.Raw = msgspec.Raw()
-
-
-class _Entry(msgspec.Struct):
-    fullname: str
-    extra_info: _ExtraInfo
-
-
-class _File(msgspec.Struct):
-    benchmarks: list[_Entry]
-    commit_info: CommitPart | None = None
-    llmperf_gate: GatePart | None = None
-
-
-class _Shape(msgspec.Struct):
-    """The part that every file of pytest-benchmark has."""
-
-    benchmarks: list[msgspec.Raw]
-
-
-class _Kind(msgspec.Struct):
-    """The keys by which a record differs from a sibling, and its schema."""
-
-    schema: int | None = None
-    parent: str | None = None
-    metric: str | None = None
-
-
-_FILE = msgspec.json.Decoder(_File)
-_SHAPE = msgspec.json.Decoder(_Shape)
-_KIND = msgspec.json.Decoder(_Kind | None)
-_RECORD = msgspec.json.Decoder(Record)
-
-
 def read_file(path: Path) -> StoredFile:
     """Read the records of a file.
 
@@ -174,7 +133,7 @@ def read_file(path: Path) -> StoredFile:
         raise StoredError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not content.strip():
         raise StoredError(f"{path}: is empty")
-    return decode(content, path)
+    return _stored(content, path)
 
 
 def read_run(path: Path) -> StoredRun:
@@ -220,10 +179,10 @@ def file_of(
     ]
     branch = (commit_info or {}).get("branch")
     file = {"benchmarks": ours, "commit_info": {"branch": branch}}
-    return decode(msgspec.json.encode(file), Path(name))
+    return _stored(msgspec.json.encode(file), Path(name))
 
 
-def decode(content: bytes, path: Path) -> StoredFile:
+def _stored(content: bytes, path: Path) -> StoredFile:
     """Return the data in a file's content.
 
     Args:
@@ -233,95 +192,18 @@ def decode(content: bytes, path: Path) -> StoredFile:
         StoredError: as in ``read_file``.
     """
     try:
-        try:
-            file = _FILE.decode(content)
-        except msgspec.ValidationError:
-            raise
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Python's own writer puts NaN and lone surrogates into other people's benchmarks.
-            file = _FILE.decode(msgspec.json.encode(_strict(json.loads(content))))
-        return _stored(file, path)
-    except msgspec.ValidationError as error:
-        problem = _problem(content) or f"does not hold what schema {SCHEMA} says ({error})"
-    except (ValueError, RecursionError, MemoryError) as error:
-        problem = f"is not complete JSON ({error})"
-    raise StoredError(f"{path}: {problem}")
-
-
-def is_entry(value: Mapping[str, Any]) -> bool:
-    """Return whether a value is an entry that can be read when it is stored."""
-    named = isinstance(value.get("name"), str) and isinstance(value.get("stats"), dict)
-    return named and _is_readable({"benchmarks": [{"fullname": "", "extra_info": {}, **value}]})
-
-
-def is_commit(value: Mapping[str, Any]) -> bool:
-    """Return whether a value is a ``commit_info`` that can be read when it is stored."""
-    named = isinstance(value.get("id", ""), (str, type(None)))
-    return named and _is_readable({"benchmarks": [], "commit_info": value})
-
-
-def _is_readable(file: dict[str, Any]) -> bool:
-    try:
-        decode(msgspec.json.encode(_strict(file)), Path())
-    except NoRecordError:
-        return True
-    except (StoredError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _strict(value: Any) -> Any:
-    """Return JSON as the standard has it: null for numbers that are not finite, no lone surrogates."""
-    if isinstance(value, dict):
-        return {_strict(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _problem(content: bytes) -> str | None:
-    """Return what is wrong with a file apart from its records, or None."""
-    try:
-        data = _strict(json.loads(content))
-    except (ValueError, RecursionError, MemoryError) as error:
-        return f"is not complete JSON ({error})"
-    try:
-        _SHAPE.decode(msgspec.json.encode(data))
-    except msgspec.ValidationError:
-        return "is not a file of pytest-benchmark"
-    return None
-
-
-def _stored(file: _File, path: Path) -> StoredFile:
-    records: dict[str, Record] = {}
-    chosen: dict[str, list[str]] = {}
-    for entry in file.benchmarks:
-        ours = _KIND.decode(entry.extra_info.llmperf) if entry.extra_info.llmperf else None
-        if ours is None:
-            continue
-        if ours.parent is not None and ours.metric is not None:
-            chosen.setdefault(ours.parent, []).append(ours.metric)
-        elif ours.schema is not None and ours.schema > SCHEMA:
-            raise StoredError(
-                f"{path}: schema {ours.schema} is newer than this release knows ({SCHEMA}); "
-                "upgrade pytest-llmperf"
-            )
-        else:
-            records[entry.fullname] = _RECORD.decode(entry.extra_info.llmperf)
-    if not records:
-        raise NoRecordError(f"{path}: {NOT_OURS}")
-    commit, gate = file.commit_info or {}, file.llmperf_gate or {}
+        read = read_content(content)
+    except ContentError as error:
+        raise StoredError(f"{path}: {error}") from None
     return StoredFile(
         path=path,
-        records=tuple(records.values()),
+        records=tuple(read.records.values()),
         chosen={
-            record["nodeid"]: tuple(chosen.get(fullname, ()))
-            for fullname, record in records.items()
+            record["nodeid"]: tuple(read.chosen.get(fullname, ()))
+            for fullname, record in read.records.items()
         },
-        branch=_branch(next(iter(records.values())), commit),
-        rejected=frozenset((r["nodeid"], r["metric"]) for r in gate.get("regressions", ())),
+        branch=_branch(next(iter(read.records.values())), read.commit),
+        rejected=frozenset((r["nodeid"], r["metric"]) for r in read.gate.get("regressions", ())),
     )
 
 

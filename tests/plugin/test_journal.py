@@ -228,6 +228,44 @@ def test_a_run_that_is_killed_after_it_was_stored_is_not_stored_twice(
     assert len(stored_files()) == 1
 
 
+@pytest.mark.parametrize("save", ["--benchmark-autosave", "--benchmark-json=out.json"])
+def test_a_run_that_fails_after_it_was_stored_leaves_no_journal(
+    pytester, one_test, llm_pytest_process, journals, save
+):
+    # After pytest-benchmark, which saves in a wrapper as well.
+    pytester.makeconftest("""
+        import pytest
+
+        @pytest.hookimpl(wrapper=True, trylast=True)
+        def pytest_sessionfinish():
+            raise RuntimeError("after the save")
+            yield
+    """)
+    run = llm_pytest_process(save)
+    assert run.ret == 1
+    assert journals() == []
+    assert "pytest-llmperf recover" not in run.stdout.str() + run.stderr.str()
+
+
+def test_a_save_that_fails_says_once_what_the_journal_keeps(
+    pytester, one_test, llm_pytest_process, journals, recover, stored_files
+):
+    pytester.makeconftest("""
+        def pytest_benchmark_update_json(output_json):
+            raise OSError("the disk is full")
+    """)
+    run = llm_pytest_process("--benchmark-autosave")
+    assert run.ret == 1
+    (path,) = journals()
+    message = (
+        f"an error at the end of the run: 6 measured entries are kept in {path}; "
+        "run `pytest-llmperf recover` to store them"
+    )
+    assert (run.outlines + run.errlines).count(message) == 1
+    assert recover().ret == 0
+    assert len(stored_files()) == 1
+
+
 def test_recover_stores_no_run_that_is_stored_already(
     pytester, killed, recover, journals, stored_files
 ):

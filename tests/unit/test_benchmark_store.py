@@ -3,11 +3,8 @@ import math
 import pytest
 
 from pytest_llmperf.metrics.samples import metric
-from pytest_llmperf.store.entries import (
-    VirtualClock,
-    lower,
-    sibling_name,
-)
+from pytest_llmperf.store.entries import VirtualClock
+from pytest_llmperf.store.siblings import lower, sibling_name
 from pytest_llmperf.store.stats import stats
 
 

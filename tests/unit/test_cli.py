@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -29,6 +30,48 @@ def test_an_interrupted_run_is_stored(recover, storage, leave_journal):
     assert (code, out, err) == (0, f"recovered 2 entries: {target}\n", "")
     assert json.loads(target.read_text())["benchmarks"] == [ENTRY, ENTRY]
     assert not path.exists()
+
+
+def test_a_journal_with_damaged_lines_is_kept_beside_the_others(recover, leave_journal):
+    path = leave_journal("ffff", [ENTRY, {"name": 3}])
+    kept, before = path.with_name("ffff.damaged"), path.read_bytes()
+    code, out, err = recover()
+    assert (code, err) == (0, "")
+    assert out.startswith("recovered 1 entries (1 damaged line left out): ")
+    assert out.endswith(f"; they are kept in {kept}\n")
+    assert kept.read_bytes() == before
+    assert recover()[1].startswith("nothing to recover")
+
+
+def test_a_journal_of_damaged_lines_only_is_an_error_and_stays(recover, storage, leave_journal):
+    path = leave_journal("ffff", [{"name": 3}])
+    message = f"pytest-llmperf recover: {path}: holds no entry that can be read\n"
+    assert recover() == (3, "", message)
+    assert path.is_file()
+    assert list(storage.glob("*/*.json")) == []
+
+
+def test_a_journal_without_a_measurement_is_removed(recover, storage, leave_journal):
+    path = leave_journal("ffff", [])
+    assert recover() == (0, f"{path}: its run had not measured anything; removed\n", "")
+    assert list(storage.iterdir()) == []
+
+
+def test_a_journal_that_another_process_stores_is_left_alone(recover, leave_journal):
+    path = leave_journal("ffff", [ENTRY])
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert recover() == (0, f"{path}: another process stores it just now\n", "")
+    assert recover()[1].startswith("recovered 1 entries: ")
+
+
+def test_a_journal_that_cannot_be_stored_is_an_error_and_stays(recover, storage, leave_journal):
+    path = leave_journal("ffff", [ENTRY])
+    (storage / "Linux-CPython-3.11-64bit").touch()
+    code, out, err = recover()
+    assert (code, out) == (3, "")
+    assert err.startswith(f"pytest-llmperf recover: {path}: cannot be stored ([Errno 17] ")
+    assert path.is_file()
 
 
 def test_a_second_time_there_is_nothing_to_recover(recover, storage, leave_journal):

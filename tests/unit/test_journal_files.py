@@ -21,6 +21,7 @@ HEADER = {
     "benchmark_version": "5.3.1",
     "datetime": "2026-01-02T03:04:05+00:00",
 }
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_the_header_says_who_writes_it_and_is_written_once(own):
     header = journal.read(own.path).header
     # A tick of the kernel's clock, where the kernel says it.
     assert (header.pop("process_start") is not None) == Path("/proc/self/stat").exists()
+    assert (header.pop("boot") is not None) == BOOT_ID.exists()
     assert header == {"journal": 1, "pid": os.getpid(), **HEADER}
     assert len(own.path.read_text().splitlines()) == 3
 
@@ -84,6 +86,13 @@ def test_an_incomplete_last_line_is_left_out(leave_journal):
     path = leave_journal("ffff", [ONE, TWO])
     path.write_text(path.read_text()[:-5])
     assert journal.read(path).entries == (ONE,)
+
+
+def test_a_last_line_that_lacks_only_its_end_is_read(leave_journal):
+    path = leave_journal("ffff", [ONE, TWO])
+    path.write_text(path.read_text().removesuffix("\n"))
+    run = journal.read(path)
+    assert (run.entries, run.unreadable) == ((ONE, TWO), 0)
 
 
 def test_a_run_that_is_going_on_is_known_by_its_process(leave_journal):
@@ -193,6 +202,8 @@ def test_a_number_that_no_process_has_is_not_running(leave_journal, pid):
         ("machine_id", "../../x"),
         ("machine_id", "/tmp"),
         ("machine_id", ".."),
+        ("machine_id", ".llmperf"),
+        ("machine_id", "a\0b"),
         ("machine_id", ""),
     ],
 )
@@ -309,6 +320,42 @@ def test_of_a_test_that_ran_again_the_last_entry_is_kept(leave_journal):
     assert journal.read(leave_journal("aaaa", [first, TWO, last])).entries == (last, TWO)
 
 
+def test_an_earlier_attempt_that_had_more_metrics_leaves_none(leave_journal):
+    test, other = ({**ONE, "fullname": f"a.py::test_{name}", "extra_info": {}} for name in "ab")
+    metric = {
+        **ONE,
+        "fullname": "a.py::test_a[ttft]",
+        "extra_info": {"llmperf": {"parent": "a.py::test_a", "metric": "ttft"}},
+    }
+    again = {**test, "stats": {"data": [0.2]}}
+    path = leave_journal("aaaa", [test, metric, other, again])
+    assert journal.read(path).entries == (again, other)
+    path = leave_journal("bbbb", [test, metric, other, again, metric])
+    assert journal.read(path).entries == (again, metric, other)
+
+
+def test_a_run_goes_on_while_one_of_its_forked_processes_does(leave_journal):
+    path = leave_journal("aaaa", [ONE])
+    header = json.loads(path.read_text().splitlines()[0])
+    with path.open("a") as file:
+        file.write(json.dumps({**header, "pid": os.getpid()}) + "\n")
+    assert journal.read(path).is_running
+
+
+@pytest.mark.parametrize("key", ["pid", "process_start", "boot"])
+def test_a_header_of_a_forked_process_may_be_damaged(leave_journal, key):
+    path = leave_journal("aaaa", [ONE])
+    with path.open("a") as file:
+        file.write(json.dumps({"journal": 1, key: [2]}) + "\n")
+    assert not journal.read(path).is_running
+
+
+@pytest.mark.skipif(not BOOT_ID.exists(), reason="the kernel does not say it")
+def test_a_process_of_an_earlier_start_of_the_machine_is_not_the_run(leave_journal):
+    path = leave_journal("aaaa", [ONE], pid=os.getpid(), boot="another start")
+    assert not journal.read(path).is_running
+
+
 def test_each_process_that_a_run_forks_writes_a_header_and_no_entry_is_lost(leave_journal):
     path = leave_journal("aaaa", [ONE])
     header, _ = path.read_text().splitlines(keepends=True)
@@ -351,4 +398,8 @@ def test_a_journal_is_stored_by_one_process_at_a_time(storage, leave_journal):
         with pytest.raises(journal.JournalError, match=r"another process stores it just now$"):
             journal.store(run, storage)
     journal.store(run, storage)
+    with pytest.raises(journal.BusyError, match=r"another process has just stored it$"):
+        journal.store(run, storage)
+    with pytest.raises(journal.BusyError, match=r"another process has just stored it$"):
+        journal.read(run.path)
     assert len(list(storage.glob("*/*.json"))) == 1
