@@ -71,7 +71,7 @@ class Templates:
         for _ in range(4):
             self._pytest("--benchmark-autosave", *METRICS)
         self.runs = sorted(folder.glob(".benchmarks/*/*.json"))
-        self._pytest("--benchmark-autosave", SLOWER, *GATE, "--llm-accept=wanted")
+        self._accept()
         self.accepted = (folder / ACCEPTED).read_bytes()
         (folder / ACCEPTED).unlink()
         for _ in range(2):
@@ -93,6 +93,15 @@ class Templates:
         done = processes.run("pytest", [ENGINE, "-q", "-Wdefault", *arguments], self.folder)
         if done.code not in codes:
             sys.exit(f"the template's run fails:\n{done.output}")
+
+    def _accept(self) -> None:
+        """Accept a regression; on a busy machine the gate may not be sure that it is one."""
+        for _ in range(5):
+            self._pytest("--benchmark-autosave", SLOWER, *GATE, "--llm-accept=wanted")
+            if (self.folder / ACCEPTED).exists():
+                return
+            max(self.folder.glob(".benchmarks/*/*.json")).unlink()
+        sys.exit("the template's runs are too unsteady for the gate: the machine is too busy")
 
     def _journal(self) -> bytes:
         (self.folder / "test_y.py").write_text(
