@@ -50,6 +50,8 @@ def main() -> None:
         "article": article(latency),
         "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
         "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
+        "fp8": formats(records("h100-fp8")),
+        "static": processes(records("h100-phi-2-static")),
         "batch": batches(throughput),
         "device-h200": device_line(two_gpus),
         "scaling": scaling(two_gpus),
@@ -163,6 +165,47 @@ def modes(found: list[dict[str, Any]]) -> str:
         )
     headers = ["engine", "mode", "ttft ms", "tpot ms", "e2e s", "e2e +-", "tokens/s"]
     headers += ["weights MiB", "peak less pool MiB", "fits 15 GiB", "load s"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def formats(found: list[dict[str, Any]]) -> str:
+    """Return the formats of weights and of the key-value cache in vLLM."""
+    rows = []
+    for record in found:
+        pool = p50(record, "kv_cache_memory")
+        rows.append(
+            [
+                record["cell"],
+                f"{p50(record, 'ttft') * 1e3:.1f}",
+                f"{p50(record, 'tpot') * 1e3:.2f}",
+                f"{p50(record, 'output_throughput'):.0f}",
+                f"{p50(record, 'model_memory'):,.0f}",
+                f"{record['model']['weights']['linear_bits']:.1f}",
+                f"{record['backend']['cache_value_bytes']:g}",
+                f"{pool:,.0f}",
+                f"{p50(record, 'peak_memory') - pool:,.0f}",
+                f"{p50(record, 'mbu'):.0%}",
+            ]
+        )
+    headers = ["cell", "ttft ms", "tpot ms", "tokens/s", "weights MiB", "bits per linear weight"]
+    headers += ["bytes per cached number", "pool MiB", "peak less pool MiB", "mbu"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def processes(found: list[dict[str, Any]]) -> str:
+    """Return one row per process: how far apart rounds of a process, and processes, are."""
+    rows = [
+        [
+            record["cell"],
+            f"{p50(record, 'ttft') * 1e3:.1f}",
+            f"{p50(record, 'tpot') * 1e3:.2f}",
+            spread(record, "tpot"),
+            f"{p50(record, 'output_throughput'):.0f}",
+            f"{p50(record, 'load_time'):.0f}",
+        ]
+        for record in found
+    ]
+    headers = ["cell, one process each", "ttft ms", "tpot ms", "tpot +-", "tokens/s", "load s"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
