@@ -19,7 +19,7 @@ from ..core.trace import RequestTrace
 from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
-from . import arguments, parameters, random_weights, transformers_cache
+from . import arguments, parameters, random_weights
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
 from .hub import (
@@ -32,6 +32,16 @@ from .hub import (
 )
 from .online import TORCHAO, refusal_here
 from .tensors import counted
+from .transformers_cache import (
+    WARMUP_OF_COMPILED,
+    Shapes,
+    argument_for,
+    compiles,
+    of_generate,
+    ready_for_generate,
+    resolved_traits,
+    traits_of,
+)
 from .transformers_modes import (
     METHODS,
     ONLINE,
@@ -71,11 +81,11 @@ class TransformersBackend(HubTokenizer, Backend):
 
     @classmethod
     def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
-        return transformers_cache.traits_of(args, model, setup)
+        return traits_of(args, model, setup)
 
     @classmethod
     def argument_for(cls, kind: str, trait: str) -> str:
-        return transformers_cache.argument_for(kind, trait)
+        return argument_for(kind, trait)
 
     @classmethod
     def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
@@ -121,8 +131,8 @@ class TransformersBackend(HubTokenizer, Backend):
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self._torch = torch
-        given = transformers_cache.of_generate(spec.args)
-        self._of_generate = transformers_cache.ready_for_generate(spec)
+        given = of_generate(spec.args)
+        self._of_generate = ready_for_generate(spec)
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
         self._tokenizer = None
@@ -147,10 +157,10 @@ class TransformersBackend(HubTokenizer, Backend):
                 model(torch.tensor([[0]], device=self._device))
         counts = counted(model, partial(_place, _device_map(model)))
         plain = parameters.of_config(model.config, own_code(spec))
-        traits = transformers_cache.resolved_traits(model, given, self._device.type == "cpu")
+        traits = resolved_traits(model, given, self._device.type == "cpu")
         static = traits["execution"].startswith("static")
-        compiled = static and transformers_cache.compiles(model, self._of_generate)
-        self._shapes = transformers_cache.Shapes(static, compiled)
+        compiled = static and compiles(model, self._of_generate)
+        self._shapes = Shapes(static, compiled)
         return EngineInfo(
             device=str(self._device),
             dtype=str(dtype).removeprefix("torch."),
@@ -166,7 +176,7 @@ class TransformersBackend(HubTokenizer, Backend):
                 **({"compiled": compiled} if static else {}),
             },
             traits=traits,
-            least_warmup=transformers_cache.WARMUP_OF_COMPILED if compiled else 0,
+            least_warmup=WARMUP_OF_COMPILED if compiled else 0,
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
             context=context_of(config),
