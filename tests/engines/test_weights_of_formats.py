@@ -1,4 +1,4 @@
-"""Parameters and weights of quantized checkpoints, in every engine that loads them on a CPU."""
+"""Parameters, weights and quality of quantized checkpoints, in engines that load them on a CPU."""
 
 import json
 
@@ -86,6 +86,46 @@ def test_transformers_counts_what_it_has_unpacked(counts, models):
         assert 16 <= line["bits"] < 16.3
         assert line["weights"]["unquantized_share"] == 1
         assert line["weights"]["unquantized_type"] == "bfloat16"
+
+
+QUALITY = """
+    import json
+
+    def test_quality(llm, llm_benchmark):
+        result = llm_benchmark.quality(llm)
+        mode, of_reference = llm.info.quantization, result.kl_divergence.p50
+        with open("quality.jsonl", "a") as file:
+            file.write(json.dumps([mode, of_reference, result.top1_agreement.p50]) + "\\n")
+"""
+
+
+def test_a_checkpoints_distance_is_that_from_the_plain_model_of_its_name(
+    pytester, quantized, checkpoint
+):
+    # Made by rounding to the nearest value, compared with the plain folder in the reference's place.
+    expected = {
+        "w8a8": (0.037, 0.884),
+        "w4a16": (0.416, 0.606),
+        "fp8-channel": (0.028, 0.897),
+    }
+    names = (checkpoints.W4A16, checkpoints.W8A8, checkpoints.FP8_CHANNEL)
+    folders = [*(quantized(name) for name in names), checkpoint]
+    pytester.makepyfile(QUALITY)
+    run = pytester.runpytest_subprocess(
+        "--llm-backend=transformers",
+        "--llm-threads=1",
+        *(f"--llm-model=m={folder}" for folder in folders),
+    )
+    assert run.ret == 0
+    lines = map(json.loads, (pytester.path / "quality.jsonl").read_text().splitlines())
+    found = {mode: figures for mode, *figures in lines}
+    assert found.pop("none") == [pytest.approx(0, abs=1e-6), 1]
+    assert set(found) == set(expected)
+    for mode, (kl_divergence, agreement) in expected.items():
+        assert found[mode] == pytest.approx([kl_divergence, agreement], rel=0.1), mode
+    unpacked = [line for line in run.outlines if line.startswith("transformers-w4a16 ")]
+    assert all("(runs bfloat16)" in line for line in unpacked)
+    assert unpacked
 
 
 def test_weights_on_disk_are_counted_and_said_to_be_there(counts, checkpoint, pytester):
