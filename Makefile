@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Half of the time of a short run of pytest would go into compiling this package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # With a cache of their own: what tests measure on a busy machine is no ceiling for `make bench`.
 PYTEST := HF_HUB_OFFLINE=1 PYTEST_LLMPERF_CACHE=$(abspath $(VENV))/cache $(BIN)/pytest --durations=20

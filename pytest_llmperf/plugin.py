@@ -169,9 +169,9 @@ def pytest_report_collectionfinish(
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     if _SESSION in item.config.stash:
-        from .session.collect import refuse_too_long
+        from .session.collect import refuse_unfit
 
-        refuse_too_long(item)
+        refuse_unfit(item)
     yield
     # After the fixtures: an engine that could not be loaded, or died since, fails this test only.
     if _SESSION in item.config.stash and LLM_FIXTURE in own_fixtures(item):

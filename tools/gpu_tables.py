@@ -269,7 +269,7 @@ def measured_cell(record: dict[str, Any]) -> MeasuredCell:
         model=record["model"]["name"],
         backend=record["backend"]["name"],
         mode=record["quantization"]["mode"],
-        degree="",
+        traits=(),
         device=record["environment"]["device"],
         dtype=record["model"]["dtype"],
         architecture=Architecture(**record["model"]["architecture"]),

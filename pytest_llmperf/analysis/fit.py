@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..core.architecture import Architecture
 from ..core.quantization import MODES
+from ..core.traits import devices_of
 from ..core.units import MIB
 from ..store.schema import Record
 from ..store.stored import cell_name
@@ -37,8 +38,8 @@ class MeasuredCell:
     model: str
     backend: str
     mode: str
-    degree: str
-    """GPUs that share the model (``tp2``); empty for one."""
+    traits: tuple[str, ...]
+    """What else is in the cell's id (``tp2``, ``kvfp8``)."""
     device: str
     dtype: str
     architecture: Architecture | None
@@ -65,7 +66,7 @@ class MeasuredCell:
     @property
     def name(self) -> str:
         """The cell's id without the model."""
-        return "-".join(part for part in (self.backend, self.mode, self.degree) if part)
+        return "-".join((self.backend, self.mode, *self.traits))
 
     @property
     def value_bytes(self) -> int:
@@ -121,7 +122,7 @@ def _measured(record: Record, marks: Marks) -> MeasuredCell:
         model=model["name"],
         backend=name.backend,
         mode=record["quantization"]["mode"],
-        degree=name.degree,
+        traits=name.traits,
         device=record["environment"]["device"],
         dtype=model["dtype"],
         architecture=Architecture(**architecture) if architecture else None,
@@ -168,9 +169,11 @@ def need_of(cell: MeasuredCell) -> Need:
         total = cell.peak_memory + context
         if cell.pool:
             total += (kv or 0.0) - cell.pool
-    return _need(
-        cell, cell.name, cell.model_memory, kv, total, "estimated" if cell.degree else "measured"
+    # No GPU of those that share a model holds all of it.
+    source: Literal["measured", "estimated"] = (
+        "estimated" if devices_of(cell.traits) else "measured"
     )
+    return _need(cell, cell.name, cell.model_memory, kv, total, source)
 
 
 def weights_mib(
@@ -199,8 +202,7 @@ def weights_mib(
 
 def kv_mib(architecture: Architecture, batch: int, tokens: int, value_bytes: float = 2) -> float:
     """Return the key-value cache of a batch, each request that many tokens long."""
-    seen = min(tokens, architecture.window or tokens)
-    return batch * seen * architecture.kv_bytes_per_token(value_bytes) / MIB
+    return batch * architecture.seen(tokens) * architecture.kv_bytes_per_token(value_bytes) / MIB
 
 
 def activations_mib(cell: MeasuredCell, architecture: Architecture, mode: str) -> float:
@@ -245,6 +247,9 @@ def _unmeasured_modes(like: MeasuredCell, measured: Iterable[str]) -> list[Need]
     if like.backend != ESTIMATED_ENGINE:
         # llama.cpp and CTranslate2 compute in float32 where transformers would not.
         like = replace(like, dtype="bfloat16", cache_value_bytes=None)
+    if like.traits:
+        # The modes are estimated as they are by default.
+        like = replace(like, cache_value_bytes=None)
     for mode in MODES:
         name = f"{ESTIMATED_ENGINE}-{mode}"
         if like.architecture is None or like.parameters is None or name in measured:

@@ -9,13 +9,16 @@ from typing import Any
 from ..metrics.definitions import METRICS, keys_per, tradeoff_columns
 from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
-from ..store.stored import cell_name
+from ..store.stored import CellName, cell_name
 from .marks import Marks, marks_of
+from .remarks import remark_of, with_remark
 
 _UNQUANTIZED = "none"
 _SPEED = "output_throughput"
 _QUALITY = "perplexity"
 _ENERGY = "energy_per_output_token"
+_SHORT = 12
+"""Characters of a revision that name it."""
 _OF_THE_CELL = (
     *keys_per("process"),
     *(
@@ -29,11 +32,10 @@ _OF_THE_CELL = (
 
 @dataclass(frozen=True)
 class Point:
-    """The measured values of one engine and mode of a model."""
+    """The measured values of one cell of a model."""
 
     model: str
-    backend: str
-    mode: str
+    cell: CellName
     values: Mapping[str, float]
     """p50 by metric key, for the metrics of the trade-off table that were measured.
 
@@ -42,10 +44,27 @@ class Point:
     """
     marks: Marks = ()
     """The disturbances of the test that speed and memory come from."""
+    remark: str = ""
+    """What the cell's id does not say: ``runs bfloat16``."""
+
+    @property
+    def title(self) -> str:
+        """The name with the remark, for tables and words."""
+        return with_remark(self.name, self.remark)
 
     @property
     def name(self) -> str:
-        return f"{self.backend} {self.mode}"
+        """The cell's id without the model."""
+        return self.cell.variant
+
+    @property
+    def backend(self) -> str:
+        """The engine with its label."""
+        return self.cell.backend
+
+    @property
+    def mode(self) -> str:
+        return self.cell.mode
 
 
 @dataclass(frozen=True)
@@ -67,33 +86,49 @@ class TradeOff:
         return f"each mode against {_UNQUANTIZED} on the same engine, on {self.machine}{speed}"
 
     def words(self, shown: Callable[[str], str] = str) -> list[str]:
-        """Return a line for each quantized mode against the same engine's unquantized one.
+        """Return a line for each cell against what it is compared with.
+
+        A quantized mode is compared with none under the same label and traits. A cell with a label or
+        traits is also compared with the plain engine in the same mode, which the line names.
 
         Args:
             shown: makes a name fit where the line is shown.
         """
-        plain = {p.backend: p for p in self.points if p.mode == _UNQUANTIZED}
         lines = []
         for point in self.points:
-            base = plain.get(point.backend)
-            if base is not None and point is not base:
-                parts = [part for part in _parts(point, base) if part]
-                lines += [f"{shown(point.name)}: {', '.join(parts)}"] if parts else []
+            for base, named in self._bases(point):
+                parts = _parts(point, base)
+                against = f" against {shown(base.name)}" if named else ""
+                lines += [f"{shown(point.title)}{against}: {', '.join(parts)}"] if parts else []
         return lines
+
+    def _bases(self, point: Point) -> list[tuple[Point, bool]]:
+        """Return the points that a point is compared with, and whether a line has to name them."""
+        by_name = {p.name: p for p in self.points if p is not point}
+        cell = point.cell
+        of_mode = by_name.get("-".join((cell.backend, _UNQUANTIZED, *cell.traits)))
+        plain = (cell.engine, cell.mode)
+        names = ["-".join((*plain, *cell.devices)), "-".join(plain)]
+        names += [] if of_mode else [f"{cell.engine}-{_UNQUANTIZED}"]
+        is_plain = point.name == "-".join(plain)
+        without = next((by_name[n] for n in names if n in by_name and not is_plain), None)
+        return [(p, named) for p, named in ((of_mode, False), (without, True)) if p]
 
 
 def trade_offs(records: Iterable[Record]) -> list[TradeOff]:
     """Return the trade-offs of every model of which two cells have a quality.
 
     Args:
-        records: the newest of equal measurements counts; each machine has separate trade-offs.
+        records: the newest of equal measurements counts; each machine and each revision of a model has
+            separate trade-offs.
     """
     ordered = sorted(records, key=lambda record: record["run"]["started_at"])
     machines = _Machines()
+    revisions = _Revisions(ordered)
     by_model: dict[tuple[str, int], list[Record]] = {}
     for record in ordered:
         number = machines.number_of(record["environment"])
-        by_model.setdefault((record["model"]["name"], number), []).append(record)
+        by_model.setdefault((revisions.name_of(record), number), []).append(record)
     names = machines.names()
     # Of all records: they show how fast the reference work can be.
     marks = {id(record): marks for record, marks in zip(ordered, marks_of(ordered), strict=True)}
@@ -118,9 +153,9 @@ def _trade_off(
     tests: dict[str, set[str]] = {}
     for record in records:
         test = _test(record)
-        cells.setdefault(_cell(record), {})[test] = record
+        cells.setdefault(cell_name(record).variant, {})[test] = record
         if _SPEED in record["metrics"]:
-            tests.setdefault(test, set()).add(_cell(record))
+            tests.setdefault(test, set()).add(cell_name(record).variant)
     # Python's max keeps the first of equals: the order of the run.
     chosen = max(tests, key=lambda test: len(tests[test]), default="")
     points = [_point(model, by_test, chosen, marks) for by_test in cells.values()]
@@ -158,8 +193,7 @@ def _point(
         if record := next(sources, None):
             values[column.key] = _p50(record, column.key) - _reserved(record, column.includes)
     of_speed = marks[id(speed)] if speed else ()
-    mode = str(any_record["quantization"]["mode"])
-    return Point(model, _backend(any_record), mode, values, of_speed)
+    return Point(model, cell_name(any_record), values, of_speed, remark_of(any_record))
 
 
 def _reserved(record: Record, pool: str) -> float:
@@ -207,14 +241,33 @@ class _Machines:
         )
 
 
-def _cell(record: Record) -> str:
-    return f"{_backend(record)}-{record['quantization']['mode']}"
+class _Revisions:
+    """The revisions behind the names of models: another revision has other weights."""
 
+    def __init__(self, ordered: Iterable[Record]) -> None:
+        """Read the revisions of records, the oldest first."""
+        self._of_source: dict[tuple[str, str], list[str]] = {}
+        for model in (record["model"] for record in ordered):
+            if model["revision"] is not None:
+                known = self._of_source.setdefault((model["name"], model["source"]), [])
+                known[:] = [*(r for r in known if r != model["revision"]), model["revision"]]
 
-def _backend(record: Record) -> str:
-    """Return the backend as ids name it: with its label and its degree (``vllm@next``, ``vllm-tp2``)."""
-    name = cell_name(record)
-    return "-".join(part for part in (name.backend, name.degree) if part)
+    def name_of(self, record: Record) -> str:
+        """Return the model's name, with the revision where one of its sources has several.
+
+        Early records have no revision: they count as the newest, like checkpoints of other sources.
+        """
+        model = record["model"]
+        older = self._of_source.get((model["name"], model["source"]), [])[:-1]
+        newest = [
+            revisions[-1]
+            for (name, _), revisions in self._of_source.items()
+            if name == model["name"] and len(revisions) > 1
+        ]
+        if not newest:
+            return model["name"]
+        revision = model["revision"] if model["revision"] in older else newest[0]
+        return f"{model['name']} (revision {str(revision)[:_SHORT]})"
 
 
 def _test(record: Record) -> str:
@@ -238,9 +291,10 @@ def _change(ratio: float, less: str, more: str) -> str:
 def _parts(point: Point, base: Point) -> list[str]:
     """Return memory, speed, quality and energy against the unquantized model, if both have them."""
     parts = []
-    if weights := _ratio(point, base, "model_memory"):
+    is_unpacked = point.remark.startswith("runs ")
+    if not is_unpacked and (weights := _ratio(point, base, "model_memory")):
         parts.append(f"weights {_change(weights, 'smaller', 'larger')}")
-    if peak := _ratio(point, base, "peak_memory"):
+    if not is_unpacked and (peak := _ratio(point, base, "peak_memory")):
         # Beside the weights: an engine that unpacks them as it goes may need more at its peak.
         parts.append(f"peak memory {_change(peak, 'lower', 'higher')}")
     if speed := _ratio(point, base, _SPEED):

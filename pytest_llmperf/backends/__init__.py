@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..core.errors import NotSupported
     from ..core.progress import Progress
     from ..core.trace import RequestTrace
+    from ..core.traits import Traits
+    from ..core.weights import Weights
     from ..core.workload import Request
     from .base import Backend
     from .contract import Contract
@@ -66,6 +68,8 @@ _PUBLIC = {
     "Request": "..core.workload",
     "RequestTrace": "..core.trace",
     "Setup": "..core.engine",
+    "Traits": "..core.traits",
+    "Weights": "..core.weights",
 }
 GROUP = "pytest_llmperf.backends"
 """Group of the entry points in other packages: a backend's name and its class."""
@@ -238,6 +242,8 @@ __all__ = [
     "Request",
     "RequestTrace",
     "Setup",
+    "Traits",
+    "Weights",
     "ask",
     "backend_class",
     "distributions",

@@ -23,6 +23,7 @@ GENERATE = "generate."
 OF_GENERATE = (
     "cache_implementation",
     "cache_config",
+    "compile_config",
     "disable_compile",
     "prefill_chunk_size",
     "use_cache",

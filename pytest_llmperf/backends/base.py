@@ -18,6 +18,7 @@ from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.progress import Progress
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.version import __version__
 from ..core.workload import Request
 from ..machine import memory
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from ..core.checkpoint_format import CheckpointFormat
     from ..core.models import Model
     from ..machine.memory import DeviceMemory
 
@@ -83,11 +85,29 @@ class Backend(ABC):
         return cls.refusal_of_mode(quantization, packages)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        """Return the number of devices that share the model, for test ids (``tp2``); empty for one.
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        """Return for test ids what changes speed or numbers and is not the format of the weights.
+
+        The engine's default on a device is not a trait. What the engine resolves only when it has
+        loaded, ``load`` reports in ``EngineInfo.traits``, which is compared with this.
 
         Args:
             args: keyword arguments for the engine itself.
+            model: the model, whose files may decide a trait (the type of the key-value cache).
+            setup: the settings of the load.
+        """
+        return Traits()
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        """Return the argument that makes a trait part of test ids (``KEY=VALUE``), for messages.
+
+        Args:
+            kind: of the trait, a field of ``Traits``.
+            trait: as the loaded engine reports it; empty: the default.
+
+        Returns:
+            It may be empty: then the message only says what runs.
         """
         return ""
 
@@ -133,6 +153,19 @@ class Backend(ABC):
         """Return the reason why this engine cannot load a model in a mode, or None.
 
         Only the model's files and name are known here.
+        """
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        """Return the reason why this engine cannot load a checkpoint that is quantized like this.
+
+        Args:
+            stored: how the checkpoint is quantized; its method is ``by name`` if only its name says so.
+            packages: versions by distribution name (lower case) in the engine's environment.
+            setup: the load settings of the run.
         """
         return None
 
@@ -255,7 +288,7 @@ class Backend(ABC):
 _PARALLEL = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size"}
 
 
-def parallel_degree(args: Mapping[str, Any]) -> str:
+def parallel_traits(args: Mapping[str, Any]) -> str:
     """Return ``tp2-pp2`` for the parallel arguments of vLLM and TensorRT-LLM; empty for one GPU."""
     return "-".join(f"{k}{args[name]}" for k, name in _PARALLEL.items() if args.get(name, 1) != 1)
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.architecture import Architecture
+from ..core.architecture import Architecture, window_of
 from ..core.context import context_of
 from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.errors import NotSupported
 from ..core.progress import Progress
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.cpu_name import cpu_features, cpu_name
@@ -26,21 +28,23 @@ from . import arguments
 from .base import Backend
 from .contract import Contract
 from .conversion import capped, folder_digest, make_once
+from .ctranslate2_errors import conversion_explained
 from .hub import own_code, own_code_explained, resolved_revision, whole_model
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
+    from ..core.checkpoint_format import CheckpointFormat
     from ..core.models import Model
 
 # Part of the converted folder's name: increase it if the conversion changes.
-_VERSION = 3
+_VERSION = 4
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
 _BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
 # The converter reads the layout that these models had before transformers included them.
-_NOT_CONVERTED = {"phi": "Phi", "phi3": "Phi-3"}
+_NOT_CONVERTED = {"phi": "Phi", "phi3": "Phi-3", "gpt_neox": "GPT-NeoX"}
 # Keyword arguments of each call to generate; all others belong to the Generator.
 _OF_GENERATE = ("max_batch_size", "batch_type")
 
@@ -67,6 +71,10 @@ class CTranslate2Backend(Backend):
     )
 
     @classmethod
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return Traits(attention="attnflash" if args.get("flash_attention") is True else "")
+
+    @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
         refusal = super().refusal_of_mode(quantization, packages)
         if refusal is None and "transformers" not in packages:
@@ -91,6 +99,13 @@ class CTranslate2Backend(Backend):
             reason = f"CTranslate2 computes in {setup.dtype} only on a GPU"
         else:
             return None
+        return Refusal(reason, by_nature=True)
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        reason = f"CTranslate2 converts unquantized checkpoints only, not {stored.mode}"
         return Refusal(reason, by_nature=True)
 
     @classmethod
@@ -126,7 +141,7 @@ class CTranslate2Backend(Backend):
             def make(part: Path) -> None:
                 _convert(source, compute_type, part, own_code(spec))
 
-            with own_code_explained(spec):
+            with own_code_explained(spec), conversion_explained():
                 make_once(folder, "convert", make, report)
         # Without the stored type, the next load runs ``prepare`` again.
         with suppress(OSError):
@@ -157,6 +172,7 @@ class CTranslate2Backend(Backend):
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
+        self._window: int | None = notes["window"]
         if f"-ct2-{compute_type}-" not in folder.name:
             raise RuntimeError(f"{folder.name} was not converted to {compute_type}: remove it")
         # The type that runs, not the requested type: an unknown type falls back without a message.
@@ -211,9 +227,18 @@ class CTranslate2Backend(Backend):
         import ctranslate2
         import numpy
 
-        answer = self._generator.forward_batch(
-            [[self._tokens[i] for i in ids]], return_log_probs=True
-        )
+        try:
+            answer = self._generator.forward_batch(
+                [[self._tokens[i] for i in ids]], return_log_probs=True
+            )
+        except ValueError:
+            # Its copy of the keys has only as many places as the window.
+            if self._window is None or len(ids) <= self._window:
+                raise
+            raise NotSupported(
+                f"CTranslate2 reports no probabilities of a text of {len(ids)} tokens in a model with a "
+                f"window of {self._window}"
+            ) from None
         if answer.device != "cpu":
             answer = answer.to_device(ctranslate2.Device.cpu)
         if answer.dtype != ctranslate2.DataType.float32:
@@ -328,6 +353,7 @@ def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, b
         "parameters": _parameter_count(source),
         "architecture": shape and shape.to_wire(),
         "context": context_of(config),
+        "window": window_of(config),
     }
     (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
 

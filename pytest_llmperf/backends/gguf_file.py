@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.architecture import Architecture
 from ..core.context import context_of_gguf
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.gguf import FILE_TYPES, OTHER, file_type, header
+from ..core.gguf_shards import whole_header
 from ..core.progress import Progress
+from ..core.traits import Traits, cache_trait, in_id
 from ..core.units import MIB
+from ..core.weights import Weights
 from ..machine.host import visible_gpus
 from ..machine.memory import DeviceMemory
 from .base import Backend
@@ -21,9 +26,35 @@ from .hub import downloaded_gguf
 if TYPE_CHECKING:
     from ..core.models import Model
 
-CACHE_BYTES = {0: 4, 1: 2, 30: 2}
-"""Bytes per number in the key-value pool, by ggml type: F32, F16, BF16."""
+CACHE_BYTES = {
+    0: 4,
+    1: 2,
+    2: 18 / 32,
+    3: 20 / 32,
+    6: 22 / 32,
+    7: 24 / 32,
+    8: 34 / 32,
+    20: 18 / 32,
+    30: 2,
+}
+"""Bytes per number in the key-value pool, by ggml type: whole blocks with their scales."""
+_CACHE_TYPES = {
+    0: "f32",
+    1: "f16",
+    2: "q4_0",
+    3: "q4_1",
+    6: "q5_0",
+    7: "q5_1",
+    8: "q8_0",
+    20: "iq4_nl",
+    30: "bf16",
+}
+"""Names of the types that llama.cpp takes for the key-value pool, by ggml type."""
+_DEFAULT_CACHE = 1
 _FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+_FLOAT_TENSORS = {0: "float32", 1: "float16", 30: "bfloat16"}
+"""Names in torch, by ggml type."""
+_TABLES = ("token_embd.weight", "position_embd.weight", "output.weight")
 
 
 class GgufBackend(Backend):
@@ -34,6 +65,15 @@ class GgufBackend(Backend):
     tells_architecture = True
     # The embedding table of the embedded model's file is Q8_0: 34 bytes for 32 weights.
     contract = Contract(weights_mib={"q4_1": (92, 93)}, products={"q4_1": (None, 34 / 32)})
+
+    cache_args: ClassVar[tuple[str, str]]
+    """Names of the arguments for the types of keys and values in the pool."""
+
+    @classmethod
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        types = [args.get(name, _DEFAULT_CACHE) for name in cls.cache_args]
+        speculates = any(name.partition(".")[0] == "speculative" for name in args)
+        return Traits(cache=_cache(*types), speculation="spec" if speculates else "")
 
     @classmethod
     def mode_of(cls, quantization: str, model: Model) -> str:
@@ -115,7 +155,7 @@ def memory_mib(weights: float, pool: float) -> dict[str, float]:
 
 
 def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[str, Any]:
-    """Return the fields of ``EngineInfo`` that the file's header tells: context, utilization.
+    """Return fields of ``EngineInfo``: those of the file's header, and the pool's trait.
 
     Args:
         path: the GGUF file.
@@ -124,17 +164,41 @@ def described(path: Path, on_gpu: bool, key_type: int, value_type: int) -> dict[
         value_type: ggml type of the values in the pool.
     """
     architecture, value_bytes = _architecture(path), _value_bytes(key_type, value_type)
-    context = {"context": context_of_gguf(header(path).values)}
+    of_file: dict[str, Any] = {
+        "context": context_of_gguf(header(path).values),
+        "weights": weights(path),
+        "traits": {"cache": _cache(key_type, value_type)},
+    }
     # llama.cpp distributes the layers over all GPUs that it sees.
     if architecture is None or not value_bytes or (on_gpu and visible_gpus() > 1):
-        return context
-    return context | {
+        return of_file
+    return of_file | {
         "architecture": architecture,
-        "embedding_bytes": float(header(path).sizes["token_embd.weight"]),
+        "embedding_bytes": float(whole_header(path).sizes["token_embd.weight"]),
         "cache_value_bytes": value_bytes,
         # Products with quantized weights are products of integers.
         "arithmetic": _FLOATS.get(file_type(path)),
     }
+
+
+def weights(path: Path) -> Weights | None:
+    """Return what a file's linear layers are: the engine keeps them so. None if it has none."""
+    file = whole_header(path)
+    linear = [n for n, shape in file.shapes.items() if len(shape) > 1 and n not in _TABLES]
+    numbers = {name: math.prod(file.shapes[name]) for name in linear}
+    kept: Counter[str] = Counter()
+    for name in linear:
+        if kind := _FLOAT_TENSORS.get(file.types[name]):
+            kept[kind] += numbers[name]
+    total = sum(numbers.values())
+    if not total:
+        return None
+    return Weights(
+        linear_parameters=total,
+        linear_bytes=float(sum(file.sizes[name] for name in linear)),
+        unquantized_share=sum(kept.values()) / total,
+        unquantized_type=max(kept, key=kept.__getitem__) if kept else None,
+    )
 
 
 def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float:
@@ -150,8 +214,25 @@ def pool_bytes(path: Path, tokens: int, key_type: int, value_type: int) -> float
     return tokens * architecture.kv_bytes_per_token(value_bytes) if architecture else 0.0
 
 
+def cache_type(value: object) -> object:
+    """Return the ggml type of a name (``q8_0``); any other value as it is."""
+    numbers = {name: number for number, name in _CACHE_TYPES.items()}
+    return numbers.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _cache(key_type: object, value_type: object) -> str:
+    """Return the trait of the pool's types: one part if keys and values have the same type."""
+    names = [
+        in_id(str(_CACHE_TYPES.get(t, t) if isinstance(t, int) else t))
+        for t in (key_type, value_type)
+    ]
+    if names[0] == names[1]:
+        return "" if names[0] == _CACHE_TYPES[_DEFAULT_CACHE] else cache_trait(names[0])
+    return f"k{names[0]}-v{names[1]}"
+
+
 def _architecture(path: Path) -> Architecture | None:
-    file_header = header(path)
+    file_header = whole_header(path)
     return Architecture.from_gguf(file_header.values, file_header.shapes)
 
 

@@ -7,25 +7,38 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..core.engine import EngineSpec
+from ..core.gguf_shards import Shard
 from ..core.progress import Progress
 
 _OWN_CODE = "trust_remote_code"
 _OTHER_SHAPES = "ignore_mismatched_sizes"
+# Models with towers for images continue a text, too, but most of them only have the second class.
+_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
+_NOT_OF_CLASS = re.compile(r"Unrecognized configuration class <class '(?:[\w.]*\.)?(\w+)'>")
 
 
 def downloaded_gguf(spec: EngineSpec, report: Progress) -> EngineSpec:
-    """Return the spec with a GGUF file on this machine; download it if it is on the hub."""
+    """Return the spec with a GGUF file on this machine; download it if it is on the hub.
+
+    Of a model in several files all are downloaded; the spec names the first.
+    """
     if spec.local:
         return spec
     report("download", 0, 0)
     from huggingface_hub import hf_hub_download
 
     organisation, name, file = spec.model.split("/", 2)
-    path = hf_hub_download(f"{organisation}/{name}", file, revision=spec.revision)
+    shard = Shard.of_name(file.rpartition("/")[2])
+    files = [file]
+    if shard:
+        files = [str(PurePosixPath(file).with_name(other)) for other in shard.file_names]
+    path, *_ = [
+        hf_hub_download(f"{organisation}/{name}", part, revision=spec.revision) for part in files
+    ]
     return replace(spec, model=path, local=True, revision=_commit_of(path))
 
 
@@ -74,6 +87,31 @@ def own_code_explained(spec: EngineSpec) -> Iterator[None]:
             f"{Path(spec.model).name} needs code of its own, which runs only with "
             f"--llm-backend-arg={spec.backend}.{_OWN_CODE}=true: read it before"
         ) from None
+
+
+def text_model(method: str, *source: Any, **options: Any) -> Any:
+    """Return a model of transformers that continues a text.
+
+    Args:
+        method: of the class that fits the model: ``from_pretrained`` or ``from_config``.
+        source: positional arguments for the method.
+        options: keyword arguments for the method.
+
+    Raises:
+        ValueError: the model does something else.
+    """
+    import transformers
+
+    kind = "it"
+    for name in _CLASSES:
+        try:
+            return getattr(getattr(transformers, name), method)(*source, **options)
+        except ValueError as error:
+            unknown = _NOT_OF_CLASS.match(str(error))
+            if unknown is None:
+                raise
+            kind = unknown[1]
+    raise ValueError(f"transformers has no class for {kind} that continues a text")
 
 
 def whole_model(from_pretrained: Callable[..., Any], *source: Any, **options: Any) -> Any:

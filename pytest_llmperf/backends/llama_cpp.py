@@ -16,7 +16,15 @@ from ..core.gguf import file_type, header
 from ..core.trace import RequestTrace
 from ..core.workload import Request
 from . import arguments
-from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
+from .gguf_file import (
+    GgufBackend,
+    cache_type,
+    cpu_threads,
+    described,
+    device_name,
+    memory_mib,
+    pool_bytes,
+)
 from .hub import resolved_revision
 
 # A proxy from the environment must not be used for this machine's loopback address.
@@ -35,6 +43,7 @@ class LlamaCppBackend(GgufBackend):
     refused_args = arguments.LLAMA_CPP
     variables = ("GGML_*", "LLAMA_*")
     install_hint = "pip install 'pytest-llmperf[llama-cpp]'"
+    cache_args = ("cache_type_k", "cache_type_v")
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import xllamacpp
@@ -221,7 +230,7 @@ def _parameters(parameters: Any, spec: EngineSpec, on_gpu: bool) -> Any:
         parameters.cpuparams.n_threads = spec.threads
         parameters.cpuparams_batch.n_threads = spec.threads
     for key, value in spec.args.items():
-        _set(parameters, key, value)
+        _set(parameters, key, cache_type(value) if key in LlamaCppBackend.cache_args else value)
     return parameters
 
 

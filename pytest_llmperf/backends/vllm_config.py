@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.architecture import Architecture
@@ -35,41 +35,56 @@ def cpu_bounds(model: Any, one_worker: Any, args: Mapping[str, Any]) -> dict[str
     return {**bounds, "kv_cache_memory_bytes": pool}
 
 
-def _bytes_per_token(model: Any, parallel: Any, value_bytes: int) -> int:
+def _bytes_per_token(model: Any, parallel: Any, value_bytes: float) -> int:
     """Return the bytes of one token in the pool of a worker."""
     layers, heads = model.get_num_layers(parallel), model.get_num_kv_heads(parallel)
-    return 2 * int(layers) * int(heads) * int(model.get_head_size()) * value_bytes
+    return int(2 * int(layers) * int(heads) * int(model.get_head_size()) * value_bytes)
 
 
-def pool_mib(config: Any) -> float:
-    """Return the MiB of the key-value pool over all workers, each of which has a share."""
+def pool_mib(pools: Sequence[Mapping[str, Any]], config: Any) -> float:
+    """Return the MiB of the key-value pool over all workers, each of which has a share.
+
+    Args:
+        pools: what ``vllm_workers.pool_of`` returned in each worker.
+        config: vLLM's configuration, for workers that do not show their tensors.
+    """
+    if measured := sum(pool["bytes"] for pool in pools):
+        return float(measured) / MIB
     blocks = config.cache_config.num_gpu_blocks
     size = config.cache_config.kv_cache_memory_bytes
     workers = config.parallel_config.world_size
     if size:
         return float(size * workers) / MIB
     model = config.model_config
-    bytes_per_token = _bytes_per_token(model, config.parallel_config, _cache_value_bytes(config))
+    bytes_per_token = _bytes_per_token(model, config.parallel_config, _by_name(config))
     return float((blocks or 0) * config.cache_config.block_size * bytes_per_token * workers) / MIB
 
 
-def _cache_value_bytes(config: Any) -> int:
-    """Return the bytes of one number in the key-value cache: 1 in each of vLLM's 8-bit types."""
-    in_eight_bits = "8" in str(config.cache_config.cache_dtype)
-    return 1 if in_eight_bits else int(config.model_config.dtype.itemsize)
+def cache_value_bytes(pools: Sequence[Mapping[str, Any]], config: Any) -> float:
+    """Return the bytes of one number in the key-value cache: from the workers, or by the type's name."""
+    sizes = [pool["value_bytes"] for pool in pools if pool["value_bytes"]]
+    return float(max(sizes, default=_by_name(config)))
 
 
-def described(config: Any, spec: EngineSpec) -> dict[str, Any]:
+def _by_name(config: Any) -> float:
+    kind = str(config.cache_config.cache_dtype)
+    if kind in ("float16", "bfloat16"):
+        return 2
+    # The types of 4 bits with an 8 in their names keep some of their numbers in 8.
+    return 1 if "8" in kind else 0.5 if "4" in kind else float(config.model_config.dtype.itemsize)
+
+
+def described(config: Any, spec: EngineSpec, value_bytes: float) -> dict[str, Any]:
     """Return the fields of ``EngineInfo`` for utilization."""
     model = config.model_config
     architecture = Architecture.counted(model.hf_config.to_dict())
     if architecture is None:
         return {}
     # bitsandbytes multiplies in the compute type; the products of other checkpoints are unknown here.
-    floats = model.quantization is None or spec.quantization != "none"
+    floats = model.quantization is None or spec.online_mode != "none"
     return {
         "architecture": architecture,
         "embedding_bytes": float(architecture.embedding_parameters * model.dtype.itemsize),
-        "cache_value_bytes": _cache_value_bytes(config),
+        "cache_value_bytes": value_bytes,
         "arithmetic": str(model.dtype).removeprefix("torch.") if floats else None,
     }

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from . import tensors
+
 
 def register_by_value() -> None:
-    """Send the functions of this module as code.
+    """Send the functions of this module and of ``tensors`` as code.
 
     A worker's process may not be able to import this package by its name. vLLM sends functions with
     cloudpickle, which it installs.
@@ -16,6 +18,7 @@ def register_by_value() -> None:
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    cloudpickle.register_pickle_by_value(tensors)
 
 
 def ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
@@ -24,40 +27,37 @@ def ask_workers(llm: Any, function: Callable[[Any], Any]) -> list[Any]:
     return answers
 
 
-def weights_of(worker: Any) -> tuple[int, int]:
-    """Return bytes of weights and number of parameters, shared ones once. Runs in a worker."""
-    model = worker.get_model()
-    sizes: dict[int, int] = {}
-    count = 0
+def weights_of(worker: Any) -> dict[str, Any]:
+    """Return the counts of a worker's tensors. Runs in a worker."""
+    return tensors.counted(worker.get_model())
 
-    def add(tensor: Any) -> None:
-        if tensor is not None and tensor.numel():
-            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
 
-    for parameter in model.parameters():
-        states = (getattr(parameter, "bnb_quant_state", None) or {}).values()
-        new = parameter.numel() and parameter.data_ptr() not in sizes
-        add(parameter)
-        for state in states:
-            count += state.shape.numel()
-            while state is not None:
-                add(state.absmax)
-                add(getattr(state, "code", None))
-                state = getattr(state, "state2", None)
-        if new and not states:
-            count += parameter.numel()
-    for buffer in model.buffers():
-        add(buffer)
-    # A CPU kernel that copies a weight into its own layout leaves an empty tensor behind.
-    repacked = 0
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if weight is not None and not weight.numel():
-            rows = getattr(module, "output_size_per_partition", getattr(module, "output_size", 0))
-            columns = getattr(module, "input_size_per_partition", getattr(module, "input_size", 0))
-            repacked += rows * columns
-    itemsize = next(p.element_size() for p in model.parameters() if p.numel())
-    return sum(sizes.values()) + repacked * itemsize, count + repacked
+def pool_of(worker: Any) -> dict[str, float | None]:
+    """Return the bytes of a worker's key-value pool, and of one number in it. Runs in a worker."""
+    runner = worker.model_runner
+    groups = getattr(getattr(runner, "kv_cache_config", None), "kv_cache_groups", None) or ()
+    specs = []
+    for group in groups:
+        spec = group.kv_cache_spec
+        # A group may have a specification for each of its layers.
+        specs += list((getattr(spec, "kv_cache_specs", None) or {"": spec}).values())
+    return {
+        "bytes": tensors.pool_bytes(getattr(runner, "kv_caches", ())),
+        "value_bytes": max((size for spec in specs if (size := _value_bytes(spec))), default=None),
+    }
+
+
+def _value_bytes(spec: Any) -> float | None:
+    """Return the bytes of one number in the cache of a layer, its share of scales included.
+
+    None for a layer that does not keep keys and values.
+    """
+    head = getattr(spec, "head_size", None)
+    heads = getattr(spec, "num_kv_heads", None)
+    if not head or not heads:
+        return None
+    both = head + (getattr(spec, "head_size_v", None) or head)
+    return float(spec.page_size_bytes / (spec.block_size * heads * both))
 
 
 def keep_logits(worker: Any) -> None:
@@ -96,3 +96,18 @@ def device_peak(worker: Any) -> int:
     import torch
 
     return int(torch.cuda.max_memory_allocated())
+
+
+def cache_type(worker: Any) -> str:
+    """Return the type of the key-value cache as the model resolved it. Runs in a worker."""
+    return str(worker.vllm_config.cache_config.cache_dtype)
+
+
+def attention_of(worker: Any) -> list[str]:
+    """Return the names of the attention backends that layers use. Runs in a worker."""
+    names = {
+        str(module.attn_backend.get_name())
+        for module in worker.get_model().modules()
+        if hasattr(module, "attn_backend") and hasattr(module.attn_backend, "get_name")
+    }
+    return sorted(names)

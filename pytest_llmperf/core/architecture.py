@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+# Of layers that keep a state, that share keys and values, or that have heads of their own sizes.
+_OTHER_LAYERS = re.compile(
+    r"kv_lora_rank|mamba_.*|ssm_.*|state_size|linear_.*|attn_layer_.*|.*block_types?|block_configs|"
+    r"hybrid_.*|lru_width|rwkv.*|recurrent.*|num_kv_shared_layers|use_cla|num_global_.*heads|"
+    r"global_head_dim"
+)
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+# By llama.cpp's name of the family: the last layer of so many sees everything, the others a window.
+_GGUF_PERIODS = {
+    "gemma2": 2,
+    "gemma3": 6,
+    "gpt-oss": 2,
+    "cohere2": 4,
+    "exaone4": 4,
+    "olmo2": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,8 @@ class Architecture:
     """Maximum number of tokens that attention looks back, in every layer; None if it sees all."""
     experts: int = 1
     """Feed-forward blocks per layer; above 1, each token uses only a few of them."""
+    window_layers: int | None = None
+    """Layers that have the window, if others see everything; None if all have it."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture | None:
@@ -55,7 +75,7 @@ class Architecture:
             vocabulary=vocabulary,
             tied=bool(config.get("tie_word_embeddings", False)),
             window=first("sliding_window") if everywhere else None,
-            experts=first("num_local_experts", "num_experts", "n_routed_experts") or 1,
+            experts=first(*_EXPERTS) or 1,
         )
 
     @classmethod
@@ -63,23 +83,29 @@ class Architecture:
         """Return the shape in a transformers configuration if its decode step can be counted, or None.
 
         A model cannot be counted if it has towers for images or sound (text tokens do not read their
-        weights), or layers that store something other than keys and values. If only some layers have
-        a window, it is applied to every layer: a context beyond it is counted too small, never too
-        large.
+        weights), layers that store something other than keys and values or differ in their sizes, or
+        experts whose number is unknown here.
         """
         towers = ("vision_config", "audio_config")
         text = config.get("text_config")
         inner = text if isinstance(text, Mapping) else config
-        kinds = set(inner.get("layer_types") or ())
-        if any(config.get(name) for name in towers) or inner.get("kv_lora_rank"):
+        kinds = inner.get("layer_types") or ()
+        if any(config.get(name) for name in towers):
             return None
-        if kinds - {"full_attention", "sliding_attention"}:
+        if any(_OTHER_LAYERS.fullmatch(str(name)) and value for name, value in inner.items()):
+            return None
+        if set(kinds) - {"full_attention", "sliding_attention"} or _has_unequal_heads(inner):
             return None
         architecture = cls.from_config(config)
-        window = inner.get("sliding_window")
-        if architecture and "sliding_attention" in kinds and isinstance(window, int):
-            architecture = replace(architecture, window=window)
-        return architecture
+        if architecture is None or (architecture.experts == 1 and _has_experts(inner)):
+            return None
+        if inner.get("word_embed_proj_dim", architecture.hidden) != architecture.hidden:
+            return None
+        window, windowed = inner.get("sliding_window"), list(kinds).count("sliding_attention")
+        if not windowed or not isinstance(window, int):
+            return architecture
+        is_mixed = len(kinds) == architecture.layers and windowed < architecture.layers
+        return replace(architecture, window=window, window_layers=windowed if is_mixed else None)
 
     @classmethod
     def from_gguf(
@@ -108,6 +134,8 @@ class Architecture:
             return None
         if any(f"{family}.{key}" in values for key in others):
             return None
+        window = value("attention.sliding_window")
+        period = _GGUF_PERIODS.get(str(family)) if window else None
         return cls(
             layers=layers,
             hidden=hidden,
@@ -116,8 +144,9 @@ class Architecture:
             head_dim=value("attention.key_length") or hidden // heads,
             vocabulary=table[-1],
             tied="output.weight" not in shapes,
-            window=value("attention.sliding_window") or None,
+            window=window,
             experts=value("expert_count") or 1,
+            window_layers=layers - layers // period if period else None,
         )
 
     def kv_bytes_per_token(self, value_bytes: float = 2) -> float:
@@ -129,10 +158,48 @@ class Architecture:
         return 2 * self.layers * self.kv_heads * self.head_dim * value_bytes
 
     @property
+    def window_share(self) -> float:
+        """Share of the layers that have the window."""
+        if self.window is None:
+            return 0.0
+        return 1.0 if self.window_layers is None else self.window_layers / self.layers
+
+    def seen(self, tokens: int) -> float:
+        """Return the tokens of a context that attention sees, on average over the layers."""
+        share = self.window_share
+        return (1 - share) * tokens + share * min(tokens, self.window or tokens)
+
+    @property
     def embedding_parameters(self) -> int:
         """Parameters of the embedding table."""
         return self.vocabulary * self.hidden
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the fields as builtin types."""
-        return asdict(self)
+        """Return the fields as builtin types; early records have no ``window_layers``."""
+        fields = asdict(self)
+        if self.window_layers is None:
+            del fields["window_layers"]
+        return fields
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """Return the window in a transformers configuration that at least one layer has, or None."""
+    text = config.get("text_config")
+    config = text if isinstance(text, Mapping) else config
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    is_used = "sliding_attention" in kinds if kinds else config.get("use_sliding_window", True)
+    return window if is_used and isinstance(window, int) else None
+
+
+def _has_unequal_heads(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration has lists of heads, with one number per layer."""
+    names = ("num_key_value_heads", "num_kv_heads", "num_attention_heads")
+    return any(isinstance(config.get(name), list | tuple) for name in names)
+
+
+def _has_experts(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration names a number of experts, under whatever name."""
+    counts = [value for name, value in config.items() if "experts" in str(name)]
+    return any(
+        isinstance(value, list) or (isinstance(value, int) and value > 1) for value in counts
+    )

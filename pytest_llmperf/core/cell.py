@@ -1,10 +1,14 @@
-"""The cell: one model on one engine in one quantization mode."""
+"""The cell: one model on one engine in one quantization mode, with its traits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .checkpoint_format import CheckpointFormat
+from .engine import EngineInfo
+from .label import contradiction
 from .models import Model
+from .traits import Traits
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,27 @@ class Cell:
     model: Model
     backend: str
     quantization: str
-    degree: str = ""
-    """Number of devices that share the model (``tp2``); empty for one device."""
+    traits: Traits = field(default_factory=Traits)
+    """What else changes speed or numbers: ``tp2``, ``kvfp8``."""
+    stored: CheckpointFormat | None = None
+    """How the checkpoint itself is quantized; None if it is not, or if that is not known yet."""
 
     @property
     def id(self) -> str:
         """The first part of a test's parameters, and the key under which runs are compared."""
-        name = f"{self.model.name}-{self.backend}-{self.quantization}"
-        return f"{name}-{self.degree}" if self.degree else name
+        parts = (self.model.name, self.backend, self.quantization, *self.traits.parts)
+        return "-".join(parts)
+
+    def contradicted_by(self, info: EngineInfo) -> str | None:
+        """Return why a loaded engine is not this cell, in one line with what to write, or None."""
+        if info.mode is None or info.mode == self.quantization:
+            bits = info.weights.linear_bits if info.weights else None
+            reason = contradiction(self.quantization, bits) if bits else None
+            return f"{self.id}: {reason}" if reason else None
+        wrong = f"{self.id} runs {info.mode}, not {self.quantization}"
+        if self.model.kind == "hub" and self.stored is None:
+            return (
+                f"{wrong}: its configuration says so, which the hub's cache has from now on; run the "
+                "test again"
+            )
+        return f"{wrong}: give --llm-quant={info.mode}"

@@ -36,7 +36,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read or is not a JSON object; one line without the folder's name.
     """
-    return _read_object(folder / CONFIG)
+    return read_object(folder / CONFIG)
+
+
+def read_optional(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none. Whoever loads it says what is wrong."""
+    try:
+        return read_object(path)
+    except ValueError:
+        return {}
 
 
 def what_is_missing(folder: Path, weights: bool, tokenizer: bool) -> str | None:
@@ -71,7 +79,7 @@ def _problems_of_weights(folder: Path, names: list[str]) -> Iterator[str]:
         # An index beside a single file of all weights is not used.
         if index in names and "model.safetensors" not in names:
             try:
-                weight_map = _read_object(folder / index).get("weight_map")
+                weight_map = read_object(folder / index).get("weight_map")
             except ValueError as error:
                 yield str(error)
                 return
@@ -122,7 +130,7 @@ def _problems_of_tokenizer(folder: Path, names: list[str]) -> Iterator[str]:
     with_own_code = False
     if _OWN_TOKENIZER in names:
         try:
-            with_own_code = "auto_map" in _read_object(folder / _OWN_TOKENIZER)
+            with_own_code = "auto_map" in read_object(folder / _OWN_TOKENIZER)
         except ValueError as error:
             yield str(error)
     if not with_own_code:
@@ -132,7 +140,7 @@ def _problems_of_tokenizer(folder: Path, names: list[str]) -> Iterator[str]:
         )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:

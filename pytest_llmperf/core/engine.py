@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .architecture import Architecture
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class EngineSpec:
     """Engine threads; None leaves the choice to the engine (as on a GPU)."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the engine itself (``--llm-backend-arg``)."""
+    is_quantized: bool = False
+    """Whether the checkpoint itself has the mode, so that the engine has nothing to quantize."""
+
+    @property
+    def online_mode(self) -> str:
+        """Return the mode that the engine has to quantize to while it loads; ``none`` if it has not."""
+        return "none" if self.is_quantized else self.quantization
 
     @property
     def is_gguf(self) -> bool:
@@ -79,8 +87,19 @@ class EngineInfo:
     """Floating-point type of matrix products, by its name in torch; None for integers or if unknown."""
     devices: int = 1
     """GPUs (or processes of a CPU build) that share the model."""
+    traits: Mapping[str, str] = field(default_factory=dict)
+    """Traits by kind (``core.traits``) as the loaded engine runs them; a kind that it does not report is
+    missing. One that differs from the test id's fails the cell."""
+    least_warmup: int = 0
+    """Warm-up rounds that the engine needs at least, unless the command line sets their number."""
     context: int | None = None
     """Most tokens of a request, prompt and output together; None if the engine does not report it."""
+    mode: str | None = None
+    """Quantization mode that the engine runs, by its name in ids; None if it does not report it."""
+    weights: Weights | None = None
+    """What the linear layers are in memory; None if the engine does not report it."""
+    speculation: bool = False
+    """Whether a step may give several tokens, which then have one stamp: every stamp is a step."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""
@@ -89,8 +108,12 @@ class EngineInfo:
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> EngineInfo:
         """Return the object that ``to_wire`` took apart."""
-        shape = data["architecture"]
-        return cls(**{**data, "architecture": Architecture(**shape) if shape else None})
+        shape, weights = data["architecture"], data["weights"]
+        parts = {
+            "architecture": Architecture(**shape) if shape else None,
+            "weights": Weights(**weights) if weights else None,
+        }
+        return cls(**{**data, **parts})
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Checked:
     """The flaw is a text that the model hardly predicts: it may be of another language or domain."""
     agrees_with: str | None = None
     """Another engine that predicts the text as badly, and alike: so the model is like that."""
+    unchecked: bool = False
+    """The output could not be checked: the engine's log has the error."""
 
     @property
     def advice(self) -> str:

@@ -51,6 +51,7 @@ FILE_TYPES = {
     37: "tq2_0",
     38: "mxfp4",
 }
+UNQUANTIZED = ("f32", "f16", "bf16")
 OTHER = "other"
 """A type that the file does not name, or that is newer than this table."""
 _STRING, _ARRAY = 8, 9
@@ -119,6 +120,8 @@ class Header:
     """Dimensions of each tensor by name, the innermost first."""
     sizes: Mapping[str, int]
     """Bytes from the start of each tensor to the start of the next one: its size, rounded up."""
+    types: Mapping[str, int]
+    """Type of each tensor: the numbers of ggml's enum ggml_type."""
 
 
 @cache
@@ -133,19 +136,19 @@ def header(gguf: Path) -> Header:
     with _opened(gguf) as file:
         tensors, entries = _start(file)
         values = dict(entries)
-        shapes, offsets = {}, {}
+        shapes, offsets, types = {}, {}, {}
         for _ in range(tensors):
             name = file.text().decode()
             # A tensor of rank 0 has one number.
             shapes[name] = file.numbers(f"{file.number('I', most=_MOST_DIMENSIONS)}Q") or (1,)
-            _type, offsets[name] = file.numbers("IQ")
+            types[name], offsets[name] = file.numbers("IQ")
         alignment = values.get("general.alignment", _ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
             raise ValueError(f"an alignment of {alignment!r}")
         data = -(-file.position // alignment) * alignment
         ends = [*sorted(offsets.values())[1:], file.size - data]
     after = dict(zip(sorted(offsets.values()), ends, strict=False))
-    return Header(values, shapes, {name: after[o] - o for name, o in offsets.items()})
+    return Header(values, shapes, {name: after[o] - o for name, o in offsets.items()}, types)
 
 
 class _File:

@@ -24,6 +24,26 @@ def has_repository(repository: str, environment: Mapping[str, str]) -> bool:
     return any((root / folder).is_dir() for root in _roots(environment))
 
 
+def cached_snapshot(
+    repository: str, revision: str | None, environment: Mapping[str, str]
+) -> Path | None:
+    """Return the folder of a repository's files at a revision; None if the cache does not have it.
+
+    Args:
+        repository: ``organisation/name``.
+        revision: a branch, tag or commit; None is ``main``.
+        environment: the variables that say where the cache is.
+    """
+    for root in _roots(environment):
+        folder = root / f"models--{repository.replace('/', '--')}"
+        with suppress(OSError, ValueError):
+            reference = folder / "refs" / (revision or "main")
+            commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
+            if commit and (folder / "snapshots" / commit).is_dir():
+                return folder / "snapshots" / commit
+    return None
+
+
 def place_of(path: Path) -> tuple[str, str] | None:
     """Return the repository of a path in the hub's cache, and the path inside it; None elsewhere.
 

@@ -6,16 +6,18 @@ import difflib
 import importlib.util
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .checkpoint import ADAPTER, CONFIG, is_lfs_pointer, read_config
+from .checkpoint_format import CheckpointFormat, format_by_name, format_of_config, format_of_folder
 from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
-from .hub_cache import place_of
+from .gguf_shards import Shard
+from .hub_cache import cached_snapshot, place_of
 from .values import location, shown
 
 Kind = Literal["hub", "folder", "gguf", "hub-gguf", "embedded"]
@@ -82,6 +84,32 @@ class Model:
         except ValueError as error:
             raise ModelError(f"{self.name}: {error}") from None
 
+    def stored(
+        self, revision: str | None, environment: Mapping[str, str]
+    ) -> tuple[CheckpointFormat | None, bool]:
+        """Return how the checkpoint is quantized, None if it is not, and whether that is certain.
+
+        What is certain stands in its configuration. A repository that is not in the hub's cache has a
+        name only.
+
+        Args:
+            revision: of a model on the hub; None is ``main``.
+            environment: the variables that say where the hub's cache is.
+        """
+        if self.kind not in ("folder", "hub"):
+            return None, True
+        folder: Path | None = Path(self.source)
+        if self.kind == "hub":
+            folder = cached_snapshot(self.source, revision, environment)
+        try:
+            if folder is not None and (folder / CONFIG).exists():
+                return format_of_folder(folder), True
+            if self.shipped_config is not None:
+                return format_of_config(self.config), True
+        except ValueError:
+            return None, True  # Whoever loads it says what is wrong.
+        return format_by_name(self.source), False
+
     def context(self, random_weights: bool) -> int | None:
         """Return the tokens of the model's context, or None if its files here do not say it.
 
@@ -124,6 +152,15 @@ class Model:
             return file_type(self.gguf)
         file_name = {"embedded": EMBEDDED_FILE, "hub-gguf": self.source}.get(self.kind)
         return named_type(file_name) if file_name else None
+
+    @property
+    def shards(self) -> int:
+        """Files that the weights of a GGUF model are in; 1 for other models."""
+        if self.kind == "gguf":
+            shard = Shard.of_file(Path(self.source))
+        else:
+            shard = Shard.of_name(self.source) if self.kind == "hub-gguf" else None
+        return shard.count if shard else 1
 
     @property
     def recorded_source(self) -> str:
@@ -171,6 +208,9 @@ def _parse_location(text: str, name: str | None, base: Path) -> Model:
     is_file, is_folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
     on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+/[\w./-]+\.gguf", text)
     if on_hub and not mode:
+        shard = Shard.of_name(path.name)
+        if shard and (problem := shard.why_not_first()):
+            raise ModelError(f"{shown(text)}: {problem}")
         return Model(name or short_name(path.stem), "hub-gguf", text)
     if path.suffix.lower() == ".gguf" and not is_folder:
         if not is_file:
@@ -207,6 +247,10 @@ def _gguf(text: str, path: Path, name: str | None) -> Model:
         raise ModelError(f"{shown(text)}: a pointer of Git LFS, not the file itself: git lfs pull")
     if not start.startswith(b"GGUF"):
         raise ModelError(f"{shown(text)}: not a GGUF file (its first bytes are not 'GGUF')")
+    shard = Shard.of_file(path)
+    problem = shard and (shard.why_not_first() or shard.why_not_whole(path.parent))
+    if problem:
+        raise ModelError(f"{shown(text)}: {problem}")
     stem = path.stem if path.suffix.lower() == ".gguf" else path.name
     return Model(name or short_name(stem), "gguf", str(_named(path)))
 

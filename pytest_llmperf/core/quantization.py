@@ -1,13 +1,18 @@
-"""The quantization modes, by their names in ids and options."""
+"""The quantization modes, by their names in ids and options.
+
+A mode is the format of the weights of linear layers, whoever chose it: a checkpoint's own file
+(``checkpoint_format``), or ``--llm-quant``.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """The storage of the weights of linear layers; ``--llm-dtype`` chooses the compute type."""
+    """A mode of bitsandbytes; ``--llm-dtype`` chooses the compute type."""
 
     mode: str
     bits: int
@@ -42,3 +47,46 @@ MODES = {
     )
 }
 ALL = "all"
+OF_CHECKPOINTS = (
+    "fp4-dq",
+    "fp8",
+    "fp8-block",
+    "fp8-channel",
+    "fp8-static",
+    "fp8a16",
+    "w8a8",
+    "w8a16",
+    "w4a16",
+    "w4a8",
+    "nvfp4",
+    "nvfp4a16",
+    "mxfp4",
+    "mxfp8",
+    "awq-int4",
+    "gptq-int2",
+    "gptq-int3",
+    "gptq-int4",
+    "gptq-int8",
+    "auto-round-int4",
+    "hqq-int4",
+    "quanto-int4",
+    "quanto-int8",
+    "ao-int8wo",
+    "ao-int8dq",
+    "ao-int4wo",
+    "ao-int4dq",
+    "ao-fp8wo",
+    "ao-fp8dq",
+)
+"""Formats of checkpoints that have a name of their own, beside those of bitsandbytes."""
+MIXED = "mixed"
+"""Layers in several formats."""
+_BITS = re.compile(r"(?:^|-)(?:w|int|nvfp|mxfp|nf|fp)(\d+)")
+
+
+def bits_of(mode: str) -> int | None:
+    """Return the bits per linear weight of a mode, without constants; None where its name says none."""
+    if mode in MODES:
+        return MODES[mode].bits
+    found = _BITS.search(mode)
+    return int(found[1]) if found else None

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from .verdict import INTERVAL, Verdict
 
@@ -41,6 +40,8 @@ def compare(baseline: Sequence[float], candidate: Sequence[float]) -> QualityEff
     estimate = float(change.mean())
     if np.ptp(change) == 0:  # The same change in every document: nothing to resample.
         return QualityEffect(estimate, estimate, estimate)
+    from scipy import stats
+
     interval = stats.bootstrap(
         (change,), np.mean, confidence_level=INTERVAL, method="basic", rng=np.random.default_rng(0)
     ).confidence_interval

@@ -15,6 +15,18 @@ PER_ENGINE = keys_per("process")
 """Metrics that every test of an engine repeats: the first is an entry, the others are copies of it."""
 _LARGEST = 700.0
 """A larger logarithm is that of a number which cannot be written."""
+_SETTINGS = ("label", "traits")
+_STEPS = (
+    ("traits",),
+    ("label",),
+    ("quantization",),
+    _SETTINGS,
+    ("quantization", *_SETTINGS),
+    ("engine", *_SETTINGS),
+    ("model", *_SETTINGS),
+    ("model", "engine", "quantization", *_SETTINGS),
+)
+"""Parts of the cell that tests may differ in, those before the others that leave less open."""
 Key = tuple[str, str]
 """An entry: (candidate's test id, metric)."""
 
@@ -48,11 +60,11 @@ def match(
     """Pair up the tests of two sides: by id, and where only the cell differs, without it.
 
     A comparison of two quantizations or two engines has different cells on its sides, so different ids.
-    Tests that are left over on both sides pair up if their ids are equal and unique without the mode,
-    else without the engine, the model, or the whole cell.
+    Tests that are left over on both sides pair up if their ids are equal and unique without the traits,
+    the label or the mode; else without the engine, the model, or the whole cell.
     """
     matched = [MatchedTest(nodeid, nodeid) for nodeid in candidate if nodeid in baseline]
-    for but in (("quantization",), ("engine",), ("model",), ("quantization", "engine", "model")):
+    for but in _STEPS:
         before = {m.baseline_id for m in matched}
         after = {m.candidate_id for m in matched}
         left = _unique((t for t in baseline.values() if t.nodeid not in before), but)
@@ -65,13 +77,21 @@ def _unique(tests: Iterable[TestRecord], but: Sequence[str]) -> dict[str, str]:
     """Return the ids of tests by their ids without parts of the cell; only unique ones."""
     by_rest: dict[str, list[str]] = {}
     for test in tests:
-        parts = (
-            "*" if name in but else str(test.subject.get(name))
-            for name in ("model", "engine", "quantization")
-        )
+        parts = ("*" if part in but else text for part, text in _parts(test).items())
         rest = test.nodeid.replace(test.cell, "-".join(parts))
         by_rest.setdefault(rest, []).append(test.nodeid)
     return {rest: ids[0] for rest, ids in by_rest.items() if len(ids) == 1}
+
+
+def _parts(test: TestRecord) -> dict[str, str]:
+    """Return the parts of a test's cell by name."""
+    return {
+        "model": str(test.subject.get("model")),
+        "engine": str(test.subject.get("engine")),
+        "label": test.name.label if test.name else "",
+        "quantization": str(test.subject.get("quantization")),
+        "traits": "-".join(test.name.traits) if test.name else "",
+    }
 
 
 def all_tests(runs: Iterable[StoredRun]) -> dict[str, TestRecord]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from .matching import share
 
@@ -123,6 +123,9 @@ def significant(p_values: Mapping[K, float]) -> set[K]:
     """
     if not p_values:
         return set()
+    # Takes longest to import: not before something is judged.
+    from scipy import stats
+
     adjusted = stats.false_discovery_control(list(p_values.values()), method="bh")
     return {entry for entry, p in zip(p_values, adjusted, strict=True) if p <= ERROR_RATE}
 

@@ -1,8 +1,8 @@
 """A device's ceilings: its highest rates of reading memory and of multiplying matrices.
 
-The measurement runs in a separate process before an engine loads. It uses torch if that is installed
-and numpy otherwise. A ceiling is the fastest of many runs: several kernels, each repeated. A busy
-neighbor slows down some of the repeats, not all of them.
+The measurement runs in a separate process before an engine loads. It uses torch, and numpy on a CPU, as
+far as they are installed: the best of both counts. A ceiling is the fastest of many runs: several
+kernels, each repeated. A busy neighbor slows down some of the repeats, not all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.units import MIB
-from ..metrics.roofline import Ceilings
+from ..metrics.ceilings import PROGRAMMED, Ceilings, best_of
 
 _SMALLEST, _LARGEST = 32 * MIB, 512 * MIB
 """Sizes of buffers: smaller ones fit in a private cache; the largest exceeds most shared caches."""
@@ -28,6 +28,8 @@ _SHARE = 4
 """A buffer takes at most 1/4 of the free memory."""
 _WIDTH = 4096
 _SIDES = (512, 1024, 2048, 4096, 8192)
+_FLAT = 8
+"""A flat product has 1/8 of the rows of a square one: a few tokens times a layer's weights."""
 _SECONDS, _REPEATS = 0.05, 3
 """Minimum seconds and minimum number of repeats of a kernel."""
 _IN_A_ROW = 10
@@ -36,7 +38,7 @@ _SLOW = 0.1
 """Maximum seconds for the next larger product, which has eight times the work."""
 _TYPES = ("bfloat16", "float16", "float32")
 _SIMULATED = Ceilings(
-    read=((1, 100e9),), matmul=dict.fromkeys(_TYPES, 1e12), threads=None, method="programmed"
+    read=((1, 100e9),), matmul=dict.fromkeys(_TYPES, 1e12), threads=None, method=PROGRAMMED
 )
 """The simulated device: 100 GB/s, 1 TFLOP/s."""
 
@@ -84,12 +86,15 @@ def measure(device: str, threads: int | None) -> Ceilings | None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         if threads:
             os.environ[name] = str(threads)
-    with suppress(ImportError):
-        return _with_torch(device, threads)
+    measured: Ceilings | None = None
     if device == "cpu":
         with suppress(ImportError):
-            return _with_numpy(threads)
-    return None
+            measured = _with_numpy(threads)
+    with suppress(ImportError):
+        if by_torch := _with_torch(device, threads):
+            # Libraries differ: the one that is best at a type says what the machine can do.
+            measured = best_of(measured, by_torch)
+    return measured
 
 
 def buffer_sizes(free: int, cache: int) -> list[int]:
@@ -152,7 +157,7 @@ def _torch_product(torch: Any, name: str, where: Any) -> Callable[[int], list[Ke
         # Random numbers, like weights: a GPU needs less power to multiply zeros, so it would be faster.
         a = torch.randn((side, side), device=where).to(dtype)
         b = torch.randn((side, side), device=where).to(dtype)
-        return [(lambda: a @ b, 2.0 * side**3), (lambda: a @ b.T, 2.0 * side**3)]
+        return _products(a, b)
 
     return products
 
@@ -173,11 +178,24 @@ def _with_numpy(threads: int | None) -> Ceilings | None:
 
     def products(side: int) -> list[Kernel]:
         a, b = (random.standard_normal((side, side), dtype=numpy.float32) for _ in range(2))
-        return [(lambda: a @ b, 2.0 * side**3)]
+        return _products(a, b)
 
     # numpy has no fast 16-bit product.
     matmul = {"float32": _best_product(products, _Timer())}
     return Ceilings(tuple(read), matmul, threads, f"numpy {numpy.__version__}")
+
+
+def _products(a: Any, b: Any) -> list[Kernel]:
+    """Return square products of two square matrices, then flat ones, for torch and numpy."""
+    side = len(a)
+    few = a[: side // _FLAT]
+    square, flat = 2.0 * side**3, 2.0 * side**2 * len(few)
+    return [
+        (lambda: a @ b, square),
+        (lambda: a @ b.T, square),
+        (lambda: few @ b, flat),
+        (lambda: few @ b.T, flat),
+    ]
 
 
 def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
@@ -192,7 +210,7 @@ def _reads(whole: Any, vector: Any, size: int, dot: Any) -> list[Kernel]:
 
 
 def _best_product(products: Callable[[int], list[Kernel]], timer: _Timer) -> float:
-    """Return the FLOP/s of the best square product; larger products run while they stay quick."""
+    """Return the FLOP/s of the best product; larger ones run while the square one stays quick."""
     best = 0.0
     for side in _SIDES:
         kernels = products(side)

@@ -27,6 +27,8 @@ class MetricAttributes:
         """Inter-token latency (s); one sample per gap."""
         icl: Metric
         """Inter-chunk latency (s); one sample per gap."""
+        tokens_per_step: Metric
+        """Tokens per step (tokens); one sample per request."""
         output_throughput: Metric
         """Output throughput (tokens/s); one sample per round."""
         total_throughput: Metric

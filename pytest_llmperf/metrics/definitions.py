@@ -14,7 +14,7 @@ from typing import Literal
 Better = Literal["lower", "higher"]
 Kind = Literal["timing", "exact", "quality"]
 Per = Literal["request", "gap", "round", "measurement", "process"]
-Need = Literal["second token", "objectives", "ceilings", "energy", "price"]
+Need = Literal["second token", "objectives", "ceilings", "energy", "price", "speculation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,19 @@ _DEFINITIONS = (
         per="gap",
         meaning="the same between chunks, instead of `itl`, where token boundaries are unknown",
         needs="second token",
+    ),
+    MetricDefinition(
+        key="tokens_per_step",
+        name="tokens per step",
+        unit="tokens",
+        better="higher",
+        kind="timing",
+        per="request",
+        meaning="(output tokens - those of the first step) / further steps, with speculation",
+        needs="speculation",
+        title="tokens/step",
+        digits=2,
+        table=25,
     ),
     MetricDefinition(
         key="output_throughput",
@@ -295,7 +308,8 @@ _DEFINITIONS = (
         better="higher",
         kind="timing",
         per="round",
-        meaning="bytes that a decode step has to read / median tpot of the round / measured bandwidth",
+        meaning="bytes that a decode step has to read / median step of the round / best bandwidth seen; "
+        "a step is tpot, or with speculation the time between two stamps",
         page="why/roofline.md",
         needs="ceilings",
         title="mbu",
@@ -312,7 +326,7 @@ _DEFINITIONS = (
         better="higher",
         kind="timing",
         per="round",
-        meaning="operations of the round's prompts / time to its last first token / measured rate",
+        meaning="operations of the round's prompts / time to its last first token / best rate seen",
         page="why/roofline.md",
         needs="ceilings",
         title="mfu",

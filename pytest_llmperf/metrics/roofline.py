@@ -1,4 +1,4 @@
-"""The roofline: the share of this machine's measured ceilings that a measurement reached. Pure maths.
+"""The roofline: the share of this machine's ceilings that a measurement reached. Pure maths.
 
 docs/why/roofline.md has the formulas, and what they leave out.
 """
@@ -6,100 +6,23 @@ docs/why/roofline.md has the formulas, and what they leave out.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.architecture import Architecture
 from ..core.units import MIB
-from .rounds import tpot
-from .samples import Metric, metric
+from .ceilings import Ceilings, Faster, Roof
+from .rounds import gaps, step_time
+from .samples import Metric, known
 
 if TYPE_CHECKING:
     from ..core.engine import EngineInfo
     from ..core.trace import RequestTrace, RoundTrace
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """The highest rates that were measured on one device, for any engine on it."""
-
-    read: tuple[tuple[int, float], ...]
-    """(bytes of a buffer, bytes/s of reading it over and over), smallest buffer first."""
-    matmul: Mapping[str, float]
-    """FLOP/s of a matrix product by type, as torch names it."""
-    threads: int | None
-    """Threads of the measurement; None on a GPU."""
-    method: str
-    """The library that measured, for instance ``torch 2.13.0``."""
-    disturbed: bool = False
-    """Whether something else ran while they were measured, so that they may be too low."""
-
-    def read_rate(self, size: float) -> float | None:
-        """Return bytes/s of reading ``size`` bytes over and over; None below the smallest buffer.
-
-        A buffer that fits a cache is read faster than one that does not, and so are weights. The
-        rate is the best of all buffers from the largest that is no larger than ``size``.
-        """
-        begin = max((buffer for buffer, _ in self.read if buffer <= size), default=None)
-        if begin is None:
-            return None
-        return max(rate for buffer, rate in self.read if buffer >= begin)
-
-    def matmul_rate(self, dtype: str) -> float | None:
-        """Return FLOP/s of a type; None where it was not measured.
-
-        Every value of a 16-bit type is one of float32 too, so an engine may compute in that: where
-        it is faster (CPUs without matrix instructions) it is the ceiling.
-        """
-        if dtype not in self.matmul:
-            return None
-        return max(self.matmul[dtype], self.matmul.get("float32", 0.0))
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "read": [list(pair) for pair in self.read],
-            "matmul": dict(self.matmul),
-            "threads": self.threads,
-            "method": self.method,
-        }
-
-    @classmethod
-    def from_wire(cls, data: Mapping[str, Any]) -> Ceilings:
-        """Read what ``to_wire`` gives.
-
-        Raises:
-            KeyError, TypeError, ValueError: the data is something else.
-        """
-        return cls(
-            read=tuple((int(size), float(rate)) for size, rate in data["read"]),
-            matmul={str(name): float(rate) for name, rate in data["matmul"].items()},
-            threads=data["threads"],
-            method=str(data["method"]),
-        )
-
-
-@dataclass(frozen=True)
-class Roof:
-    """The ceilings of one loaded engine; a rate is None where it is unknown."""
-
-    read_bytes_per_s: float | None
-    matmul_flops: float | None
-    dtype: str | None
-    """Type of ``matmul_flops``."""
-    threads: int | None
-    method: str
-    disturbed: bool = False
-
-    def to_record(self) -> dict[str, Any]:
-        """Return ``environment.ceilings`` of the stored record."""
-        return ({"disturbed": True} if self.disturbed else {}) | {
-            "read_bytes_per_s": self.read_bytes_per_s,
-            "matmul_flops": self.matmul_flops,
-            "dtype": self.dtype,
-            "threads": self.threads,
-            "method": self.method,
-        }
+_LEAST_GAPS = 3
+"""Gaps between tokens that a request needs for its rate of reading to be a ceiling."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +41,8 @@ class RooflineModel:
     """Floating-point type of its matrix products; None for integers, a mixture, or unknown."""
     devices: int = 1
     """Number of GPUs that share the model."""
+    speculation: bool = False
+    """Whether a step may give several tokens."""
 
     @classmethod
     def of(cls, info: EngineInfo) -> RooflineModel | None:
@@ -132,6 +57,7 @@ class RooflineModel:
             cache_value_bytes=info.cache_value_bytes,
             arithmetic=info.arithmetic,
             devices=info.devices,
+            speculation=info.speculation,
         )
 
     @property
@@ -172,7 +98,7 @@ class RooflineModel:
         table = shape.embedding_parameters
         layers = self.parameters - (table if shape.tied else 2 * table)
         attention = 4 * shape.layers * shape.heads * shape.head_dim
-        seen = _sum_of_contexts(1, tokens, shape.window)
+        seen = _sum_of_contexts(1, tokens, shape)
         return 2.0 * layers * tokens + 2.0 * table + attention * seen
 
     def roof(self, ceilings: Ceilings, device: str) -> Roof:
@@ -181,48 +107,182 @@ class RooflineModel:
         They are those of one GPU times the number of GPUs, each of which has its share of the weights.
         Several processes on one CPU share its memory in a way that was not measured: no ceiling.
         """
-        shared = self.devices > 1 and device == "cpu"
-        size = self.step_weight_bytes
-        read = None if size is None or shared else ceilings.read_rate(size / self.devices)
-        known = self.dense and self.parameters and self.arithmetic and not shared
-        matmul = ceilings.matmul_rate(self.arithmetic) if known and self.arithmetic else None
-        return Roof(
-            read_bytes_per_s=read and read * self.devices,
-            matmul_flops=matmul and matmul * self.devices,
-            dtype=self.arithmetic if matmul else None,
-            threads=ceilings.threads,
-            method=ceilings.method,
-            disturbed=ceilings.disturbed,
+        size, dtype = self._read_size(device), self._product_type(device)
+        return Roof.of(
+            read=None if size is None else ceilings.read_rate(size),
+            matmul=None if dtype is None else ceilings.matmul_rate(dtype),
+            dtype=dtype,
+            devices=self.devices,
+            ceilings=ceilings,
         )
+
+    def raised(self, ceilings: Ceilings, device: str, rates: Rates, by: str) -> Ceilings:
+        """Return the ceilings, raised where this engine was faster.
+
+        What was read at a rate raises the ceiling of weights of about that size and of smaller ones,
+        a product that of its type.
+
+        Args:
+            rates: of all the engine's devices together.
+            by: whose rates they are.
+        """
+        roof, raised = self.roof(ceilings, device), ceilings
+        size = self._read_size(device)
+        buffer = None if size is None else ceilings.bracket(size)
+        if buffer is not None and _is_above(read := rates.sustained_read, roof.read_bytes_per_s):
+            raised = raised.raised(read={buffer: Faster(read / self.devices, by)})
+        if roof.dtype and _is_above(matmul := rates.sustained_matmul, roof.matmul_flops):
+            raised = raised.raised(matmul={roof.dtype: Faster(matmul / self.devices, by)})
+        return raised
+
+    def _shares_a_cpu(self, device: str) -> bool:
+        return self.devices > 1 and device == "cpu"
+
+    def _read_size(self, device: str) -> float | None:
+        """Return the bytes that one device reads in a step; None where there is no ceiling for them."""
+        size = self.step_weight_bytes
+        return None if size is None or self._shares_a_cpu(device) else size / self.devices
+
+    def _product_type(self, device: str) -> str | None:
+        """Return the type of products; None where there is no ceiling for them."""
+        known = self.dense and self.parameters and not self._shares_a_cpu(device)
+        return self.arithmetic if known else None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates that the rounds of a measurement reached, over all devices; empty where unknown."""
+
+    read: tuple[float, ...]
+    """bytes/s of decoding, one per round that decoded."""
+    matmul: tuple[float, ...]
+    """FLOP/s of the prompts, one per round."""
+    steady_read: tuple[float, ...]
+    """Rates of reading that are sure enough to be a ceiling, one per round that has one."""
+
+    @classmethod
+    def of(cls, rounds: Sequence[RoundTrace], model: RooflineModel) -> Rates:
+        """Return the rates of measured rounds.
+
+        One per round and not per request: the requests of a batch share every step, so their
+        utilization is one number, and a sample per request would only repeat it.
+        """
+        return cls(
+            read=tuple(x for r in rounds if (x := _bytes_per_second(r, model))),
+            matmul=tuple(x for r in rounds if (x := _flops_per_second(r, model))),
+            steady_read=tuple(x for r in rounds if (x := _steady_bytes_per_second(r, model))),
+        )
+
+    @property
+    def sustained_read(self) -> float:
+        return _sustained(self.steady_read)
+
+    @property
+    def sustained_matmul(self) -> float:
+        return _sustained(self.matmul)
+
+    def exceed(self, roof: Roof) -> bool:
+        """Return whether a rate that was sustained is above its ceiling."""
+        return _is_above(self.sustained_read, roof.read_bytes_per_s) or _is_above(
+            self.sustained_matmul, roof.matmul_flops
+        )
+
+    def shares(self, roof: Roof) -> dict[str, Metric]:
+        """Return ``mbu`` and ``mfu``, one sample per round, as far as they are known.
+
+        A ceiling is a rate that was sustained. A round that seems faster is at the ceiling: 1.
+        """
+        pairs = {"mbu": (self.read, roof.read_bytes_per_s), "mfu": (self.matmul, roof.matmul_flops)}
+        return known(
+            {
+                key: [min(1.0, rate / ceiling) for rate in rates] if ceiling else []
+                for key, (rates, ceiling) in pairs.items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a measurement has reached on a device."""
+
+    model: RooflineModel
+    device: str
+    """As in ``EngineInfo.device``."""
+    rates: Rates
+    by: str
+    """The measurement in words: ``reached by ENGINE in TEST``."""
+
+    def roof(self, ceilings: Ceilings) -> Roof:
+        """Return the ceilings that its shares are of."""
+        return self.model.roof(ceilings, self.device)
+
+    def exceeds(self, ceilings: Ceilings) -> bool:
+        """Return whether it sustained a rate above its ceiling."""
+        return self.rates.exceed(self.roof(ceilings))
+
+    def raised(self, ceilings: Ceilings) -> Ceilings:
+        """Return the ceilings, raised where it was faster."""
+        return self.model.raised(ceilings, self.device, self.rates, self.by)
 
 
 def utilization(
     rounds: Sequence[RoundTrace], model: RooflineModel, roof: Roof
 ) -> dict[str, Metric]:
-    """Return ``mbu`` and ``mfu``, one sample per round, as far as they are known.
+    """Return ``mbu`` and ``mfu`` of measured rounds, as ``Rates.shares`` does."""
+    return Rates.of(rounds, model).shares(roof)
 
-    One sample per round and not per request: the requests of a batch share every step, so their
-    utilization is one number, and a sample per request would only repeat it.
+
+def _is_above(rate: float, ceiling: float | None) -> bool:
+    return ceiling is not None and rate > ceiling
+
+
+def _sustained(rates: Sequence[float]) -> float:
+    """Return the rate that at least half of the rounds reached: never a single fast one of several.
+
+    0 without rounds.
     """
-    bandwidth, rate = roof.read_bytes_per_s, roof.matmul_flops
-    reads = [_bytes_per_second(r, model) for r in rounds]
-    computes = [_flops_per_second(r, model) for r in rounds]
-    shares = {
-        "mbu": metric("mbu", [x / bandwidth for x in reads if x] if bandwidth else []),
-        "mfu": metric("mfu", [x / rate for x in computes if x] if rate else []),
-    }
-    return {key: value for key, value in shares.items() if value is not None}
+    return statistics.median_low(rates) if rates else 0.0
 
 
 def _bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the reading rate of a round's decoding: bytes of a mean step over a median step's time."""
+    size, step = _bytes_per_step(round_, model), _step(round_, model)
+    return size / step if size and step else None
+
+
+def _steady_bytes_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
+    """Return a reading rate that a first token which was seen late cannot raise; None if unsure.
+
+    The tokens after such a one seem to have taken less time. Of three gaps or more, the median one
+    is none of those that are too short.
+    """
+    size, step = _bytes_per_step(round_, model), _step(round_, model)
+    decoding = [r for r in round_.requests if step_time(r, model.speculation)]
+    if not size or not step or min(len(r.times) for r in decoding) <= _LEAST_GAPS:
+        return None
+    steps = [
+        gap if model.speculation else gap / n
+        for r in decoding
+        for gap, n in zip(gaps(r), r.counts[1:], strict=True)
+    ]
+    return size / max(step, statistics.median(steps))
+
+
+def _step(round_: RoundTrace, model: RooflineModel) -> float | None:
+    """Return the seconds of a round's median decode step; None without one."""
+    values = [value for r in round_.requests if (value := step_time(r, model.speculation))]
+    return statistics.median(values) if values else None
+
+
+def _bytes_per_step(round_: RoundTrace, model: RooflineModel) -> float | None:
+    """Return the bytes that a round's mean decode step reads."""
     weights = model.step_weight_bytes
-    decoding = [r for r in round_.requests if tpot(r)]
+    times = [step_time(r, model.speculation) for r in round_.requests]
+    decoding = [r for r, time in zip(round_.requests, times, strict=True) if time]
     if weights is None or not decoding:
         return None
-    step = statistics.median(value for r in decoding if (value := tpot(r)))
-    context = statistics.fmean(_mean_context(r, model.architecture.window) for r in decoding)
-    return (weights + _together(decoding) * context * model.cache_bytes_per_token) / step
+    context = statistics.fmean(_mean_context(r, model.architecture) for r in decoding)
+    return weights + _together(decoding) * context * model.cache_bytes_per_token
 
 
 def _flops_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
@@ -242,7 +302,7 @@ def _together(requests: Sequence[RequestTrace]) -> float:
     return sum(r.last - r.first for r in requests) / covered
 
 
-def _mean_context(request: RequestTrace, window: int | None) -> float:
+def _mean_context(request: RequestTrace, shape: Architecture) -> float:
     """Return the tokens of context in a request's mean decode step, the step's own token included.
 
     The step that makes output token k + 1 reads the keys and values of the prompt and of k - 1 output
@@ -251,13 +311,20 @@ def _mean_context(request: RequestTrace, window: int | None) -> float:
     """
     first, last = request.counts[0], request.output_tokens - 1
     begin, end = request.input_tokens + first, request.input_tokens + last
-    return _sum_of_contexts(begin, end, window) / (last - first + 1)
+    return _sum_of_contexts(begin, end, shape) / (last - first + 1)
 
 
-def _sum_of_contexts(begin: int, end: int, window: int | None) -> float:
+def _sum_of_contexts(begin: int, end: int, shape: Architecture) -> float:
+    """Return the sum of the tokens that attention sees of n, over n from ``begin`` to ``end``."""
+    share = shape.window_share
+    everything = _sum_up_to(begin, end, None)
+    return everything + share * (_sum_up_to(begin, end, shape.window) - everything)
+
+
+def _sum_up_to(begin: int, end: int, window: int | None) -> float:
     """Return the sum of min(n, window) over n from ``begin`` to ``end``."""
     if window is None or end <= window:
         return (begin + end) * (end - begin + 1) / 2
     if begin > window:
         return float(window * (end - begin + 1))
-    return _sum_of_contexts(begin, window, None) + window * (end - window)
+    return _sum_up_to(begin, window, None) + window * (end - window)

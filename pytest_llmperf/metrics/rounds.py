@@ -33,6 +33,26 @@ def tpot(trace: RequestTrace) -> float | None:
     return (trace.last - trace.first) / rest if rest else None
 
 
+def step_time(trace: RequestTrace, speculation: bool) -> float | None:
+    """Return seconds per decode step; None without a step after the first.
+
+    Args:
+        speculation: whether a step may give several tokens, so that each stamp is a step. Without it,
+            tokens that arrive together were made one by one and held back.
+    """
+    if not speculation:
+        return tpot(trace)
+    steps = len(trace.times) - 1
+    return (trace.last - trace.first) / steps if steps else None
+
+
+def tokens_per_step(rounds: Sequence[RoundTrace]) -> dict[str, Metric]:
+    """Return the tokens of a request's steps after the first, of an engine that speculates."""
+    requests = [request for r in rounds for request in r.requests if len(request.times) > 1]
+    rests = [(r.output_tokens - r.counts[0]) / (len(r.times) - 1) for r in requests]
+    return known({"tokens_per_step": rests})
+
+
 def gaps(trace: RequestTrace) -> list[float]:
     """Return the seconds between consecutive arrivals of one request."""
     return [later - earlier for earlier, later in pairwise(trace.times)]

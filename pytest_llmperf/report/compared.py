@@ -9,6 +9,7 @@ from ..analysis.marks import Mark, Marks, mark_lines, marks_of, sign
 from ..core.printable import printable
 from ..gate.comparable import differences, noted_differences
 from ..metrics.definitions import MetricDefinition, table_columns
+from ..store.reached import SHARES, ceiling_of, common_share
 from ..store.schema import Record
 from ..store.stored import TestRecord, judged_test
 from .line import wrapped
@@ -37,8 +38,33 @@ class _Pair:
 
     @property
     def note(self) -> str:
-        """Return what else differs: an argument of the engine, a version; empty for nothing."""
-        return "; ".join(noted_differences(*self._tests))
+        """Return what else differs: an argument, a version, a ceiling; empty for nothing."""
+        return "; ".join([*noted_differences(*self._tests), *self._other_ceilings])
+
+    @property
+    def _other_ceilings(self) -> list[str]:
+        """Return a phrase on the shares whose ceilings differ between the runs."""
+        sides = self.before["environment"], self.now["environment"]
+        keys = [column.key for column in self.columns if column.key in SHARES]
+        known = {key: [ceiling_of(side, key) for side in sides] for key in keys}
+        differ = [key for key, (before, now) in known.items() if before and now and before != now]
+        ceilings = [
+            f"{key} ceiling {' / '.join(f'{side[0]:.3g} {side[1]}' for side in known[key] if side)}"
+            for key in differ
+        ]
+        return [f"{', '.join(ceilings)}: shown are shares of the higher one"] if ceilings else []
+
+    def values(self, key: str) -> tuple[float, float]:
+        """Return the medians of a metric before and now; shares are of the higher of both ceilings."""
+        before, now = (record["metrics"][key]["p50"] for record in (self.before, self.now))
+        if key in SHARES:
+            sides = self.before["environment"], self.now["environment"]
+            shares = (common_share(before, *sides, key), common_share(now, *sides[::-1], key))
+            before, now = (
+                share if share is not None else value
+                for share, value in zip(shares, (before, now), strict=True)
+            )
+        return before, now
 
     @property
     def _tests(self) -> tuple[TestRecord, TestRecord]:
@@ -129,7 +155,7 @@ def _table(pairs: Sequence[_Pair]) -> list[str]:
 
 
 def _row(pair: _Pair, column: MetricDefinition) -> list[str]:
-    before, now = (r["metrics"][column.key]["p50"] for r in (pair.before, pair.now))
+    before, now = pair.values(column.key)
     doubtful = any(mark.spoils({column.key}) for mark in pair.all_marks)
     change = "-" if doubtful or not before else f"{now / before - 1:+.1%}"
     return [column.title, column.shown(before), column.shown(now), change]

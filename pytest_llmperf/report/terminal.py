@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..analysis.marks import Marks, mark_lines, marks_of, sign
+from ..analysis.remarks import remark_of, with_remark
 from ..core.printable import printable
+from ..metrics.ceilings import Roof
 from ..metrics.definitions import METRICS, keys_per, table_columns
-from ..metrics.roofline import Roof
 from ..metrics.samples import Metric, known
 from ..store.schema import Record
 from ..store.stored import cell_name
@@ -48,10 +49,10 @@ def _row(record: Record, marks: Marks) -> Row:
     ceilings = record["environment"].get("ceilings")
     return Row(
         test=test,
-        cell=label,
+        cell=with_remark(label, remark_of(record)),
         metrics=known(samples),
         invalid_text=record["model"]["load_format"] == "dummy",
-        roof=Roof(**ceilings) if ceilings else None,
+        roof=Roof.from_record(ceilings) if ceilings else None,
         model=record["model"]["name"],
         parameters=parameters,
         marks=marks,
@@ -166,20 +167,32 @@ def _note(key: str) -> str:
 
 def _ceilings(roofs: Sequence[Roof]) -> str:
     """Return the legend of mbu and mfu, with the ceilings of all rows."""
-    reads = [r.read_bytes_per_s / 1e9 for r in roofs if r.read_bytes_per_s]
-    rates: dict[str, list[float]] = {}
+    reads = [(r.read_bytes_per_s / 1e9, r.read_by) for r in roofs if r.read_bytes_per_s]
+    rates: dict[str, list[tuple[float, str]]] = {}
     for roof in roofs:
         if roof.matmul_flops and roof.dtype:
-            rates.setdefault(roof.dtype, []).append(roof.matmul_flops / 1e12)
-    measured = [f"{_range(reads)} GB/s"] if reads else []
-    measured += [f"{_range(values)} TFLOP/s {dtype}" for dtype, values in rates.items()]
+            rates.setdefault(roof.dtype, []).append((roof.matmul_flops / 1e12, roof.matmul_by))
+    best = [_ceiling(reads, "GB/s")] if reads else []
+    best += [_ceiling(values, f"TFLOP/s {dtype}") for dtype, values in rates.items()]
     notes = "; ".join(_note(key) for key in _SHARES)
-    return f"{notes}; of what this machine was measured to do: {', '.join(measured)}"
+    methods = " and ".join(dict.fromkeys(roof.measured_by for roof in roofs))
+    return f"{notes}; of the best rates seen on this machine ({methods}): {', '.join(best)}"
+
+
+def _ceiling(rates: Sequence[tuple[float, str]], unit: str) -> str:
+    """Return the range of ceilings with their unit, and whose they are if the method has lower ones."""
+    others = " and ".join(dict.fromkeys(by for _, by in rates if by))
+    return f"{_range([value for value, _ in rates])} {unit}" + (f" ({others})" if others else "")
+
+
+def three_digits(value: float) -> str:
+    """Return a number in three digits, without a power of ten where it has more."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def _range(values: Sequence[float]) -> str:
     """Return the range of values in three digits: one number if they are equal."""
-    low, high = (f"{value:.3g}" for value in (min(values), max(values)))
+    low, high = (three_digits(value) for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 

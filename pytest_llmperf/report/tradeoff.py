@@ -66,7 +66,7 @@ def _table(
     while True:
         body = [
             [
-                in_table(point.name) + sign(point.marks),
+                in_table(point.title) + sign(point.marks),
                 *(_text(point, column) for column in columns),
             ]
             for point in trade_off.points
@@ -150,7 +150,7 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
         radius = math.sqrt(_area(point, points)) / 2  # In points: the label stands beside the disc.
         away = (dx + math.copysign(radius * 0.7, dx), dy + math.copysign(radius * 0.7, dy))
         axes.annotate(
-            point.name if several else point.mode,
+            point.name if several else point.name.removeprefix(f"{point.backend}-"),
             (point.values[_SPEED], point.values[_QUALITY]),
             xytext=away,
             textcoords="offset points",

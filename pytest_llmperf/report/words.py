@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..gate.verdict import INTERVAL, EntryVerdict, Judgement
 from ..metrics.definitions import METRICS
+from ..store.reached import UNITS
 
 Shown = Callable[[str], str]
 """Makes a text of others fit where it is shown."""
@@ -24,7 +25,7 @@ HEADERS = (
 """Of a table with a row for each entry."""
 _MOST_LINES = 20
 _MOST_WORKLOADS = 3
-_OWN_WORDS = frozenset((*METRICS, *(metric.unit for metric in METRICS.values()), ""))
+_OWN_WORDS = frozenset((*METRICS, *(metric.unit for metric in METRICS.values()), *UNITS, ""))
 
 
 def amount(value: float | None, unit: str) -> str:

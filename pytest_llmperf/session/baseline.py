@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from ..gate.comparable import differences
 from ..metrics.samples import needed_samples
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
+from ..store.reached import SHARES, ceiling_of
 from ..store.schema import MetricPart, Record, statistic
 from ..store.stored import StoredError, StoredFile, TestRecord, judged_test, read_file
 from .budgets import OPTION
@@ -53,14 +55,15 @@ class StoredBaseline:
         """
         measured = judged_test(record, ())
         comparable = [
-            stored.metrics.get(metric)
+            (stored.test.environment, stored.metrics.get(metric))
             for stored in self._by_test.get(record["nodeid"], ())
             if not differences(stored.test, measured)
         ]
         values = [
-            statistic(stored, stat)
-            for stored in comparable[-NEWEST:]
+            value
+            for environment, stored in comparable[-NEWEST:]
             if stored and stored["n"] >= needed_samples(stat)
+            for value in _under(record, environment, metric, statistic(stored, stat))
         ]
         return statistics.median(values) if values else None
 
@@ -109,6 +112,16 @@ def _read(path: Path) -> StoredFile | StoredError:
 
 def _start_of(file: StoredFile) -> str:
     return file.records[0]["run"]["started_at"]
+
+
+def _under(
+    record: Record, environment: Mapping[str, Any], metric: str, value: float
+) -> list[float]:
+    """Return a stored value as it is under a record's ceilings; nothing if those are unknown."""
+    if metric not in SHARES:
+        return [value]
+    before, now = ceiling_of(environment, metric), ceiling_of(record["environment"], metric)
+    return [value * before[0] / now[0]] if before and now else []
 
 
 def _stored_test(record: Record, file: StoredFile) -> _StoredTest:

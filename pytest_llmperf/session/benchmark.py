@@ -24,8 +24,6 @@ from ..core.workload import Workload
 from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw, not_finite
-from ..metrics.roofline import Roof, RooflineModel, utilization
-from ..metrics.samples import Metric
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
 from ..store.schema import FloorPart, QualityPart
@@ -36,6 +34,8 @@ from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
 from .session import LLMSession
 from .sizes import Override, named_parameters
+from .speculation import why_no_draft
+from .utilization import Shares
 
 DEFAULT_OUTPUT_LEN = 64
 
@@ -103,9 +103,13 @@ class LLMBenchmark:
                     )
                 )
                 _check_objectives(slo)
+            dummy = self._session.settings.load_format == "dummy"
+            no_draft = why_no_draft(llm.cell, workload.prompt is None, dummy)
+            _fail([no_draft] if no_draft else [])
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
             engine = llm.engine()
+            workload = self._warmed_up(workload, engine)
             # The worker counts the tokens of a text; these are known before anything runs.
             too_long = why_too_long(
                 workload.input_len or 0, workload.output_len, engine.info.context
@@ -114,16 +118,16 @@ class LLMBenchmark:
             floor = self._check_output(llm)
             measurement = self._measured(llm, engine, workload)
         metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)
-        shares, roof = self._utilization(llm, engine, measurement)
+        shares = self._utilization(llm, engine, measurement)
         outcome = Outcome(
-            metrics=metrics | shares,
+            metrics=metrics | (dict(shares.metrics) if shares else {}),
             samples=[r.wall_time for r in measurement.rounds],
             workload=workload,
             measurement=measurement,
-            roof=roof,
+            roof=shares.roof if shares else None,
             floor=floor,
         )
-        return self._store(llm, engine, outcome)
+        return self._store(llm, engine, outcome, shares)
 
     def load(self, llm: LLM) -> Result:
         """Store the load time of the engine, which is not loaded again for this."""
@@ -215,22 +219,12 @@ class LLMBenchmark:
 
     def _utilization(
         self, llm: LLM, engine: LoadedEngine, measurement: Measurement
-    ) -> tuple[dict[str, Metric], Roof | None]:
-        """Return ``mbu`` and ``mfu`` with their ceilings; empty and None where those are unknown."""
-        model = RooflineModel.of(engine.info)
-        if model is None or not is_enabled(self._benchmark):
-            return {}, None
-        shares: dict[str, Metric] = {}
-        for again in (False, True):
-            ceilings = self._session.loading.ceilings(llm.cell, engine, again)
-            if ceilings is None:
-                return {}, None
-            roof = model.roof(ceilings, engine.info.device)
-            shares = utilization(measurement.rounds, model, roof)
-            # A share above 1: something else ran when the ceilings were measured. Measure them again.
-            if all(share.max <= 1 for share in shares.values()):
-                break
-        return shares, roof if shares else None
+    ) -> Shares | None:
+        """Return ``mbu`` and ``mfu`` with their ceilings; None where those are unknown."""
+        if not is_enabled(self._benchmark):
+            return None
+        test = self._node.name.partition("[")[0]
+        return self._session.utilization.of(llm.cell, engine, measurement, test)
 
     def _workload(self, of_test: Workload) -> Workload:
         """Return the test's workload with the sizes that the command line sets instead."""
@@ -247,6 +241,15 @@ class LLMBenchmark:
         if self._override.input_len is not None:
             changes |= {"prompt": None, "input_len": self._override.input_len}
         return replace(of_test, **changes)
+
+    def _warmed_up(self, workload: Workload, engine: LoadedEngine) -> Workload:
+        """Return the workload with the warm-up that the engine needs at least.
+
+        The command line's number of rounds stays as it is, and so does a run that measures nothing.
+        """
+        least = engine.info.least_warmup
+        is_set = self._session.settings.warmup is not None or not is_enabled(self._benchmark)
+        return workload if is_set or workload.warmup >= least else replace(workload, warmup=least)
 
     def _check_call(self, llm: object) -> None:
         """Raise an exception unless a model is given, and nothing was measured before."""
@@ -270,7 +273,9 @@ class LLMBenchmark:
         finally:
             self._session.progress.clear()
 
-    def _store(self, llm: LLM, engine: LoadedEngine, outcome: Outcome) -> Result:
+    def _store(
+        self, llm: LLM, engine: LoadedEngine, outcome: Outcome, shares: Shares | None = None
+    ) -> Result:
         session = self._session
         if not is_enabled(self._benchmark):
             self._benchmark.pedantic(lambda: None)
@@ -305,6 +310,8 @@ class LLMBenchmark:
             self._benchmark, self._node.stash[CLOCK], outcome.samples, record, chosen
         )
         session.results.keep(record, entries)
+        if shares:
+            session.utilization.keep(record, shares)
         _fail([*session.budgets.after(record), *session.quiet.after(session.results.records)])
         return result
 

@@ -1,63 +1,30 @@
-"""The machine's ceilings, measured in a separate process and then kept in the cache.
+"""The machine's ceilings: measured in a separate process, raised by engines, kept in the cache.
 
 What was measured while something else ran is kept only until a run finds the machine quieter.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..analysis.marks import STEAL_SHARE
 from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import EngineError
-from ..core.files import held, parsed_json, read_regular, write_whole
 from ..core.progress import Progress, silent
-from ..gate.disturbances import OTHERS_SHARE
 from ..machine import conditions
 from ..machine.host import accelerator_names, describe_host, nvidia_driver, runs_on_cpu
-from ..metrics.roofline import Ceilings
+from ..metrics.ceilings import Ceilings, best_of, is_believable
+from ..metrics.roofline import Reached
 from ..worker.client import start_worker
+from .ceiling_files import CeilingFiles, digest, disturbed, machine_of
 from .options import Settings
 
 # Part of a file's name: raise it when the measurement itself changes.
-_VERSION = 1
+_VERSION = 2
 _TIMEOUT = 120.0
-_PATIENCE = 240.0
-"""Seconds to wait for another run that measures."""
-_OLDEST = 90 * 24 * 3600.0
-"""Seconds after which ceilings are measured again: a machine ages and is rebuilt."""
-_SKEW = 3600.0
-"""Seconds by which the clocks of machines that share a cache may differ."""
-_MOST_SWAPPED_MIB = 1.0
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """Ceilings in the cache."""
-
-    ceilings: Ceilings
-    conditions: Mapping[str, Any] | None
-    """Those of the measurement; None if they are unknown."""
-    age: float
-    """Seconds."""
-
-    @property
-    def is_old(self) -> bool:
-        """Return whether they are too old, or, by a clock that was wrong, of the future."""
-        return not -_SKEW <= self.age <= _OLDEST
-
-    @property
-    def is_settled(self) -> bool:
-        return not self.is_old and self.conditions is not None and not _disturbed(self.conditions)
 
 
 class CeilingCache:
@@ -81,7 +48,11 @@ class CeilingCache:
         self._settings = settings
         self._progress = progress
         self._log = log
+        self._files = CeilingFiles(settings.cache_dir)
         self._known: dict[str, Ceilings | None] = {}
+        """What a library has measured on a machine, by their fingerprint."""
+        self._best: dict[str, Ceilings] = {}
+        """The best by anything, by the machine's part of the fingerprint."""
         self._repeated: set[str] = set()
 
     def of(
@@ -91,9 +62,11 @@ class CeilingCache:
         packages: Mapping[str, str],
         gpus: Sequence[Mapping[str, Any]] | None,
     ) -> Ceilings | None:
-        """Return ceilings: of this run, else from the cache, else measured now; None if impossible.
+        """Return the best rates ever seen on the device; None if nothing has measured it.
 
-        Never raises: a number without a ceiling is still a number.
+        What the library of the engine's environment can do is known from this run, else from the cache,
+        else measured now. What other libraries or engines did better counts, too. Never raises: a number
+        without a ceiling is still a number.
 
         Args:
             backend: the backend in whose environment they are measured.
@@ -102,10 +75,11 @@ class CeilingCache:
             gpus: the run's GPUs, as in ``nvml.Gpus.described``.
         """
         traits = fingerprint(self._python(backend), where, packages, gpus)
-        key = _digest(traits)
+        key = digest(traits)
         if key not in self._known:
-            self._known[key] = self._found(key, traits, backend, where)
-        return self._known[key]
+            self._known[key] = self._found(traits, backend, where)
+            self._join(traits, self._known[key])
+        return self._best.get(digest(machine_of(traits)))
 
     def again(
         self,
@@ -119,49 +93,84 @@ class CeilingCache:
         For an engine that was faster than its ceiling: something else ran while that was measured.
         """
         traits = fingerprint(self._python(backend), where, packages, gpus)
-        key = _digest(traits)
+        key = digest(traits)
         known = self._known.get(key)
-        if known is None or key in self._repeated:
-            return known
-        self._repeated.add(key)
-        with self._alone():
-            self._known[key] = self._measured(key, traits, backend, where, known) or known
-        return self._known[key]
+        if known is not None and key not in self._repeated:
+            self._repeated.add(key)
+            with self._files.alone():
+                self._known[key] = self._measured(traits, backend, where, known) or known
+            self._join(traits, self._known[key])
+        return self._best.get(digest(machine_of(traits)))
+
+    def reached(
+        self,
+        backend: str,
+        where: tuple[str, int | None],
+        packages: Mapping[str, str],
+        gpus: Sequence[Mapping[str, Any]] | None,
+        by: Reached,
+    ) -> Ceilings | None:
+        """Return the ceilings, raised to what an engine has reached, for this run and later ones.
+
+        A single round, or a rate that is far above all that was measured, is no reason to doubt the
+        results of later runs: what is kept for them was sustained, and is believable.
+        """
+        traits = fingerprint(self._python(backend), where, packages, gpus)
+        machine = digest(machine_of(traits))
+        best = self._best.get(machine)
+        if best is None:
+            return None
+        higher = self._best[machine] = by.raised(best)
+        read = {
+            size: faster
+            for size, faster in higher.faster_read.items()
+            if faster != best.faster_read.get(size)
+            and is_believable(higher.read_rate(size), len(by.rates.steady_read))
+        }
+        matmul = {
+            name: faster
+            for name, faster in higher.faster_matmul.items()
+            if faster != best.faster_matmul.get(name)
+            and is_believable(higher.matmul_rate(name), len(by.rates.matmul))
+        }
+        if read or matmul:
+            self._files.reach(traits, read, matmul)
+        return higher
+
+    def _join(self, traits: Mapping[str, Any], measured: Ceilings | None) -> None:
+        """Add a measurement to what is known of its machine."""
+        machine = digest(machine_of(traits))
+        best = self._files.best(traits, measured)
+        known = self._best.get(machine)
+        if best is not None and known is not None:
+            both = known.disturbed and best.disturbed
+            best = replace(best_of(known, best), disturbed=both)
+        if best is not None:
+            self._best[machine] = best
 
     def _found(
-        self, key: str, traits: Mapping[str, Any], backend: str, where: tuple[str, int | None]
+        self, traits: Mapping[str, Any], backend: str, where: tuple[str, int | None]
     ) -> Ceilings | None:
-        kept = self._read(key, traits)
+        kept = self._files.read(traits)
         if kept and kept.is_settled:
             return kept.ceilings
         # Measured beside others, and others are there now.
-        if kept and not kept.is_old and _disturbed(self._activity()):
+        if kept and not kept.is_old and disturbed(self._activity()):
             return kept.ceilings
-        with self._alone():
+        with self._files.alone():
             # Another run may have measured meanwhile.
-            kept = self._read(key, traits)
+            kept = self._files.read(traits)
             if kept and kept.is_settled:
                 return kept.ceilings
             best = kept.ceilings if kept and not kept.is_old else None
-            measured = self._measured(key, traits, backend, where, best)
+            measured = self._measured(traits, backend, where, best)
             return measured or (kept.ceilings if kept else None)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let one run measure at a time, as far as the cache can be written."""
-        file = self._settings.cache_dir / "ceilings" / ".lock"
-        with ExitStack() as stack:
-            with suppress(OSError):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(held(file, _PATIENCE))
-            yield
-
     def _python(self, backend: str) -> str:
-        return self._settings.pythons.get(backend, sys.executable)
+        return self._settings.python_of(backend)
 
     def _measured(
         self,
-        key: str,
         traits: Mapping[str, Any],
         backend: str,
         where: tuple[str, int | None],
@@ -182,52 +191,10 @@ class CeilingCache:
         if answer is None:
             return None
         seen = answer.get("conditions", {})
-        ceilings = replace(best_of(known, Ceilings.from_wire(answer)), disturbed=_disturbed(seen))
-        kept = {
-            "fingerprint": traits,
-            "ceilings": ceilings.to_wire(),
-            "measured_at": time.time(),
-            "conditions": seen,
-            "canary": answer.get("canary", {}),
-        }
-        with suppress(OSError):
-            self._write(key, kept)
+        ceilings = replace(best_of(known, Ceilings.from_wire(answer)), disturbed=disturbed(seen))
+        about = {"conditions": seen, "canary": answer.get("canary", {})}
+        self._files.write(traits, ceilings, about)
         return ceilings
-
-    def _file(self, key: str) -> Path:
-        return self._settings.cache_dir / "ceilings" / f"{key}.json"
-
-    def _read(self, key: str, traits: Mapping[str, Any]) -> _Kept | None:
-        try:
-            data = parsed_json(read_regular(self._file(key)))
-            if data["fingerprint"] != traits:
-                return None
-            # Files of earlier versions have none.
-            seen = dict(data["conditions"]) if "conditions" in data else None
-            ceilings = Ceilings.from_wire(data["ceilings"])
-            return _Kept(
-                replace(ceilings, disturbed=seen is not None and _disturbed(seen)),
-                seen,
-                time.time() - float(data["measured_at"]) if "measured_at" in data else 0.0,
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # Missing or damaged: it is measured again.
-
-    def _write(self, key: str, data: Mapping[str, Any]) -> None:
-        file = self._file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(data, indent=1))
-
-
-def _disturbed(seen: Mapping[str, Any]) -> bool:
-    """Return whether something else ran that may have lowered ceilings."""
-    limits = {
-        "other_cores": OTHERS_SHARE,
-        "steal_share": STEAL_SHARE,
-        "swapped_mib": _MOST_SWAPPED_MIB,
-        "other_gpu_processes": 0,
-    }
-    return any((seen.get(key) or 0) > most for key, most in limits.items())
 
 
 def before_loading(spec: EngineSpec) -> tuple[str, int | None]:
@@ -276,19 +243,3 @@ def fingerprint(
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
     return traits
-
-
-def best_of(known: Ceilings | None, new: Ceilings) -> Ceilings:
-    """Return the faster of two measurements, buffer by buffer and type by type."""
-    if known is None:
-        return new
-    read = dict(known.read)
-    for size, rate in new.read:
-        read[size] = max(rate, read.get(size, 0.0))
-    names = {**known.matmul, **new.matmul}
-    matmul = {n: max(known.matmul.get(n, 0.0), new.matmul.get(n, 0.0)) for n in names}
-    return replace(new, read=tuple(sorted(read.items())), matmul=matmul)
-
-
-def _digest(traits: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(traits, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import NoneType
@@ -13,15 +12,18 @@ import pytest
 
 from ..backends import ask, backend_class, family, names
 from ..core.cell import Cell
+from ..core.checkpoint_format import CheckpointFormat
 from ..core.engine import Refusal, Setup
 from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
 from ..core.printable import printable
-from ..core.quantization import ALL
+from ..core.quantization import ALL, MIXED, MODES, OF_CHECKPOINTS
+from ..core.traits import Traits
 from ..machine.host import has_accelerator, runs_on_cpu
+from .checkpoints import Checkpoints
 from .installed import installed_packages_of
 from .marker import Wanted, nothing_left
-from .model_files import context_of_cell
+from .model_files import context_of_cell, refusal_of_kind
 from .options import Settings
 
 
@@ -46,9 +48,13 @@ class CellPlan:
     _cells: dict[str, Cell] = field(default_factory=dict)
     _contexts: dict[Cell, int | None] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Prepare to look at the models' files."""
+        self.checkpoints = Checkpoints(self.settings)
+
     def packages(self, backend: str) -> Mapping[str, str]:
         """Return installed versions by distribution name, in the backend's environment."""
-        python = self.settings.pythons.get(backend, sys.executable)
+        python = self.settings.python_of(backend)
         if python not in self._packages:
             self._packages[python] = installed_packages_of(python)
         return self._packages[python]
@@ -89,7 +95,7 @@ class CellPlan:
             self._cell(model, backend, mode)
             for model in self._models(wanted)
             for backend in self._backends(wanted, only_backend)
-            for mode in self._modes(wanted, backend)
+            for mode in self._modes(wanted, backend, model)
         )
         return [
             Choice(
@@ -154,13 +160,6 @@ class CellPlan:
 
     def check_requested(self) -> None:
         """Raise pytest.UsageError if the command line names a pair that can never work."""
-        model_names = [model.name for model in self.settings.models or ()]
-        twice = {name for name in model_names if model_names.count(name) > 1}
-        if twice:
-            raise pytest.UsageError(
-                f"--llm-model: two models would be called {min(twice)!r} in test ids; "
-                "name one of them: NAME=PATH"
-            )
         for backend in self.settings.backend_args:
             try:
                 refusal = _refused(backend, "refusal_of_args", self.settings.args_of(backend))
@@ -175,13 +174,31 @@ class CellPlan:
                 raise pytest.UsageError(f"--llm-python: {error}") from None
         self._check_modes()
         self._check_models()
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Raise pytest.UsageError if two named models would have the same test ids."""
+        anything = Wanted(None, None, None)
+        models: dict[str, Model] = {}
+        for model in self._models(anything):
+            for backend in self._backends(anything, None):
+                with suppress(BackendError):  # It is an error for those tests that use the backend.
+                    for mode in self._modes(anything, backend, model):
+                        cell = self._cell(model, backend, mode)
+                        if models.setdefault(cell.id, model) != model:
+                            raise pytest.UsageError(
+                                f"--llm-model: two models would be called {model.name!r} in test ids; "
+                                "name one of them: NAME=PATH"
+                            )
 
     def _check_modes(self) -> None:
         if not self.settings.backends or not self.settings.quantizations:
             return
         reasons = []
         for backend in self.settings.backends:
-            for mode in self._modes(Wanted(None, None, None), backend):
+            for mode in self._asked(Wanted(None, None, None), backend, None) or ("none",):
+                if mode in (*OF_CHECKPOINTS, MIXED):
+                    return  # It depends on the model.
                 try:
                     refusal = _refused(backend, "refusal_of_mode", mode, self.packages(backend))
                 except BackendError as error:
@@ -198,8 +215,8 @@ class CellPlan:
             engine = backend_class(backend)
             any_mode = () if self.settings.quantizations else (*engine.modes, *engine.further_modes)
             for model in self.settings.models or ():
-                modes = any_mode or self._modes(Wanted(None, None, None), backend)
-                for mode in dict.fromkeys(("none", *modes) if any_mode else modes):
+                modes = self._modes(Wanted(None, None, None), backend, model)
+                for mode in dict.fromkeys((*modes, *any_mode)):
                     try:
                         refusal = self._refusal(
                             self._cell(model, backend, mode), self.packages(backend)
@@ -214,14 +231,44 @@ class CellPlan:
 
     def _cell(self, model: Model, backend: str, mode: str) -> Cell:
         mode = ask(backend, "mode_of", str, mode, model)
-        return Cell(model, backend, mode, self._degree(backend))
+        stored = self.checkpoints.stored(model)
+        may_be = stored is None and not self.checkpoints.are_certain(model)
+        if may_be and mode in OF_CHECKPOINTS and mode not in backend_class(backend).further_modes:
+            stored = CheckpointFormat(mode, "by name")
+        return Cell(model, backend, mode, self._traits(model, backend), stored)
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
-        settings = self.settings
-        setup = Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
-        return _refused(cell.backend, "refusal", cell.quantization, packages) or _refused(
-            cell.backend, "refusal_of_model", cell.model, cell.quantization, setup
+        settings, stored, mode = self.settings, cell.stored, cell.quantization
+        if refusal := refusal_of_kind(cell, settings.load_format == "dummy"):
+            return refusal
+        setup = self._setup
+        of_file = stored is not None and stored.mode == mode
+        refusal = _refused(cell.backend, "refusal", "none" if of_file else mode, packages)
+        if (
+            refusal is None
+            and stored is not None
+            and not of_file
+            and self.checkpoints.are_certain(cell.model)
+        ):
+            reason = (
+                f"the weights of {cell.model.recorded_source} are {stored.mode}, not {mode}: leave out "
+                f"--llm-quant={mode}, or give --llm-quant={stored.mode}"
+            )
+            return Refusal(reason, by_nature=True)
+        return (
+            refusal
+            or _refused(cell.backend, "refusal_of_model", cell.model, mode, setup)
+            or (
+                _refused(cell.backend, "refusal_of_format", stored, packages, setup)
+                if stored is not None and of_file
+                else None
+            )
         )
+
+    @property
+    def _setup(self) -> Setup:
+        settings = self.settings
+        return Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
 
     def _nothing_is_missing(self, cell: Cell) -> bool:
         """Return whether the run named no engines and this one can run the cell on no machine.
@@ -235,24 +282,52 @@ class CellPlan:
             return refusal is not None and refusal.by_nature
         return False
 
-    def _modes(self, wanted: Wanted, backend: str) -> tuple[str, ...]:
-        """Return the modes that both test and command line allow; either may leave the choice open."""
+    def _modes(self, wanted: Wanted, backend: str, model: Model) -> tuple[str, ...]:
+        """Return the modes of a model that are asked for; its file's own if nothing is asked.
+
+        ``none`` alone is nothing asked, too: nobody wants the engine to quantize.
+        """
+        asked = self._asked(wanted, backend, model)
+        stored = self.checkpoints.stored(model)
+        nothing = asked is None or (asked == ("none",) and self.checkpoints.are_certain(model))
+        if stored is not None and nothing:
+            return (stored.mode,)
+        return ("none",) if asked is None else asked
+
+    def _asked(self, wanted: Wanted, backend: str, model: Model | None) -> tuple[str, ...] | None:
+        """Return the modes that both test and command line allow; None if both leave the choice open.
+
+        Args:
+            model: the model, whose own mode is all there is if it is quantized; None: any model.
+        """
         modes, given = wanted.quantizations, self.settings.quantizations
-        everything = backend_class(backend).modes
+        stored = self.checkpoints.stored(model) if model is not None else None
+        everything = (stored.mode,) if stored else backend_class(backend).modes
         if given and ALL in given:
             given = None if modes else everything
         if modes and ALL in modes:
             modes = (*everything, *(m for m in given or () if m not in everything))
         if modes is None or given is None:
-            return modes or given or ("none",)
+            return modes or given
         return tuple(mode for mode in modes if mode in given)
 
     def _models(self, wanted: Wanted) -> tuple[Model, ...]:
-        """Return the models: their files as the command line has them, their names as the test wants."""
-        if wanted.models is None or self.settings.models is None:
-            return wanted.models or self.settings.default_models
-        names = [model.name for model in wanted.models]
-        return tuple(model for model in self.settings.models if model.name in names)
+        """Return the models: their files as the command line has them, their names as the test wants.
+
+        Of several checkpoints of one name, the unquantized one comes first: others are compared with it.
+        """
+        given = self.settings.models
+        if wanted.models is None or given is None:
+            chosen = wanted.models or self.settings.default_models
+        else:
+            chosen = tuple(m for m in given if m.name in {model.name for model in wanted.models})
+        names = list(dict.fromkeys(model.name for model in chosen))
+        return tuple(
+            sorted(
+                chosen,
+                key=lambda model: (names.index(model.name), not self.checkpoints.is_plain(model)),
+            )
+        )
 
     def _backends(self, wanted: Wanted, only_backend: str | None) -> tuple[str, ...]:
         """Return the test's backends: those of the command line, else the installed ones."""
@@ -275,25 +350,54 @@ class CellPlan:
         return tuple(usable or names()[:1])
 
     def _parse(self, cell_id: str) -> Cell:
-        models = {model.name: model for model in self.settings.models or ()}
-        for backend in (*names(), *self.settings.variants):
-            if f"-{backend}-" not in cell_id:
-                continue
+        instead = ""
+        of_files = (self.checkpoints.stored(model) for model in self.settings.models or ())
+        stored_modes = [stored.mode for stored in of_files if stored]
+        for name, backend, rest in self._splits(cell_id):
             engine = backend_class(backend)
-            for mode in (*engine.modes, *engine.further_modes):
-                for degree in dict.fromkeys((self._degree(backend), "")):
-                    suffix = f"-{backend}-{mode}" + (f"-{degree}" if degree else "")
-                    if cell_id.endswith(suffix):
-                        name = cell_id.removesuffix(suffix)
-                        return Cell(models.get(name) or parse_model(name), backend, mode, degree)
+            own = (*engine.modes, *engine.further_modes)
+            for mode in dict.fromkeys((*own, *MODES, *OF_CHECKPOINTS, MIXED, *stored_modes)):
+                if rest != mode and not rest.startswith(f"{mode}-"):
+                    continue
+                cell = self._cell(self._named(name, backend, mode), backend, mode)
+                if cell.id == cell_id:
+                    return cell
+                # The longest mode counts: nf4-dq is not nf4 with a trait.
+                instead = max(instead, cell.id, key=len)
+        if instead:
+            raise ValueError(
+                f"{cell_id!r} is not what would run: by this run's --llm-backend-arg and the model's "
+                f"files it is {instead!r}"
+            )
         raise ValueError(
             f"{cell_id!r} is not a cell, which is MODEL-BACKEND-MODE, e.g. "
             "smollm2-135m-transformers-none"
         )
 
-    def _degree(self, backend: str) -> str:
-        degree: str = ask(backend, "degree", str, self.settings.args_of(backend))
-        return degree
+    def _named(self, name: str, backend: str, mode: str) -> Model:
+        """Return the model with a name: of several, that whose files have the mode, or the plain one."""
+
+        def of_files(model: Model) -> str:
+            stored = self.checkpoints.stored(model)
+            return stored.mode if stored else self._cell(model, backend, "none").quantization
+
+        named = [model for model in self.settings.models or () if model.name == name]
+        own = [model for model in named if of_files(model) == mode]
+        plain = [model for model in named if self.checkpoints.is_plain(model)]
+        return (own or plain or named or [parse_model(name)])[0]
+
+    def _splits(self, cell_id: str) -> Iterator[tuple[str, str, str]]:
+        """Yield what may be the model, the backend and the rest of a cell's id."""
+        for backend in (*names(), *self.settings.variants):
+            parts = cell_id.split(f"-{backend}-")
+            # A model may be named after an engine.
+            for i in range(len(parts) - 1, 0, -1):
+                yield f"-{backend}-".join(parts[:i]), backend, f"-{backend}-".join(parts[i:])
+
+    def _traits(self, model: Model, backend: str) -> Traits:
+        args = self.settings.args_of(backend)
+        traits: Traits = ask(backend, "traits", Traits, args, model, self._setup)
+        return traits
 
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell

@@ -15,10 +15,11 @@ from ..store.siblings import same_names
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, limits_of_test
 from .session import LLMSession
-from .sizes import argument_names, split_names, too_long
+from .sizes import argument_names, given_sizes, split_names, too_long
+from .speculation import why_no_draft
 
-TOO_LONG = pytest.StashKey[str]()
-"""Why a test's model cannot hold its sizes; empty if it can."""
+UNFIT = pytest.StashKey[str]()
+"""Why a test's cell cannot do its sizes; empty if it can."""
 
 _MIXING = ("failedfirst", "newfirst", "random_order_bucket")
 """Options that order tests without regard to engines; the last is pytest-random-order's."""
@@ -157,24 +158,27 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         obstacle = _obstacle(item, LLM_BENCHMARK in fixtures)
-        item.stash[TOO_LONG] = _too_long(item, session)
+        item.stash[UNFIT] = _unfit(item, session)
         if obstacle:
             item.add_marker(pytest.mark.skip(reason=obstacle))
         elif LLM_BENCHMARK in fixtures:
             item.stash[CLOCK] = use_virtual_clock(item)
 
 
-def refuse_too_long(item: pytest.Item) -> None:
-    """Fail a test whose model cannot hold the sizes of the command line, before its engine loads."""
-    if reason := item.stash.get(TOO_LONG, ""):
+def refuse_unfit(item: pytest.Item) -> None:
+    """Fail a test whose cell cannot do the sizes of the command line, before its engine loads."""
+    if reason := item.stash.get(UNFIT, ""):
         pytest.fail(reason, pytrace=False)
 
 
-def _too_long(item: pytest.Item, session: LLMSession) -> str:
+def _unfit(item: pytest.Item, session: LLMSession) -> str:
     if not session.settings.input_len and not session.settings.output_len:
         return ""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     for cell in session.plan.known([parameters.get(LLM)]):
+        random_prompts = bool(given_sizes(parameters, session.settings)["input_len"])
+        if random_prompts and (reason := why_no_draft(cell, random_prompts, False)):
+            return reason
         reason = too_long(parameters, session.settings, session.plan.context(cell))
         if reason:
             return f"{cell.id}: {reason}"

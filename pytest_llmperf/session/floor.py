@@ -91,4 +91,6 @@ def floor_part(floor: Floor, checked: Checked) -> FloorPart | None:
         part["text"] = {"name": floor.text.name, "sha256": floor.text.sha256}
     if checked.agrees_with:
         part["agrees_with"] = checked.agrees_with
+    if checked.unchecked:
+        part["unchecked"] = True
     return part if len(part) > 1 else None

@@ -16,7 +16,8 @@ from ..core.engine import LoadedEngine
 from ..core.printable import printable
 from ..machine.gpus import Gpus
 from ..machine.idle import IdlePower, idle_power
-from ..metrics.roofline import Ceilings
+from ..metrics.ceilings import Ceilings
+from ..metrics.roofline import Reached
 from ..store.entries import BenchmarkStore
 from .ceilings import CeilingCache, before_loading, of_engine
 from .cells import CellPlan
@@ -39,7 +40,7 @@ class Loading:
         log: Callable[[str], Path],
     ) -> None:
         """Keep the parts of the run; ``log`` returns the file for the output of an engine."""
-        self.slot = EngineSlot(settings, plan.packages, log)
+        self.slot = EngineSlot(settings, plan, log)
         self.gpus = Gpus(os.environ)
         self._settings = settings
         self._plan = plan
@@ -106,6 +107,11 @@ class Loading:
             return ask(cell.backend, where, *self._surroundings(cell))
         finally:
             self._progress.clear()
+
+    def raise_ceilings(self, cell: Cell, engine: LoadedEngine, reached: Reached) -> Ceilings | None:
+        """Return the ceilings of a loaded engine's device, raised to what the engine has reached."""
+        where = of_engine(self.slot.spec(cell), engine.info)
+        return self._ceilings.reached(cell.backend, where, *self._surroundings(cell), reached)
 
     def _runnable(self, cell_id: str) -> Cell:
         try:

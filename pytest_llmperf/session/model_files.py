@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..backends import BUILT_IN, family
+from ..backends import BUILT_IN, backend_class, family
+from ..backends.gguf_file import GgufBackend
 from ..core.cell import Cell
 from ..core.checkpoint import what_is_missing
-from ..core.gguf import file_type
+from ..core.engine import Refusal
+from ..core.generative import why_no_text, why_no_text_of_gguf
+from ..core.gguf import file_type, metadata
 from ..core.hub_cache import has_repository, offline_by
 from ..core.models import ALIASES, Model, near
 
@@ -45,6 +48,34 @@ def lack_of(
         return f"{model.source}: {missing}" if missing else None
     is_shipped = random_weights and model.shipped_config is not None
     return None if model.is_local or is_shipped else _lack_of_hub(model, environment)
+
+
+def refusal_of_kind(cell: Cell, random_weights: bool) -> Refusal | None:
+    """Return why no engine can measure a cell's model, whatever its mode, or None.
+
+    Args:
+        cell: the cell; engines of other packages may run other kinds of models.
+        random_weights: with ``--llm-load-format=dummy``.
+    """
+    if not _reads_files(cell):
+        return None
+    shards = cell.model.shards
+    if shards > 1 and not issubclass(backend_class(cell.backend), GgufBackend):
+        return Refusal(
+            f"{Path(cell.model.source).name} is the first of {shards} shards, and {cell.backend} reads "
+            "a GGUF file only as a whole: merge them (llama-gguf-split --merge)",
+            by_nature=True,
+        )
+    gguf = None if random_weights else cell.model.gguf
+    try:
+        if gguf is None:
+            reason = why_no_text(cell.model.config)
+        else:
+            family = metadata(gguf, "general.architecture")
+            reason = why_no_text_of_gguf({"general.architecture": family})
+    except ValueError:
+        return None  # Whoever loads it says what is wrong.
+    return Refusal(reason, by_nature=True) if reason else None
 
 
 def context_of_cell(cell: Cell, random_weights: bool, args: Mapping[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +200,7 @@ class Settings:
         "interpreter of another environment for that backend; with a label, it is measured beside "
         "this environment's",
         gather=dict,
-        unset="this interpreter",
+        unset="this interpreter; for a label, its engine's",
         located=True,
     )
     isolation: str = one(
@@ -336,6 +337,11 @@ class Settings:
         """Names with a label (``vllm@next``): engines with an environment or arguments of their own."""
         names = dict.fromkeys((*self.pythons, *self.backend_args))
         return tuple(name for name in names if name != family(name))
+
+    def python_of(self, backend: str) -> str:
+        """Return a backend's interpreter; a label without its own has its engine's."""
+        engine = self.pythons.get(family(backend), sys.executable)
+        return self.pythons.get(backend, engine)
 
     def args_of(self, backend: str) -> dict[str, Any]:
         """Return a backend's keyword arguments; those of a label replace those of its engine."""

@@ -8,7 +8,7 @@ from ..core.engine import LoadedEngine
 from ..core.measurement import Measurement
 from ..metrics.efficiency import of_energy, of_price
 from ..metrics.quality import Quality
-from ..metrics.rounds import from_rounds
+from ..metrics.rounds import from_rounds, tokens_per_step
 from ..metrics.samples import Metric, known
 
 
@@ -25,6 +25,8 @@ def of_rounds(
         hourly_cost: price of the machine.
     """
     metrics = from_rounds(measurement.rounds, objectives)
+    if engine.info.speculation:
+        metrics |= tokens_per_step(measurement.rounds)
     metrics |= of_process(engine, {"peak_memory": measurement.peak_memory})
     if (joules := measurement.energy.get("joules")) is not None:
         metrics |= of_energy(measurement.rounds, joules)

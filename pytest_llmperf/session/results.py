@@ -7,12 +7,14 @@ import os
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from ..core.defaults import AB
 from ..machine import ci
+from ..metrics.samples import Metric
 from ..store.attempts import without_earlier
 from ..store.entries import BenchmarkStore
 from ..store.find import stored_files
@@ -26,7 +28,7 @@ from ..store.journal import (
     stored_file,
 )
 from ..store.record import Run
-from ..store.schema import Record
+from ..store.schema import KEY, Record
 from ..store.stored import NO_BRANCH, NO_COMMIT
 
 
@@ -76,6 +78,21 @@ class Results:
             warnings.warn(
                 pytest.PytestWarning(f"not kept on disk before the run ends: {error}"), stacklevel=2
             )
+
+    def revise(self, record: Record, siblings: Sequence[Metric]) -> None:
+        """Keep a measurement again, whose record has changed: on disk now, where the last entry counts.
+
+        Args:
+            siblings: the metrics among its separate entries whose samples have changed.
+        """
+        changed = [e for e in self.entries if e["extra_info"].get(KEY) is record]
+        for fullname in [entry["fullname"] for entry in changed]:
+            changed += self._store.revise(fullname, siblings)
+        by_name = {entry["fullname"]: entry for entry in changed}
+        self.entries = [by_name.get(entry["fullname"], entry) for entry in self.entries]
+        if self._journal is not None:
+            with suppress(OSError):  # What it holds of this measurement is consistent in itself.
+                self._journal.append(changed, again=True)
 
     def as_file(self) -> dict[str, Any]:
         """Return the content of the file that this run would be stored in now."""

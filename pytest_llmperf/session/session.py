@@ -25,6 +25,7 @@ from .quiet import QuietCheck
 from .results import Results
 from .scope import Scope
 from .targets import with_usable_cache
+from .utilization import UtilizationOfRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,9 @@ class LLMSession:
         self.logs = Logs(config)
         self.loading = Loading(settings, self.plan, self.store, self.progress, self.logs.file)
         self.results = Results(self.store)
+        self.utilization = UtilizationOfRun(
+            self.loading, self.results, self.store, settings.metrics
+        )
         self.floor = FloorOfRun(settings, config.rootpath)
         self.baseline = StoredBaseline(self.store)
         self.budgets = BudgetChecker(settings.fail_if, self.baseline)

@@ -62,6 +62,12 @@ def too_long(
         settings: of the run.
         context: tokens of the model's context; None if unknown.
     """
+    given = given_sizes(parameters, settings)
+    return why_too_long(given["input_len"], given["output_len"], context)
+
+
+def given_sizes(parameters: Mapping[str, object], settings: Settings) -> dict[str, int]:
+    """Return the lengths that the command line sets for a test, by name; 0 for those of its own."""
     override = parameters.get(OVERRIDE) or Override()
     given: dict[str, int] = {}
     for size in ("input_len", "output_len"):
@@ -69,7 +75,7 @@ def too_long(
         # A size that the test parametrizes has the command line's values.
         value = parameters.get(size) if value is None and getattr(settings, size) else value
         given[size] = value if isinstance(value, int) else 0
-    return why_too_long(given["input_len"], given["output_len"], context)
+    return given
 
 
 def named_parameters(item: pytest.Item) -> dict[str, str] | None:

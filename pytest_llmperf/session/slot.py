@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -17,14 +16,17 @@ from ..core.engine import EngineInfo, EngineSpec, LoadedEngine
 from ..core.errors import BackendError, EngineDied, EngineError, EngineTimeout
 from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
+from ..core.models import Model
 from ..core.progress import Progress, silent
 from ..core.text import Text, shipped
 from ..core.workload import Workload
 from ..machine.host import runs_on_cpu, usable_cores
 from ..metrics.quality import Quality
 from ..worker.client import Worker, start_worker
+from .cells import CellPlan
 from .options import Settings
 from .references import references_of
+from .traits import why_other_traits
 
 _GRACE = 5.0
 """Seconds after which a process is ended that should have reported that a limit has passed."""
@@ -62,18 +64,19 @@ class EngineSlot:
     def __init__(
         self,
         settings: Settings,
-        packages: Callable[[str], Mapping[str, str]],
+        plan: CellPlan,
         log: Callable[[str], Path],
     ) -> None:
         """Make an empty slot.
 
         Args:
-            packages: returns versions by distribution name in the environment of a backend.
+            plan: the cells of the run.
             log: returns the file for the output of an engine that starts, by its cell's id.
         """
         self._settings = settings
-        self._packages = packages
+        self._plan = plan
         self._log = log
+        self._revisions: dict[Model, str | None] = {}
         self._worker: Worker | None = None
         self._cell: Cell | None = None
         self._loaded: LoadedEngine | None = None
@@ -124,8 +127,12 @@ class EngineSlot:
         except BaseException:
             self.close()
             raise
+        info = EngineInfo.from_wire(answer["info"])
+        if other := cell.contradicted_by(info) or why_other_traits(cell, info):
+            self.close()
+            raise EngineError(other)
         self._loaded = LoadedEngine(
-            info=EngineInfo.from_wire(answer["info"]),
+            info=info,
             load_time=answer["load_time"],
             version=answer["version"],
             versions=answer["versions"],
@@ -133,6 +140,7 @@ class EngineSlot:
             pid=answer["pid"],
             number=self.loads,
         )
+        self._revisions[cell.model] = self._loaded.info.revision
         return self._loaded
 
     def leave(self, cell: Cell) -> None:
@@ -210,7 +218,7 @@ class EngineSlot:
             progress,
             texts=list(text.documents),
             references=str(self._references),
-            may_keep=engine if plain and self._cell.quantization == "none" else None,
+            may_keep=engine if plain and self._is_reference(self._cell) else None,
             vouched=vouched,
         )
         return answer.get("unavailable") or Quality.from_wire(answer)
@@ -221,13 +229,20 @@ class EngineSlot:
         scores: list[float] | str = answer.get("unavailable") or answer["scores"]
         return scores
 
+    def _is_reference(self, cell: Cell) -> bool:
+        """Return whether other cells of the model's name are compared with this one."""
+        return (
+            cell.quantization == "none"
+            and self._plan.checkpoints.unquantized(cell.model) == cell.model
+        )
+
     @property
     def _references(self) -> Path:
-        """Folder of the resident model's distributions, whatever engine and mode it runs in."""
+        """Folder of the unquantized model's distributions, whatever engine and mode is resident."""
         assert self._cell is not None
-        revision = self._loaded.info.revision if self._loaded else None
-        revision = revision or self._settings.revision
-        return references_of(self._cell.model, revision, self._settings.cache_dir)
+        model = self._plan.checkpoints.unquantized(self._cell.model)
+        revision = self._revisions.get(model) or self._settings.revision
+        return references_of(model, revision, self._settings.cache_dir)
 
     def close(self) -> None:
         """End the resident engine, if there is one."""
@@ -253,6 +268,7 @@ class EngineSlot:
             load_format=settings.load_format,
             threads=engine_threads(settings),
             args=settings.args_of(cell.backend),
+            is_quantized=cell.stored is not None and cell.stored.mode == cell.quantization,
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:
@@ -276,7 +292,7 @@ class EngineSlot:
     def _ready(self, cell: Cell, spec: EngineSpec) -> EngineSpec | None:
         """Return the specification for ``load``, or None if its files have to be prepared."""
         cache = self._settings.cache_dir
-        packages = self._packages(cell.backend)
+        packages = self._plan.packages(cell.backend)
         limit = time_to_answer(self._settings.timeout)
         if spec.backend in BUILT_IN or self._settings.isolation == "none":
             kinds = (EngineSpec, NoneType)
@@ -303,7 +319,7 @@ class EngineSlot:
         return None if answer["spec"] is None else EngineSpec(**answer["spec"])
 
     def _start(self, cell: Cell) -> Worker:
-        python = self._settings.pythons.get(cell.backend, sys.executable)
+        python = self._settings.python_of(cell.backend)
         try:
             log = self._log(cell.id)
         except OSError as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends import backend_class, names
 from ..core.errors import BackendError
-from ..core.quantization import ALL, MODES
+from ..core.quantization import ALL, MIXED, MODES, OF_CHECKPOINTS
 from ..core.values import location, one_of, ratio, shown
 
 if TYPE_CHECKING:
@@ -76,14 +76,15 @@ def mode(text: str) -> str:
     if text != ALL and text not in known_modes():
         raise ValueError(
             f"unknown mode {text!r}; known: {', '.join((*MODES, ALL))}, and each engine's own, such as "
-            "int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the type of a GGUF file)"
+            "int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the type of a GGUF file), and formats of "
+            "checkpoints, such as awq-int4"
         )
     return text
 
 
 def known_modes() -> frozenset[str]:
-    """Return the modes of every engine."""
-    modes: set[str] = set()
+    """Return the modes of every engine, and those that only checkpoints have."""
+    modes: set[str] = {*OF_CHECKPOINTS, MIXED}
     for name in names():
         with suppress(BackendError):
             engine = backend_class(name)

@@ -25,7 +25,8 @@ import pytest
 from ..metrics.samples import Metric
 from .plain import plain
 from .schema import KEY, Record
-from .siblings import OPTIONS, Source, entry_of, lower, sibling
+from .siblings import OPTIONS, Source, entry_of, lower, sibling, sibling_name
+from .stats import stats
 from .stock import StockReport
 from .stock_options import Defaults, without_effect
 
@@ -109,6 +110,25 @@ class BenchmarkStore:
         entries = [entry_of(source, values) for source, values in sources]
         self._fallback += entries
         return [entry_of(_primary(benchmark), samples), *entries]
+
+    def revise(self, fullname: str, siblings: Sequence[Metric]) -> list[dict[str, Any]]:
+        """Give sibling entries of a test other samples; return the entries as they will be in the JSON.
+
+        Args:
+            fullname: that of the primary entry.
+            siblings: the metrics with their new samples.
+        """
+        samples = {sibling_name(fullname, metric.key): lower(metric) for metric in siblings}
+        revised: list[dict[str, Any]] = []
+        for entry in getattr(self._session(), "benchmarks", ()):
+            if entry and entry.fullname in samples and _test_of(entry) == fullname:
+                entry.stats = _metadata(entry, samples[entry.fullname]).stats
+                revised.append(entry.as_dict(include_data=True))
+        for made in self._fallback:
+            if made["fullname"] in samples and made["extra_info"][KEY]["parent"] == fullname:
+                made["stats"] = stats(samples[made["fullname"]])
+                revised.append(made)
+        return revised
 
     def _forget(self, fullname: str) -> None:
         """Leave out what a test has measured before: it runs again."""

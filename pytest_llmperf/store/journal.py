@@ -67,8 +67,11 @@ class Journal:
         self._header = header
         self.entries = 0
 
-    def append(self, entries: Sequence[dict[str, Any]]) -> None:
+    def append(self, entries: Sequence[dict[str, Any]], again: bool = False) -> None:
         """Write entries and wait until the disk has them.
+
+        Args:
+            again: they replace entries of the same names.
 
         Raises:
             OSError: they cannot be written; then the file is as long as it was before.
@@ -91,7 +94,7 @@ class Journal:
                 if not size:
                     self.remove()
                 raise
-        self.entries += len(entries)
+        self.entries += 0 if again else len(entries)
 
     def remove(self) -> None:
         """Remove the journal, whose entries are now in the run's stored file."""

@@ -14,17 +14,19 @@ from ..core.measurement import Measurement
 from ..core.secrets import masked, without_secrets
 from ..core.workload import Workload
 from ..machine.idle import IdlePower
+from ..metrics.ceilings import Roof
 from ..metrics.definitions import POOLED
-from ..metrics.roofline import Roof
 from ..metrics.samples import Metric
 from .schema import (
     SCHEMA,
     BackendPart,
+    CeilingsPart,
     EnvironmentPart,
     FloorPart,
     MetricPart,
     ModelPart,
     QualityPart,
+    QuantizationPart,
     Record,
     RunPart,
     WorkloadPart,
@@ -101,10 +103,7 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
         "cell": subject.cell.id,
         "model": _model(subject),
         "backend": _backend(subject),
-        "quantization": {
-            "mode": subject.cell.quantization,
-            "compute_dtype": subject.spec.compute_dtype,
-        },
+        "quantization": _quantization(subject),
         "workload": _workload(subject, outcome),
         "metrics": _metrics(outcome.metrics, context.chosen),
         "environment": _environment(subject, outcome, context),
@@ -120,6 +119,14 @@ def make_record(subject: Subject, outcome: Outcome, context: Context) -> Record:
     return record
 
 
+def revise_utilization(
+    record: Record, shares: Mapping[str, Metric], roof: Roof, chosen: Sequence[str]
+) -> None:
+    """Put other shares and their ceilings into a record that is stored already."""
+    record["metrics"].update(_metrics(shares, chosen))
+    record["environment"]["ceilings"] = cast("CeilingsPart", roof.to_record())
+
+
 def _model(subject: Subject) -> ModelPart:
     info = subject.engine.info
     part: ModelPart = {
@@ -132,6 +139,26 @@ def _model(subject: Subject) -> ModelPart:
     }
     if info.architecture:
         part["architecture"] = cast("Any", info.architecture.to_wire())
+    if info.weights:
+        part["weights"] = {
+            "linear_parameters": info.weights.linear_parameters,
+            "linear_bits": info.weights.linear_bits,
+            "unquantized_share": info.weights.unquantized_share,
+            "unquantized_type": info.weights.unquantized_type,
+            "places": dict(info.weights.places),
+        }
+    return part
+
+
+def _quantization(subject: Subject) -> QuantizationPart:
+    part: QuantizationPart = {
+        "mode": subject.cell.quantization,
+        "compute_dtype": subject.spec.compute_dtype,
+    }
+    stored = subject.cell.stored
+    if stored is not None:
+        part["method"] = stored.method
+        part["group_size"] = stored.group_size
     return part
 
 
@@ -144,6 +171,7 @@ def _backend(subject: Subject) -> BackendPart:
         "settings": masked(dict(engine.info.settings)),
         "devices": engine.info.devices,
         "peak_by_driver": subject.peak_by_driver,
+        "traits": list(subject.cell.traits.parts),
     }
     if engine.info.architecture:
         part["cache_value_bytes"] = engine.info.cache_value_bytes

@@ -32,6 +32,7 @@ class ModelPart(TypedDict):
     load_format: str
     parameters: int | None
     architecture: NotRequired[ArchitecturePart]
+    weights: NotRequired[WeightsPart]
 
 
 class ArchitecturePart(TypedDict):
@@ -46,6 +47,22 @@ class ArchitecturePart(TypedDict):
     tied: bool
     window: int | None
     experts: int
+    window_layers: NotRequired[int]
+    """Layers that have the window, if others see everything."""
+
+
+class WeightsPart(TypedDict):
+    """The linear layers as they are in memory (``core.weights.Weights``)."""
+
+    linear_parameters: Count
+    linear_bits: float
+    """Bits of a linear weight, its share of the quantization constants included."""
+    unquantized_share: float
+    """Share of the linear weights in a floating-point type of at least 16 bits."""
+    unquantized_type: str | None
+    """That type: with a quantized checkpoint, what its weights were unpacked to."""
+    places: dict[str, float]
+    """MiB of all weights by place: a device (``cpu``, ``cuda:0``) or ``disk``."""
 
 
 class BackendPart(TypedDict):
@@ -63,6 +80,8 @@ class BackendPart(TypedDict):
     """Bytes of one number in the key-value cache."""
     devices: NotRequired[int]
     """GPUs that share the model."""
+    traits: NotRequired[list[str]]
+    """The last parts of the cell's id: ``tp2``, ``kvfp8``."""
 
 
 class QuantizationPart(TypedDict):
@@ -70,6 +89,11 @@ class QuantizationPart(TypedDict):
 
     mode: str
     compute_dtype: str
+    method: NotRequired[str]
+    """Layout of a checkpoint that is quantized itself (``awq``, ``compressed-tensors``); ``by name`` if
+    its files did not say it before the load."""
+    group_size: NotRequired[int | None]
+    """Weights that share a scale in such a checkpoint; null where they are not in groups."""
 
 
 class WorkloadPart(TypedDict):
@@ -170,6 +194,12 @@ class CeilingsPart(TypedDict):
     threads: int | None
     method: str
     disturbed: NotRequired[bool]
+    read_by: NotRequired[str]
+    """Whose ``read_bytes_per_s`` is, if ``method`` did not measure it."""
+    matmul_by: NotRequired[str]
+    measured_read_bytes_per_s: NotRequired[float]
+    """The lower rate that ``method`` measured, if ``read_by`` is there."""
+    measured_matmul_flops: NotRequired[float]
 
 
 class EnvironmentPart(TypedDict):
@@ -247,6 +277,8 @@ class FloorPart(TypedDict):
     """A text of the user's own that it was checked with."""
     agrees_with: NotRequired[str]
     """Another engine that predicts the shipped text as badly, and alike."""
+    unchecked: NotRequired[bool]
+    """True if the output could not be checked; the engine's log has the error."""
 
 
 class Record(TypedDict):
@@ -255,7 +287,7 @@ class Record(TypedDict):
     schema: int
     nodeid: str
     cell: NotRequired[str]
-    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    """MODEL-BACKEND-MODE and traits, the first part of the test's parameters."""
     parameters: NotRequired[dict[str, str]]
     """The test's other parameters by name, if each of them is a number or a text."""
     model: ModelPart

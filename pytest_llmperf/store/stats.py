@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+_NUMBERS = ("rounds", "iterations", "outliers", "iqr_outliers", "stddev_outliers")
+"""Statistics that are the same for samples of another size."""
+
+
+def scaled(entry: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Return the ``stats`` of an entry with all samples so many times as large."""
+    values = dict(entry)
+    for key, value in entry.items():
+        if isinstance(value, (int, float)) and key not in _NUMBERS:
+            values[key] = value / factor if key == "ops" else value * factor
+    if "data" in entry:
+        values["data"] = [value * factor for value in entry["data"]]
+    return values
 
 
 def stats(samples: Sequence[float]) -> dict[str, Any]:

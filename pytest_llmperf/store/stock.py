@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .schema import KEY
+from .reached import SHARES, ceiling_of
+from .schema import KEY, Record
+from .stats import scaled
 from .stored import StoredError, StoredFile, file_of
 
 
@@ -33,6 +35,32 @@ class StockReport:
     def __init__(self, session: Callable[[], Any]) -> None:
         self._session = session
         self._grouping = ""
+        self._as_stored: dict[tuple[str, str], Mapping[str, Any]] = {}
+        """Statistics of shares, by file and entry."""
+
+    def put_under(self, record: Record) -> None:
+        """Put the stored shares of a test under the ceilings of its record, before they are compared.
+
+        With each other, shares of two ceilings do not compare.
+        """
+        compared: Mapping[str, Mapping[str, Any]] = (
+            getattr(self._session(), "compared_mapping", None) or {}
+        )
+        for path, entries in compared.items():
+            ours = {name: entry.get("extra_info", {}).get(KEY) for name, entry in entries.items()}
+            parents = {
+                name: part["environment"]
+                for name, part in ours.items()
+                if isinstance(part, dict) and part.get("nodeid") == record["nodeid"]
+            }
+            for name, part in ours.items():
+                if not isinstance(part, dict) or part.get("metric") not in SHARES:
+                    continue
+                before = ceiling_of(parents.get(str(part.get("parent")), {}), part["metric"])
+                now = ceiling_of(record["environment"], part["metric"])
+                if before and now:
+                    stored = self._as_stored.setdefault((str(path), name), entries[name]["stats"])
+                    entries[name]["stats"] = scaled(stored, now[0] / before[0])
 
     def keep_ours_out(self, benchmarks: list[dict[str, Any]]) -> None:
         """Take the entries of this plugin out of the list that is about to be grouped into tables."""

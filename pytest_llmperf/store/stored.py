@@ -17,7 +17,9 @@ import msgspec
 from ..core.errors import OneLine
 from ..core.files import read_regular
 from ..core.secrets import without_secrets
+from ..core.traits import devices_of
 from .content import ContentError, read_content
+from .reached import SHARES, ceiling_of
 from .schema import KEY, CommitPart, MetricPart, Record
 
 QUALITY = "quality"
@@ -37,8 +39,9 @@ class Observation:
     """A metric of a test in one process. All rounds of a process together are one observation."""
 
     value: float
-    """The median over the samples, in the metric's unit."""
+    """The median over the samples, in ``unit``."""
     unit: str
+    """The metric's unit; of a share of a ceiling, that of the rate."""
     better: str
     kind: str
     samples: tuple[float, ...] = ()
@@ -53,7 +56,7 @@ class TestRecord:
 
     nodeid: str
     cell: str
-    """MODEL-BACKEND-MODE, the first part of the test's parameters."""
+    """MODEL-BACKEND-MODE and traits, the first part of the test's parameters."""
     subject: Mapping[str, Any]
     """Loaded model, its type, engine and its arguments, quantization; by name."""
     workload: Mapping[str, Any]
@@ -62,6 +65,8 @@ class TestRecord:
     limits: Mapping[str, Any]
     """The gate's settings that the test's marker or the ini file give it, by name."""
     engine_version: str = ""
+    name: CellName | None = None
+    """The parts of ``cell``."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +223,33 @@ class CellName:
     """The parts of a cell's id, as tests show them."""
 
     id: str
-    """MODEL-BACKEND-MODE, and the degree where several devices share the model."""
+    """MODEL-BACKEND-MODE, and the traits."""
+    model: str
     backend: str
     """The engine with its label (``vllm@next``)."""
-    degree: str
-    """The parallelism, for instance ``tp2``; empty for one device."""
+    mode: str
+    traits: tuple[str, ...]
+    """What else changes speed or numbers (``tp2``, ``kvfp8``)."""
+
+    @property
+    def engine(self) -> str:
+        """The engine without a label."""
+        return self.backend.partition("@")[0]
+
+    @property
+    def label(self) -> str:
+        """The label of the engine's environment or arguments; empty without one."""
+        return self.backend.partition("@")[2]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those traits that say how many devices share the model."""
+        return devices_of(self.traits)
+
+    @property
+    def variant(self) -> str:
+        """The id without the model, as tables and plots name the cell."""
+        return "-".join((self.backend, self.mode, *self.traits))
 
 
 def cell_name(record: Record) -> CellName:
@@ -230,18 +257,32 @@ def cell_name(record: Record) -> CellName:
     model, mode = record["model"]["name"], record["quantization"]["mode"]
     backend = record["backend"]["name"]
     cell = record.get("cell") or f"{model}-{backend}-{mode}"
-    match = re.fullmatch(rf"(.+?)-{re.escape(mode)}(?:-(.+))?", cell.removeprefix(f"{model}-"))
-    return CellName(cell, *(match.groups(default="") if match else (backend, "")))
+    traits = record["backend"].get("traits")
+    # Early files have no traits but degrees of parallelism, in the id only.
+    end = "(?:-(?P<traits>.+))?" if traits is None else re.escape("".join(f"-{t}" for t in traits))
+    match = re.fullmatch(
+        rf"(?P<backend>.+?)-{re.escape(mode)}{end}", cell.removeprefix(f"{model}-")
+    )
+    if match is None:
+        return CellName(cell, model, backend, mode, tuple(traits or ()))
+    if traits is None:
+        traits = (match["traits"] or "").split("-")
+    return CellName(cell, model, match["backend"], mode, tuple(filter(None, traits)))
 
 
 def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
     """Return a record as the gate judges it.
 
+    A share of a ceiling is judged by the rate that was reached: another ceiling is not another result.
+
     Args:
         chosen: metrics that are separate entries.
     """
     metrics, model, backend = record["metrics"], record["model"], record["backend"]
+    name = cell_name(record)
     judged = [key for key in metrics if key in chosen or key == PAIRED]
+    ceilings = {key: ceiling_of(record["environment"], key) for key in SHARES.intersection(judged)}
+    judged = [key for key in judged if key not in SHARES or ceilings[key]]
     if not judged and _LOAD in metrics:
         judged = [_LOAD]  # A test of loading only: its one entry is that time.
     workload: dict[str, Any] = {**record["workload"]}
@@ -251,7 +292,7 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         nats = tuple(document["nll"] for document in quality["documents"])
     return TestRecord(
         nodeid=record["nodeid"],
-        cell=cell_name(record).id,
+        cell=name.id,
         subject={
             "model": model["name"],
             "revision": model["revision"],
@@ -267,16 +308,23 @@ def judged_test(record: Record, chosen: Sequence[str]) -> TestRecord:
         },
         workload=workload,
         environment=record["environment"],
-        metrics={key: _observation(metrics[key], nats if key == PAIRED else ()) for key in judged},
+        metrics={
+            key: _observation(metrics[key], nats if key == PAIRED else (), ceilings.get(key))
+            for key in judged
+        },
         limits=record.get("gate", {}),
         engine_version=backend["version"],
+        name=name,
     )
 
 
-def _observation(metric: MetricPart, samples: tuple[float, ...]) -> Observation:
+def _observation(
+    metric: MetricPart, samples: tuple[float, ...], ceiling: tuple[float, str] | None
+) -> Observation:
+    size, unit = ceiling or (1.0, metric["unit"])
     return Observation(
-        value=metric["p50"],
-        unit=metric["unit"],
+        value=metric["p50"] * size,
+        unit=unit,
         better=metric["better"],
         kind=metric["kind"],
         samples=samples,

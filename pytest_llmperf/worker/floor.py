@@ -8,7 +8,7 @@ from pathlib import Path
 from ..backends.base import Backend
 from ..core.engine import EngineInfo
 from ..core.floor import Checked
-from ..metrics.quality import HOPELESS, Quality, flaw, guessing
+from ..metrics.quality import HOPELESS, Glimpse, Quality, flaw, flaw_at_a_glimpse, guessing
 from . import scoring
 from .witnesses import vouched_by, witness_of
 
@@ -33,6 +33,7 @@ def check(
     """
     agrees_with: str | None = None
     is_guessing = False
+    unchecked = False
 
     def judge(quality: Quality) -> str | None:
         nonlocal agrees_with, is_guessing
@@ -45,5 +46,14 @@ def check(
             agrees_with = vouched_by(witness_of(backend, ids, engine), root, scoring.name_of(ids))
         return flaw(quality, name, vouched=True) if agrees_with else problem
 
-    problem = scoring.look(backend, info, text, root, judge)
-    return Checked(problem, is_guessing and agrees_with is None, agrees_with)
+    def judge_tokens(glimpse: Glimpse) -> str | None:
+        nonlocal is_guessing
+        is_guessing = glimpse.is_guessing
+        return flaw_at_a_glimpse(glimpse, name)
+
+    def note_unchecked() -> None:
+        nonlocal unchecked
+        unchecked = True
+
+    problem = scoring.look(backend, info, text, root, judge, judge_tokens, note_unchecked)
+    return Checked(problem, is_guessing and agrees_with is None, agrees_with, unchecked)

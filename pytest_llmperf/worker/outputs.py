@@ -18,6 +18,8 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import InvalidMeasurement
 from ..core.printable import printable
 from ..core.trace import RequestTrace
+from ..core.traits import KINDS, Traits
+from ..core.weights import Weights
 from ..core.workload import Request
 
 T = TypeVar("T")
@@ -221,8 +223,24 @@ def info(value: object) -> EngineInfo:
         cache_value_bytes=_not_negative(loaded.cache_value_bytes, "load: cache_value_bytes"),
         arithmetic=None if loaded.arithmetic is None else printable(loaded.arithmetic),
         devices=whole(loaded.devices, "load: devices", least=1),
+        traits=_traits(loaded.traits),
+        least_warmup=whole(loaded.least_warmup, "load: least_warmup"),
         context=_optional(whole, loaded.context, "load: context"),
+        weights=_weights(loaded.weights),
+        speculation=bool(loaded.speculation),
     )
+
+
+def _traits(value: object) -> dict[str, str]:
+    reported = instance(plain(value), dict, "load: traits")
+    unknown = [shown(kind) for kind in reported if kind not in KINDS]
+    if unknown:
+        raise InvalidMeasurement(f"load: traits has {unknown[0]}; known: {', '.join(KINDS)}")
+    try:
+        Traits(**reported)
+    except ValueError as error:
+        raise InvalidMeasurement(f"load: traits: {error}") from None
+    return reported
 
 
 def plain(value: object, depth: int = 0) -> Any:
@@ -264,6 +282,29 @@ def _architecture(value: object) -> Architecture | None:
         **{n: whole(getattr(shape, n), f"load: architecture.{n}", least=1) for n in sizes},
         tied=bool(shape.tied),
         window=_optional(whole, shape.window, "load: architecture.window"),
+        window_layers=_optional(whole, shape.window_layers, "load: architecture.window_layers"),
+    )
+
+
+def _weights(value: object) -> Weights | None:
+    if value is None:
+        return None
+    loaded = instance(value, Weights, "load: weights")
+    share = _not_negative(loaded.unquantized_share, "load: weights.unquantized_share")
+    if share > 1:
+        raise InvalidMeasurement(f"load: weights.unquantized_share is {share:g}, above 1")
+    kind = loaded.unquantized_type
+    return Weights(
+        linear_parameters=whole(
+            loaded.linear_parameters, "load: weights.linear_parameters", least=1
+        ),
+        linear_bytes=_not_negative(loaded.linear_bytes, "load: weights.linear_bytes"),
+        unquantized_share=share,
+        unquantized_type=None if kind is None else printable(kind),
+        places={
+            printable(place): _not_negative(mib, "load: weights.places in MiB")
+            for place, mib in instance(plain(loaded.places), dict, "load: weights.places").items()
+        },
     )
 
 

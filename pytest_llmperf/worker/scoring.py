@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend
 from ..backends.conversion import new_folder
+from ..core.context import why_too_long
 from ..core.engine import EngineInfo
 from ..core.errors import NotSupported
 from ..core.progress import Progress, silent
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 _NOTES = "reference.json"
 _BLOCK = 64
 """Positions that are compared at a time, to keep the memory of a comparison small."""
-_GLIMPSES, _GLIMPSE_LONGEST = 16, 48
+_SHORTER = (64, 32)
+"""Tokens of a text that are looked at where an engine has no room for all of them."""
+_GLIMPSES = 32
+"""Places of a text at which an engine without probabilities is asked: after each of its first tokens."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ def assess(
             return _kept(backend, documents, root, may_keep, progress, start, vouched)
     qualities = []
     vocabulary = info.vocabulary
+    for ids in documents:
+        if reason := why_too_long(len(ids), 0, info.context):
+            raise ValueError(reason)
     for i, ids in enumerate(documents):
         progress("score", i + 1, len(documents))
         rows = backend.log_probabilities(ids)
@@ -168,6 +175,8 @@ def look(
     text: str,
     root: Path,
     judge: Callable[[Quality], str | None] = flaw,
+    judge_tokens: Callable[[Glimpse], str | None] = flaw_at_a_glimpse,
+    note_unchecked: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Return the reason why the output cannot come from a working model, or None.
 
@@ -177,6 +186,8 @@ def look(
         text: the document to look at.
         root: folder of the model's references.
         judge: returns the reason from the document's quality.
+        judge_tokens: returns it from next tokens, of an engine that reports no probabilities.
+        note_unchecked: called if the output cannot be looked at; the log has the error.
     """
     try:
         return judge(assess(backend, info, [text], root, None, silent))
@@ -185,24 +196,37 @@ def look(
     except Exception:
         # A short context or a full GPU is not a flaw of the output; the log has the error.
         traceback.print_exc()
+    for longest in _SHORTER:
+        with suppress(Exception):
+            return judge(_of_start(backend, text, root, longest))
     try:
-        return flaw_at_a_glimpse(glimpse(backend, text, root))
+        return judge_tokens(glimpse(backend, text, root, info.vocabulary))
     except Exception:
         traceback.print_exc()
+        note_unchecked()
         return None
 
 
-def glimpse(backend: Backend, text: str, root: Path) -> Glimpse:
-    """Return the next token at a few positions of a text, one request each: every engine can do that."""
+def _of_start(backend: Backend, text: str, root: Path, longest: int) -> Quality:
+    """Return the quality of a document's first tokens, for an engine with no room for all of them."""
     ids = backend.encode(text)
-    longest = min(len(ids) - 1, _GLIMPSE_LONGEST)
-    ends = sorted({max(1, longest * (i + 1) // _GLIMPSES) for i in range(_GLIMPSES)})
-    tokens = [backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends]
+    reference = Reference.find(root, [ids])
+    start = ids[:longest]
+    rows = backend.log_probabilities(start)
+    kept = reference.rows(0)[: len(start) - 1] if reference else None
+    return Quality((_document(rows, start, kept),), rows.shape[1], 0.0)
+
+
+def glimpse(backend: Backend, text: str, root: Path, vocabulary: int = 0) -> Glimpse:
+    """Return the next token at a few places of a text, one request each: every engine can do that."""
+    ids = backend.encode(text)
+    ends = range(1, min(len(ids), _GLIMPSES + 1))
+    tokens = tuple(backend.continue_ids([Request(tuple(ids[:end]), 1)])[0][0] for end in ends)
     reference = Reference.find(root, [ids]) if importlib.util.find_spec("numpy") else None
     if reference is None:
-        return Glimpse(tuple(tokens))
+        return Glimpse(tokens, None, tuple(ids[end] for end in ends), vocabulary)
     rows = reference.rows(0)
-    return Glimpse(tuple(tokens), tuple(int(rows[end - 1].argmax()) for end in ends))
+    return Glimpse(tokens, tuple(int(rows[end - 1].argmax()) for end in ends))
 
 
 def scores(backend: Backend, ids: Sequence[int]) -> list[float]:

@@ -1,8 +1,10 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import checkpoints
 import pytest
 
 from pytest_llmperf.backends.conversion import cached_folder
@@ -43,6 +45,44 @@ def checkpoint():
     # In a separate process, because it imports an engine.
     subprocess.run([sys.executable, "-c", code, file, folder], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def quantized(checkpoint, tmp_path_factory):
+    """Return a function from a name of ``checkpoints`` to its folder, which it makes once."""
+    root = tmp_path_factory.mktemp("quantized")
+
+    def folder_of(name):
+        folder = root / name
+        if not folder.exists():
+            subprocess.run(
+                [sys.executable, checkpoints.__file__, checkpoint, folder, name],
+                check=True,
+                capture_output=True,
+            )
+        return folder
+
+    yield folder_of
+    # All of them together are 1.3 GiB, and pytest keeps the folders of three runs.
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="session")
+def save_weights():
+    """Write random weights of given shapes: ``save_weights(folder, {"lm_head.weight": (500, 64)})``.
+
+    Without torch, which takes seconds to import, and must not be imported twice in this process.
+    """
+    import numpy
+    from safetensors.numpy import save_file
+
+    def save(folder, shapes):
+        source = numpy.random.default_rng(0)
+        weights = {name: source.normal(0, 0.02, shape) for name, shape in shapes.items()}
+        as_float32 = {name: values.astype(numpy.float32) for name, values in weights.items()}
+        save_file(as_float32, folder / "model.safetensors", {"format": "pt"})
+
+    return save
 
 
 @pytest.fixture

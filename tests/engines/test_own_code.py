@@ -44,6 +44,23 @@ SIZES = {
     "vocab_size": 500,
     "max_position_embeddings": 512,
 }
+LAYER = {
+    "input_layernorm": (64,),
+    "self_attn.q_proj": (64, 64),
+    "self_attn.k_proj": (32, 64),
+    "self_attn.v_proj": (32, 64),
+    "self_attn.o_proj": (64, 64),
+    "post_attention_layernorm": (64,),
+    "mlp.gate_proj": (128, 64),
+    "mlp.up_proj": (128, 64),
+    "mlp.down_proj": (64, 128),
+}
+WEIGHTS = {
+    "model.embed_tokens.weight": (500, 64),
+    **{f"model.layers.{i}.{name}.weight": shape for i in (0, 1) for name, shape in LAYER.items()},
+    "model.norm.weight": (64,),
+    "lm_head.weight": (500, 64),
+}
 ALLOWED = "--llm-backend-arg=transformers.trust_remote_code=true"
 
 
@@ -80,22 +97,13 @@ def load(pytester):
     return run
 
 
-def save_weights(folder):
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(folder / "made")
-    (folder / "made" / "model.safetensors").rename(folder / "model.safetensors")
-
-
 @pytest.mark.usefixtures("own")
 def test_random_weights_load_with_its_code(load):
     load("--llm-load-format=dummy", ALLOWED).assert_outcomes(passed=1)
 
 
-def test_weights_and_tokenizer_load_with_its_code(load, own, pytester):
-    save_weights(own)
+def test_weights_and_tokenizer_load_with_its_code(load, own, pytester, save_weights):
+    save_weights(own, WEIGHTS)
     pytester.makepyfile("def test_load(llm): assert llm.generate('one two three', 4)")
     load(ALLOWED).assert_outcomes(passed=1)
 

@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+# Compiled modules that the runs inside import: once in this process, not once per run.
+import msgspec  # noqa: F401
+import numpy  # noqa: F401
 import pytest
 
 from pytest_llmperf.machine.ci import VARIABLES

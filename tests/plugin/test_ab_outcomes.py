@@ -25,34 +25,37 @@ OPTIONS = ("--pairs=2", "--more-pairs=0", "--out=out", "--min-effect=90%", "--mu
 GIT = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
 
 
-@pytest.fixture
-def ab(tmp_path):
-    """Compare a test file as it is before and after: ``ab(path, before, after, *pytest arguments)``.
+@pytest.fixture(scope="module")
+def ab(tmp_path_factory):
+    """Compare files as they are before and after: ``ab(before, after, *pytest arguments)``.
 
     Gives the finished process and the tests that the verdict calls broken.
     """
 
-    def run(path, before, after, *arguments):
+    def run(before, after, *arguments):
+        folder = tmp_path_factory.mktemp("project")
+
         def git(*words):
-            subprocess.run(["git", *GIT, *words], cwd=tmp_path, capture_output=True, check=True)
+            subprocess.run(["git", *GIT, *words], cwd=folder, capture_output=True, check=True)
 
         git("init", "-q")
-        (tmp_path / path).parent.mkdir(parents=True)
-        for content in (before, after):
-            (tmp_path / path).write_text(content)
+        for files in (before, after):
+            for path, content in files.items():
+                (folder / path).parent.mkdir(exist_ok=True)
+                (folder / path).write_text(content)
             git("add", "-A")
             git("commit", "-qm", "a commit")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "GIT_"))}
         command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", "--base=HEAD~1", *OPTIONS]
         done = subprocess.run(
             [*command, "--", *PYTEST, *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env=inherited,
             capture_output=True,
             text=True,
             timeout=120,
         )
-        verdict = tmp_path / "out" / "verdict.json"
+        verdict = folder / "out" / "verdict.json"
         return done, json.loads(verdict.read_text())["broken"] if verdict.exists() else None
 
     return run
@@ -71,42 +74,61 @@ def file_with(before="pass"):
     ],
 )
 def test_what_head_skips_is_broken_however_it_is_shown(ab, path, arguments):
-    done, broken = ab(path, file_with(), file_with(SKIP), *arguments)
+    done, broken = ab({path: file_with()}, {path: file_with(SKIP)}, *arguments)
     assert done.returncode == 3, done.stderr
     assert broken == [f"{path}::test_m[{CELL}-2]"]
 
 
-def test_a_test_that_fails_is_named(ab):
-    path = "my bench/test_m.py"
-    done, broken = ab(path, file_with(), file_with(FAIL), "-s")
-    named = f"failed: pair 1 head: {path}::test_m[{CELL}-2] failed; log: pair-01-head.log"
+FAILS, XFAILS, MODULE = "my bench/test_fails.py", "bench/test_xfails.py", "bench/test_module.py"
+
+
+@pytest.fixture(scope="module")
+def three_kinds(ab):
+    """A comparison whose head has a test that fails, one that is expected to, and a skipped module."""
+    importorskip = 'import pytest\n\npytest.importorskip("no_such_engine")\n'
+    return ab(
+        dict.fromkeys((FAILS, XFAILS, MODULE), file_with()),
+        {FAILS: file_with(FAIL), XFAILS: file_with(XFAIL), MODULE: importorskip + file_with()},
+        "-s",
+    )
+
+
+def test_a_test_that_fails_is_named(three_kinds):
+    done, broken = three_kinds
+    named = f"failed: pair 1 head: {FAILS}::test_m[{CELL}-2] failed; log: pair-01-head.log"
     assert named in done.stderr.splitlines()
     assert done.returncode == 3
-    assert broken == [f"{path}::test_m[{CELL}-2]"]
+    assert [test for test in broken if test.startswith(FAILS)] == [f"{FAILS}::test_m[{CELL}-2]"]
 
 
-def test_a_test_that_head_expects_to_fail_is_broken(ab):
-    done, broken = ab("bench/test_m.py", file_with(), file_with(XFAIL))
+def test_a_test_that_head_expects_to_fail_is_broken(three_kinds):
+    done, broken = three_kinds
     assert done.returncode == 3, done.stderr
-    assert broken == [f"bench/test_m.py::test_m[{CELL}-2]"]
+    assert [test for test in broken if test.startswith(XFAILS)] == [f"{XFAILS}::test_m[{CELL}-2]"]
 
 
-def test_a_module_that_head_skips_is_broken(ab, tmp_path):
-    skipped = 'import pytest\n\npytest.importorskip("no_such_engine")\n' + file_with()
-    (tmp_path / "test_other.py").write_text(file_with())
-    done, broken = ab("bench/test_m.py", file_with(), skipped)
+def test_a_module_that_head_skips_is_broken(three_kinds):
+    done, broken = three_kinds
     assert done.returncode == 3, done.stderr
-    assert broken == ["bench/test_m.py"]
+    assert [test for test in broken if test.startswith(MODULE)] == [MODULE]
+    assert len(broken) == 3
 
 
-def test_a_new_test_that_is_skipped_is_not_broken(ab):
-    more = "\n\ndef test_new():\n    pytest.skip('on a GPU only')\n"
-    done, broken = ab("bench/test_m.py", file_with(), file_with() + more)
+@pytest.fixture(scope="module")
+def skipped_in_order(ab):
+    """A comparison of sides that skip the same test; head skips a new one besides."""
+    new = "\n\ndef test_new():\n    pytest.skip('on a GPU only')\n"
+    path = "bench/test_m.py"
+    return ab({path: file_with(SKIP)}, {path: file_with(SKIP) + new})
+
+
+def test_a_new_test_that_is_skipped_is_not_broken(skipped_in_order):
+    done, broken = skipped_in_order
     assert done.returncode == 0, done.stderr
     assert broken == []
 
 
-def test_a_test_that_base_skips_as_well_is_not_broken(ab):
-    done, broken = ab("bench/test_m.py", file_with(SKIP), file_with(SKIP) + "\n")
+def test_a_test_that_base_skips_as_well_is_not_broken(skipped_in_order):
+    done, broken = skipped_in_order
     assert done.returncode == 0, done.stderr
     assert broken == []

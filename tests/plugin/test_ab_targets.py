@@ -90,7 +90,7 @@ def test_a_target_that_cannot_be_written_is_said_before_anything_else(
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_target_that_fails_at_the_end_costs_no_verdict(unchanged):
+def test_a_target_that_fails_at_the_end_costs_no_verdict_and_it_goes_on_without(unchanged):
     done = ab(unchanged, "--json=/dev/full", "--markdown=mine.md", "--out=out")
     assert done.returncode == 3
     assert "1 pass" in done.stdout
@@ -99,6 +99,20 @@ def test_a_target_that_fails_at_the_end_costs_no_verdict(unchanged):
     ]
     assert (unchanged / "mine.md").read_text() == (unchanged / "out" / "verdict.md").read_text()
     assert json.loads((unchanged / "out" / "verdict.json").read_text())["summary"] == "1 pass"
+    # What it goes on with is shown before it runs.
+    again = subprocess.run(
+        [sys.executable, "-m", "pytest_llmperf.cli", "ab", "--resume=out"],
+        cwd=unchanged,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert again.returncode == 0, again.stderr
+    command = f"{sys.executable} -m pytest {' '.join(PYTEST)}"
+    assert again.stderr.splitlines() == [
+        f"note: base runs {command}",
+        f"note: head runs {command}",
+    ]
 
 
 def test_the_folder_of_comparisons_is_ignored_by_git(unchanged):
@@ -170,27 +184,8 @@ def test_a_conftest_that_fails_is_named_with_the_cause(commit):
     )
 
 
-def test_what_it_goes_on_with_is_shown_before_it_runs(unchanged):
-    done = ab(unchanged, "--out=out")
-    assert done.returncode == 0, done.stderr
-    again = subprocess.run(
-        [sys.executable, "-m", "pytest_llmperf.cli", "ab", "--resume=out"],
-        cwd=unchanged,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert again.returncode == 0, again.stderr
-    command = f"{sys.executable} -m pytest {' '.join(PYTEST)}"
-    assert again.stderr.splitlines() == [
-        f"note: base runs {command}",
-        f"note: head runs {command}",
-    ]
-
-
-@pytest.mark.parametrize("addopts", ["--llm-gate=history", "--llm-fail-if=tpot.p50:+5%"])
-def test_a_judgement_by_stored_runs_in_addopts_is_switched_off(unchanged, commit, addopts):
-    commit(f"[pytest]\naddopts = {addopts}\n", "pytest.ini")
+def test_a_judgement_by_stored_runs_in_addopts_is_switched_off(unchanged, commit):
+    commit("[pytest]\naddopts = --llm-gate=history --llm-fail-if=tpot.p50:+5%\n", "pytest.ini")
     done = ab(commit(TEST), "--out=out")
     assert done.returncode == 0, done.stderr
     assert "1 pass" in done.stdout

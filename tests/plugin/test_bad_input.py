@@ -11,8 +11,9 @@ ALIASES = (
 )
 BACKENDS = "transformers, vllm, llama-cpp, llama-cpp-python, ctranslate2, tensorrt-llm, simulated"
 METRICS = (
-    "ttft, e2e, tpot, itl, icl, output_throughput, total_throughput, request_throughput, "
-    "prefill_throughput, decode_throughput, goodput, load_time, peak_memory, model_memory, "
+    "ttft, e2e, tpot, itl, icl, tokens_per_step, output_throughput, total_throughput, "
+    "request_throughput, prefill_throughput, decode_throughput, goodput, load_time, peak_memory, "
+    "model_memory, "
     "kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, energy_per_output_token, "
     "energy_per_token, cost_per_million_tokens"
 )
@@ -31,7 +32,7 @@ MISTAKES = [
         "--llm-quant=int3",
         "--llm-quant: unknown mode 'int3'; known: none, int8, fp4, nf4, nf4-dq, all, and each "
         "engine's own, such as int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the type of a GGUF "
-        "file)",
+        "file), and formats of checkpoints, such as awq-int4",
     ),
     ("--llm-metrics=speed", f"--llm-metrics: unknown metric 'speed'; known: {METRICS}"),
     ("--llm-quant=int8", "--llm-quant: simulated has no quantization mode int8"),
@@ -213,7 +214,7 @@ def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(
         f"cannot load {cell}: ValueError: simulated has no argument 'speed'; known: ttft, tpot, "
         "ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, memory_mib, "
         "power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, "
-        f"heads, parameters; log: {log}"
+        f"heads, parameters, cache_bits, found_cache_bits, speculation; log: {log}"
     )
     section = run.outlines[run.outlines.index(line) - 1 : run.outlines.index(line) + 2]
     assert "ERROR at setup of test_x" in section[0]

@@ -214,7 +214,7 @@ def test_a_ready_that_hangs_has_a_limit(pytester, package, monkeypatch):
         ("refusal(cls, quantization, packages)", "raise RuntimeError('no')"),
         ("refusal_of_model(cls, model, quantization, setup)", "return 'no'"),
         ("mode_of(cls, quantization, model)", "raise RuntimeError('no')"),
-        ("degree(cls, args)", "return None"),
+        ("traits(cls, args, model, setup)", "return None"),
     ],
 )
 def test_a_class_that_cannot_answer_is_one_line_while_tests_are_collected(

@@ -103,6 +103,7 @@ def test_the_compare_command_works_on_such_files(
             assert f"test_one[{CELL}-{metric}] ({number}_" in run.stdout.str()
 
 
+@pytest.mark.timing
 def test_a_later_normal_run_compares_with_such_a_file(pytester, two_tests, llm_pytest_process):
     pytester.makeconftest(GONE)
     llm_pytest_process("--benchmark-autosave").assert_outcomes(passed=2, warnings=1)

@@ -696,7 +696,7 @@ def test_what_the_command_line_leaves_out_is_not_missing(pytester, history, gate
 def test_a_test_that_is_gone_is_missing_where_its_folder_was_chosen(pytester, history, gated):
     pytester.makepyfile(test_more=NEXT_TEST)
     gated("--benchmark-autosave")
-    (pytester.path / "test_speed.py").write_text(ONE_TEST.replace("test_x", "test_y"))
+    (pytester.path / "test_speed.py").write_text(ONE_TEST.replace("test_x", "test_other"))
     run = gated(".")
     assert f"missing (in the baseline only): {NODEID}" in gate_lines(run)
 

@@ -44,6 +44,16 @@ WAYS = {
 }
 
 
+@pytest.fixture
+def run_with(llm_pytest, llm_pytest_process):
+    """Run pytest with some options: pytest-xdist has a process of its own, other runs need none."""
+
+    def run(*options):
+        return (llm_pytest_process if "-n" in options else llm_pytest)(*options)
+
+    return run
+
+
 def errors(run):
     """Return the lines that say that nothing was measured."""
     return [line for line in run.outlines if line.startswith("ERROR: ")]
@@ -51,14 +61,12 @@ def errors(run):
 
 @pytest.mark.parametrize("asked", ASKS)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_that_has_to_judge_and_measures_nothing_is_red(
-    pytester, llm_pytest_process, asked, way
-):
+def test_a_run_that_has_to_judge_and_measures_nothing_is_red(pytester, run_with, asked, way):
     of_model = "import pytest\n@pytest.mark.llm(model='phi-2')"
     pytester.makepyfile(f"{of_model}{MEASURES}{ORDINARY}")
     (pytester.mkdir(".benchmarks") / "0001_earlier.json").write_text("{}")
     options, reason = WAYS[way]
-    run = llm_pytest_process(*ASKS[asked], *options)
+    run = run_with(*ASKS[asked], *options)
     assert run.ret == pytest.ExitCode.USAGE_ERROR
     flag = ASKS[asked][0].partition("=")[0]
     assert errors(run) == [f"ERROR: {flag}: nothing was measured: {reason}"]
@@ -66,19 +74,19 @@ def test_a_run_that_has_to_judge_and_measures_nothing_is_red(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_that_nobody_asked_to_judge_stays_as_it_is(pytester, llm_pytest_process, way):
+def test_a_run_that_nobody_asked_to_judge_stays_as_it_is(pytester, run_with, way):
     of_model = "import pytest\n@pytest.mark.llm(model='phi-2')"
     pytester.makepyfile(f"{of_model}{MEASURES}{ORDINARY}")
-    run = llm_pytest_process(*WAYS[way][0])
+    run = run_with(*WAYS[way][0])
     assert run.ret == 0
     assert errors(run) == []
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2"), ("--benchmark-skip",)])
-def test_a_suite_without_tests_of_ours_stays_as_it_is(pytester, llm_pytest_process, options):
+def test_a_suite_without_tests_of_ours_stays_as_it_is(pytester, run_with, options):
     pytester.makepyfile(ORDINARY)
     pytester.makeini("[pytest]\nllm_gate = history\nllm_require = true\nllm_fail_if = ttft.p50:1s")
-    run = llm_pytest_process("--llm-require", *options)
+    run = run_with("--llm-require", *options)
     assert run.ret == 0
     assert errors(run) == []
 
@@ -89,9 +97,9 @@ def test_a_run_that_only_looks_is_not_judged(one_test, llm_pytest, option):
 
 
 @pytest.mark.parametrize("options", [("-n", "2"), ("--benchmark-disable",)])
-def test_an_ini_file_asks_as_well(pytester, one_test, llm_pytest_process, options):
+def test_an_ini_file_asks_as_well(pytester, one_test, run_with, options):
     pytester.makeini("[pytest]\nllm_require = true\nllm_fail_if = ttft.p50:1s")
-    run = llm_pytest_process(*options)
+    run = run_with(*options)
     assert run.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = errors(run)
     assert line.startswith("ERROR: --llm-require, --llm-fail-if: nothing was measured: ")

@@ -67,6 +67,7 @@ def test_a_record_has_exactly_the_keys_of_schema_1(record):
         "settings",
         "devices",
         "peak_by_driver",
+        "traits",
     }
     assert record["backend"]["name"] == "simulated"
     assert record["backend"]["args"] == {"load_time": 0.05}

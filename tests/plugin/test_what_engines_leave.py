@@ -114,14 +114,14 @@ CHILD = """
 """
 DIES = """
     def generate(self, requests):
-        if len(requests[0].prompt_ids) == 10:
+        if len(requests[0].prompt_ids) == 40:
             {act}
         return self.plain_generate(requests)
 """
 TWO_LENGTHS = """
     import pytest
 
-    @pytest.mark.parametrize("length", [10, 9])
+    @pytest.mark.parametrize("length", [40, 39])
     def test_x(llm, llm_benchmark, length):
         llm_benchmark(llm, input_len=length, output_len=4, rounds=1, warmup=0)
 """

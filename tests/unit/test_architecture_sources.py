@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from pytest_llmperf.core.architecture import Architecture
+from pytest_llmperf.core.architecture import Architecture, window_of
 from pytest_llmperf.core.gguf import header
 from pytest_llmperf.core.models import embedded_gguf
 
@@ -75,6 +75,14 @@ def test_a_plain_configuration_can_be_counted():
         {"vision_config": {"hidden_size": 8}},
         {"kv_lora_rank": 512},
         {"layer_types": ["full_attention", "linear_attention"]},
+        {"mamba_d_state": 16, "attn_layer_period": 8},  # Jamba
+        {"layers_block_type": ["mamba", "hybrid"]},  # Zamba2
+        {"hybrid_override_pattern": "M-M*-"},  # Nemotron-H
+        {"num_kv_shared_layers": 20},  # Gemma 3n
+        {"num_key_value_heads": [3, 9]},
+        {"moe_num_experts": 64},  # ERNIE 4.5
+        {"ffn_config": {}, "num_experts_of_others": [8, 8]},
+        {"word_embed_proj_dim": 512},  # OPT-350m
     ],
 )
 def test_what_is_not_attention_alone_cannot(more):
@@ -86,6 +94,58 @@ def test_a_window_of_some_layers_counts_for_all():
     assert Architecture.counted({**CONFIG, **mixed}).window == 512
     full = {"layer_types": ["full_attention"], "sliding_window": 512}
     assert Architecture.counted({**CONFIG, **full}).window is None
+
+
+def layers(*kinds):
+    return {
+        **CONFIG,
+        "num_hidden_layers": len(kinds),
+        "layer_types": [*kinds],
+        "sliding_window": 512,
+    }
+
+
+def test_a_window_of_some_layers_counts_for_these():
+    mixed = Architecture.counted(layers(*["sliding_attention"] * 5, "full_attention"))
+    assert (mixed.window, mixed.window_layers) == (512, 5)
+    # 5 layers see 512 tokens, one sees all 3,512.
+    assert (mixed.seen(100), mixed.seen(3512)) == (100, 1012)
+    everywhere = Architecture.counted(layers("sliding_attention", "sliding_attention"))
+    assert (everywhere.window, everywhere.window_layers) == (512, None)
+    assert everywhere.seen(3512) == 512
+    assert SMOLLM.seen(3512) == 3512
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        ({"sliding_window": 512}, 512),
+        ({"text_config": {"sliding_window": 512}}, 512),
+        ({"sliding_window": 512, "use_sliding_window": False}, None),
+        ({"sliding_window": 512, "layer_types": ["full_attention"]}, None),
+        ({"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]}, 512),
+        ({"sliding_window": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_window_is_one_that_a_layer_has(config, window):
+    assert window_of(config) == window
+
+
+def test_a_gguf_header_leaves_the_windows_of_layers_to_the_family():
+    values = {k.replace("llama", "gemma3"): v for k, v in VALUES.items()}
+    values |= {"general.architecture": "gemma3", "gemma3.attention.sliding_window": 512}
+    found = Architecture.from_gguf(values, SHAPES)
+    # Of 30 layers, each sixth sees everything.
+    assert (found.window, found.window_layers) == (512, 25)
+    del values["gemma3.attention.sliding_window"]
+    assert Architecture.from_gguf(values, SHAPES).window_layers is None
+
+
+def test_only_a_window_of_some_layers_is_a_field_of_the_record():
+    assert "window_layers" not in SMOLLM.to_wire()
+    mixed = Architecture.counted(layers("sliding_attention", "full_attention"))
+    assert Architecture(**mixed.to_wire()) == mixed
 
 
 def string(text):

@@ -6,9 +6,10 @@ import pytest
 
 from pytest_llmperf import __version__
 from pytest_llmperf.backends import BUILT_IN, Architecture, EngineInfo, backend_class
-from pytest_llmperf.backends.base import Backend, parallel_degree, parallel_devices
+from pytest_llmperf.backends.base import Backend, parallel_devices, parallel_traits
 from pytest_llmperf.core.engine import Refusal
 from pytest_llmperf.core.quantization import MODES
+from pytest_llmperf.core.weights import Weights
 
 TRANSFORMERS = backend_class("transformers")
 VLLM = backend_class("vllm")
@@ -66,8 +67,7 @@ def test_transformers_does_no_quantization_without_bitsandbytes():
 def test_vllm_refuses_by_nature_what_it_cannot_quantize_to(mode):
     packages = {"vllm": "0.27.1", "bitsandbytes": "0.50.2"}
     assert VLLM.refusal(mode, packages) == Refusal(
-        f"vLLM quantizes to nf4 only when it loads a model; {mode} needs a checkpoint that was "
-        "saved in that mode",
+        f"vLLM cannot quantize to {mode}: it needs a checkpoint that was saved in that mode",
         by_nature=True,
     )
     assert VLLM.refusal_of_mode(mode, {}).by_nature
@@ -147,15 +147,15 @@ def test_the_simulated_engine_is_its_arguments():
 
 
 @pytest.mark.parametrize(
-    ("args", "degree", "devices"),
+    ("args", "trait", "devices"),
     [
         ({}, "", 1),
         ({"tensor_parallel_size": 2}, "tp2", 2),
         ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, "tp2-pp3", 6),
     ],
 )
-def test_devices_share_a_model(args, degree, devices):
-    assert parallel_degree(args) == degree
+def test_devices_share_a_model(args, trait, devices):
+    assert parallel_traits(args) == trait
     assert parallel_devices(args) == devices
 
 
@@ -173,7 +173,8 @@ def test_what_is_loaded_travels_from_the_worker_whole():
     shape = Architecture(
         layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, vocabulary=99, tied=True
     )
-    info = EngineInfo("cpu", "bfloat16", 99, True, threads=3, architecture=shape, devices=2)
+    weights = Weights(1000, 600.0, 0.1, "bfloat16", {"cpu": 1.5, "disk": 2.5})
+    info = EngineInfo("cpu", "bfloat16", 99, True, architecture=shape, weights=weights, devices=2)
     sent = json.loads(json.dumps(info.to_wire()))
     assert EngineInfo.from_wire(sent) == info
     plain = EngineInfo("cpu", "bfloat16", 99, False)

@@ -171,7 +171,7 @@ def test_expected_samples():
         **dict.fromkeys(("itl", "icl"), 120),
         **dict.fromkeys(("load_time", "peak_memory", "model_memory", "kv_cache_memory"), 1),
         **dict.fromkeys(("perplexity", "kl_divergence", "top1_agreement"), 1),
-        **dict.fromkeys(("mbu", "mfu", "cost_per_million_tokens"), None),
+        **dict.fromkeys(("tokens_per_step", "mbu", "mfu", "cost_per_million_tokens"), None),
         **dict.fromkeys(("energy_per_output_token", "energy_per_token"), 1),
     }
 

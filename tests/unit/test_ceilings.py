@@ -11,16 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.core.engine import EngineInfo, EngineSpec
 from pytest_llmperf.core.errors import EngineDied
 from pytest_llmperf.core.files import held
 from pytest_llmperf.machine import ceilings as measuring
-from pytest_llmperf.metrics.roofline import Ceilings, Roof
+from pytest_llmperf.metrics.ceilings import Ceilings, Faster, Rate, Roof, best_of
+from pytest_llmperf.metrics.roofline import Rates, Reached, RooflineModel
 from pytest_llmperf.session import ceilings
 from pytest_llmperf.session.ceilings import (
     CeilingCache,
     before_loading,
-    best_of,
     fingerprint,
     of_engine,
 )
@@ -112,13 +113,19 @@ def test_the_engines_own_environment_measures(process, cache):
 
 
 @pytest.mark.parametrize(
-    ("where", "packages"),
-    [(("cpu", 2), TORCH), (("cuda:0", None), TORCH), (CPU, {"torch": "2.14.0"}), (CPU, {})],
+    ("where", "packages", "ceilings"),
+    [
+        (("cpu", 2), TORCH, MIXED),
+        (("cuda:0", None), TORCH, MIXED),
+        # The same machine: what the other library has done there, the machine can do.
+        (CPU, {"torch": "2.14.0"}, best_of(SLOW, MIXED)),
+        (CPU, {}, best_of(SLOW, MIXED)),
+    ],
 )
-def test_another_fingerprint_is_measured_again(process, cache, tmp_path, where, packages):
+def test_another_fingerprint_is_measured_again(process, cache, tmp_path, where, packages, ceilings):
     worker = process(SLOW, MIXED)
     cache().of("vllm", CPU, TORCH, None)
-    assert cache().of("vllm", where, packages, None) == MIXED
+    assert cache().of("vllm", where, packages, None) == ceilings
     assert len(worker.asked) == len(files(tmp_path)) == 2
 
 
@@ -300,9 +307,158 @@ def test_all_users_of_a_shared_cache_can_read_ceilings(process, cache, tmp_path)
 
 def test_the_best_of_two_keeps_what_only_one_has():
     other = Ceilings(((128 * MIB, 9e9),), {"float16": 3e11}, 1, "other")
+    by = "measured by by hand"
     assert best_of(SLOW, other) == Ceilings(
-        (*SLOW.read, (128 * MIB, 9e9)), {"float32": 1e11, "float16": 3e11}, 1, "other"
+        (*SLOW.read, (128 * MIB, 9e9)),
+        {"float32": 1e11, "float16": 3e11},
+        1,
+        "other",
+        faster_read={32 * MIB: Faster(20e9, by), 64 * MIB: Faster(10e9, by)},
+        faster_matmul={"float32": Faster(1e11, by)},
     )
+
+
+def test_the_best_of_two_libraries_says_whose_each_rate_is():
+    other = Ceilings(((32 * MIB, 25e9), (64 * MIB, 9e9)), {"float32": 0.9e11}, 1, "other")
+    best = best_of(other, SLOW)
+    assert best.read_rate(40 * MIB) == Rate(25e9, 20e9, "measured by other")
+    assert best.read_rate(90 * MIB) == Rate(10e9, 10e9)
+    assert best.matmul_rate("float32") == Rate(1e11, 1e11)
+
+
+def test_a_measurement_that_caught_up_with_an_engine_is_the_ceiling():
+    raised = SLOW.raised(matmul={"float32": Faster(1.5e11, "reached by a in b")})
+    assert raised.matmul_rate("float32").by == "reached by a in b"
+    assert best_of(raised, MIXED).matmul_rate("float32") == Rate(2e11, 2e11)
+    slower = best_of(raised, replace(MIXED, matmul={"float32": 1.2e11}))
+    assert slower.matmul_rate("float32") == Rate(1.5e11, 1.2e11, "reached by a in b")
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), "many"])
+def test_a_kept_number_that_is_not_a_rate_is_measured_again(process, cache, tmp_path, rate):
+    process(SLOW, MIXED)
+    cache().of("vllm", CPU, TORCH, None)
+    (file,) = files(tmp_path)
+    changed(file, ceilings={**SLOW.to_wire(), "matmul": {"float32": rate}})
+    assert cache().of("vllm", CPU, TORCH, None) == MIXED
+
+
+# What engines reach
+
+
+def reached(matmul=(), read=(), by="reached by m-e-none in test_x"):
+    """The rates of an engine with 80 MiB of weights, whose float32 products are known."""
+    model = RooflineModel(
+        Architecture(layers=1, hidden=8, heads=1, kv_heads=1, head_dim=8, vocabulary=9, tied=True),
+        weight_bytes=80.0 * MIB,
+        parameters=20 * MIB,
+        embedding_bytes=None,
+        cache_value_bytes=2,
+        arithmetic="float32",
+    )
+    return Reached(model, "cpu", Rates(tuple(read), tuple(matmul), tuple(read)), by)
+
+
+BY = "reached by m-e-none in test_x"
+
+
+def raise_by(run, engine):
+    return run.reached("vllm", CPU, TORCH, None, engine)
+
+
+def test_an_engine_that_beats_a_ceiling_raises_it_for_this_run_and_later_ones(process, cache):
+    process(SLOW)
+    run = cache()
+    assert run.of("vllm", CPU, TORCH, None) == SLOW
+    raised = raise_by(run, reached(matmul=[1.2e11, 1.3e11, 1.25e11]))
+    assert raised.matmul_rate("float32") == Rate(1.25e11, 1e11, BY)
+    assert run.of("transformers", CPU, TORCH, None) == raised
+    assert cache().of("vllm", CPU, TORCH, None) == raised
+
+
+def test_reading_raises_the_ceiling_of_that_size_and_below_only(process, cache):
+    process(replace(SLOW, read=(*SLOW.read, (128 * MIB, 8e9))))
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    raise_by(run, reached(read=[24e9, 24e9]))
+    for later in (run, cache()):
+        best = later.of("vllm", CPU, TORCH, None)
+        assert best.read_rate(40 * MIB) == Rate(24e9, 20e9, BY)
+        assert best.read_rate(90 * MIB) == Rate(24e9, 10e9, BY)
+        assert best.read_rate(200 * MIB) == Rate(8e9, 8e9)
+
+
+def test_a_single_fast_round_of_several_raises_nothing(process, cache):
+    process(SLOW)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    assert raise_by(run, reached(matmul=[0.5e11, 9e11, 0.6e11])) == SLOW
+    assert raise_by(run, reached(matmul=[0.5e11, 9e11])) == SLOW
+
+
+@pytest.mark.parametrize("rates", [[1.2e11], [9e11, 9e11, 9e11]])
+def test_one_round_or_an_unbelievable_rate_is_a_ceiling_of_its_run_only(process, cache, rates):
+    process(SLOW)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    assert raise_by(run, reached(matmul=rates)).matmul_rate("float32").value == rates[0]
+    assert cache().of("vllm", CPU, TORCH, None) == SLOW
+
+
+def test_a_rate_below_the_ceiling_raises_nothing(process, cache, tmp_path):
+    process(SLOW)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    assert raise_by(run, reached(matmul=[0.9e11] * 3, read=[9e9] * 3)) == SLOW
+    assert len(files(tmp_path)) == 1
+
+
+def test_the_best_of_what_engines_have_reached_is_kept(process, cache):
+    process(SLOW)
+    for rate, by in ((1.2e11, BY), (1.5e11, "reached by b"), (1.3e11, "reached by c")):
+        run = cache()
+        run.of("vllm", CPU, TORCH, None)
+        raise_by(run, reached(matmul=[rate, rate], by=by))
+    assert cache().of("vllm", CPU, TORCH, None).matmul_rate("float32") == Rate(
+        1.5e11, 1e11, "reached by b"
+    )
+
+
+def test_what_an_engine_reached_long_ago_is_no_ceiling(process, cache, tmp_path):
+    process(SLOW)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    (measured,) = files(tmp_path)
+    raise_by(run, reached(matmul=[1.2e11, 1.2e11]))
+    (file,) = set(files(tmp_path)) - {measured}
+    (row,) = json.loads(file.read_text())["reached"]
+    changed(file, reached=[row | {"reached_at": time.time() - 91 * DAY}])
+    assert cache().of("vllm", CPU, TORCH, None) == SLOW
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": 1, "reached": 2}'])
+def test_a_broken_file_of_what_engines_reached_is_as_none(process, cache, tmp_path, text):
+    process(SLOW)
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    (measured,) = files(tmp_path)
+    raise_by(run, reached(matmul=[1.2e11, 1.2e11]))
+    (file,) = set(files(tmp_path)) - {measured}
+    file.write_text(text)
+    run = cache()
+    assert run.of("vllm", CPU, TORCH, None) == SLOW
+    raise_by(run, reached(matmul=[1.3e11, 1.3e11]))
+    assert cache().of("vllm", CPU, TORCH, None).matmul_rate("float32").value == 1.3e11
+
+
+def test_another_library_of_the_machine_has_the_ceiling_that_an_engine_raised(process, cache):
+    process(SLOW, replace(SLOW, method="other"))
+    run = cache()
+    run.of("vllm", CPU, TORCH, None)
+    raise_by(run, reached(matmul=[1.2e11, 1.2e11]))
+    for later in (run, cache()):
+        other = later.of("transformers", CPU, {"torch": "2.14.0"}, None)
+        assert other.matmul_rate("float32") == Rate(1.2e11, 1e11, BY)
 
 
 def spec(**changes):
@@ -415,7 +571,7 @@ def test_a_measurement_says_what_else_the_machine_did(small, monkeypatch):
 def test_the_simulated_device_has_programmed_ceilings():
     answer = EngineHost().ceilings("simulated", None)
     assert answer["method"] == "programmed"
-    assert Ceilings.from_wire(answer).read_rate(1000) == 100e9
+    assert Ceilings.from_wire(answer).read_rate(1000) == Rate(100e9, 100e9)
 
 
 def test_a_worker_without_a_library_answers_none(monkeypatch):

@@ -32,7 +32,7 @@ from pytest_llmperf.core.models import parse_model
             pytest.mark.llm(quant="int4").mark,
             "@pytest.mark.llm(quant=): unknown mode 'int4'; known: none, int8, fp4, nf4, nf4-dq, all, "
             "and each engine's own, such as int8_bfloat16 (ctranslate2) or q4_k_m (llama-cpp: the "
-            "type of a GGUF file)",
+            "type of a GGUF file), and formats of checkpoints, such as awq-int4",
         ),
     ],
 )
@@ -65,10 +65,8 @@ def test_two_models_of_one_name_are_rejected(plan, tmp_path):
 
 
 def test_a_mode_that_a_backend_can_never_do_is_rejected(plan):
-    message = (
-        "--llm-quant: vLLM quantizes to nf4 only when it loads a model; int8 needs a checkpoint that "
-        "was saved in that mode"
-    )
+    reason = "vLLM cannot quantize to int8: it needs a checkpoint that was saved in that mode"
+    message = f"--llm-quant: {reason}"
     with pytest.raises(pytest.UsageError, match=f"^{re.escape(message)}$"):
         plan(backends=("vllm",), quantizations=("int8",)).check_requested()
 

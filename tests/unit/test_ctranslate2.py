@@ -80,6 +80,9 @@ def test_a_folder_says_its_own_architecture(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "phi3"}))
     refusal = CTRANSLATE2.refusal_of_model(parse_model(str(tmp_path)), "none", GPU)
     assert refusal.reason == "CTranslate2 cannot convert Phi-3 in the layout of transformers 5"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt_neox"}))
+    refusal = CTRANSLATE2.refusal_of_model(parse_model(str(tmp_path)), "none", GPU)
+    assert refusal.reason == "CTranslate2 cannot convert GPT-NeoX in the layout of transformers 5"
 
 
 @pytest.fixture

@@ -278,6 +278,7 @@ def test_sampling_ends_when_the_meter_is_left_without_a_stop(meter, nvml, clock)
     assert not gpu_meter._source._thread.is_alive()
 
 
+@pytest.mark.timing
 def test_sampled_power_in_real_time(nvml):
     card = Gpu(0, time.monotonic, 250.0, counter=False)
     with meter_of(Engine(), "cuda:0", 1, nvml(card)) as gpu_meter:

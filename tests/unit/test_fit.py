@@ -43,7 +43,7 @@ def measured_on_an_h100():
                         model=record["model"]["name"],
                         backend=record["backend"]["name"],
                         mode=record["quantization"]["mode"],
-                        degree="",
+                        traits=(),
                         device=record["environment"]["device"],
                         dtype=record["model"]["dtype"],
                         architecture=ARCHITECTURES[record["model"]["name"]],
@@ -131,7 +131,7 @@ CELL = MeasuredCell(
     model="small",
     backend="vllm",
     mode="none",
-    degree="",
+    traits=(),
     device="cuda",
     dtype="bfloat16",
     architecture=SMALL,
@@ -151,6 +151,8 @@ def test_the_cache_is_that_of_the_batch_and_its_tokens():
     assert kv_mib(SMALL, 4, 256) == KV
     assert kv_mib(SMALL, 4, 256, 4) == 2 * KV
     assert kv_mib(replace(SMALL, window=64), 4, 256) == KV / 4
+    # Half of the layers fill a quarter.
+    assert kv_mib(replace(SMALL, window=64, window_layers=4), 4, 256) == KV * 5 / 8
 
 
 def test_a_reserved_pool_is_replaced_by_what_the_batch_fills():
@@ -197,7 +199,7 @@ def test_an_engine_that_does_not_say_what_its_weights_take_has_no_answer():
 
 
 def test_a_model_that_several_gpus_share_is_an_estimate_for_one():
-    need = need_of(replace(CELL, degree="tp2"))
+    need = need_of(replace(CELL, traits=("tp2",)))
     assert (need.name, need.source) == ("vllm-none-tp2", "estimated")
 
 

@@ -5,7 +5,10 @@ import pytest
 from pytest_llmperf.backends.hub import resolved_revision
 from pytest_llmperf.core.engine import EngineSpec
 from pytest_llmperf.core.models import parse_model
+from pytest_llmperf.gate import history, pairs
 from pytest_llmperf.gate.comparable import differences
+from pytest_llmperf.gate.limits import LimitSettings
+from pytest_llmperf.gate.verdict import Verdict
 from pytest_llmperf.session.references import references_of
 
 FIRST, SECOND = "a" * 40, "b" * 40
@@ -75,3 +78,26 @@ def test_a_revision_that_an_early_record_does_not_have_is_no_difference(stored_t
     a = stored_test(ttft=0.1, subject={"revision": None})
     b = stored_test(ttft=0.1, subject={"revision": SECOND})
     assert differences(a, b) == []
+
+
+def runs_of(stored_run, stored_test, numbers, revision):
+    test = stored_test(ttft=0.1, subject={"revision": revision})
+    return [stored_run(number, test) for number in numbers]
+
+
+def test_pairs_of_two_revisions_say_so(stored_test, stored_run):
+    base = runs_of(stored_run, stored_test, range(3), FIRST)
+    head = runs_of(stored_run, stored_test, range(3, 6), SECOND)
+    both = [pairs.Pair(i, *sides) for i, sides in enumerate(zip(base, head, strict=True))]
+    names = ("base", "head")
+    judgement = pairs.judge(both, LimitSettings(), names=names)
+    assert f"base / head: revision: {FIRST} / {SECOND}" in judgement.notes
+
+
+def test_a_history_of_another_revision_is_named_and_not_used(stored_test, stored_run):
+    past = runs_of(stored_run, stored_test, range(6), FIRST)
+    new = runs_of(stored_run, stored_test, [7], SECOND)
+    judgement = history.judge(past, new, LimitSettings())
+    (entry,) = judgement.entries
+    assert entry.verdict is Verdict.NOT_COMPARABLE
+    assert f"revision: {FIRST} / {SECOND}" in entry.reason

@@ -186,15 +186,15 @@ def disturbed_trade_off(on_cpu):
 def test_a_trade_off_compares_no_disturbed_speed(disturbed_trade_off):
     (words_,) = disturbed_trade_off[0].words()
     assert words_ == (
-        "vllm nf4: weights 67 % smaller, speed not compared (disturbed), perplexity +0.0 %"
+        "vllm-nf4: weights 67 % smaller, speed not compared (disturbed), perplexity +0.0 %"
     )
 
 
 @pytest.mark.parametrize(
     ("tablefmt", "row", "note"),
     [
-        ("simple", "vllm nf4 !", "! vllm nf4: busy: 1.5 of 2 cores"),
-        ("github", "| `vllm nf4` !", "- ! `vllm nf4`: busy: 1.5 of 2 cores"),
+        ("simple", "vllm-nf4 !", "! vllm-nf4: busy: 1.5 of 2 cores"),
+        ("github", "| `vllm-nf4` !", "- ! `vllm-nf4`: busy: 1.5 of 2 cores"),
     ],
 )
 def test_a_trade_off_marks_the_row(disturbed_trade_off, tablefmt, row, note):

@@ -28,6 +28,7 @@ def test_columns_of_the_table_from_the_left():
     assert [column.title for column in table_columns()] == [
         "ttft ms",
         "tpot ms",
+        "tokens/step",
         "e2e s",
         "tokens/s",
         "mbu",
@@ -176,5 +177,5 @@ def test_a_new_row_is_a_column_of_the_trade_off(stored_record):
     ]
     head, _, plain, quantized, *_ = lines(trade_offs(records))
     assert head.split() == ["m", "tokens/s", "ktoys/s", "perplexity"]
-    assert plain.split() == ["vllm", "none", "50.0", "5.00", "10.00"]
-    assert quantized.split() == ["vllm", "nf4", "40.0", "-", "11.00"]
+    assert plain.split() == ["vllm-none", "50.0", "5.00", "10.00"]
+    assert quantized.split() == ["vllm-nf4", "40.0", "-", "11.00"]

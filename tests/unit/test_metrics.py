@@ -9,7 +9,16 @@ import pytest
 
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
 from pytest_llmperf.metrics.definitions import METRICS
-from pytest_llmperf.metrics.rounds import e2e, from_rounds, gaps, meets, tpot, ttft
+from pytest_llmperf.metrics.rounds import (
+    e2e,
+    from_rounds,
+    gaps,
+    meets,
+    step_time,
+    tokens_per_step,
+    tpot,
+    ttft,
+)
 from pytest_llmperf.metrics.samples import FewSamplesWarning, Metric, metric
 
 # Three tokens: 0.5 s to the first, then gaps of 0.2 s and 0.4 s; 8 prompt tokens.
@@ -70,6 +79,15 @@ def test_chunks_of_several_tokens_give_icl_instead_of_itl():
     metrics = of_one_round(THREE, CHUNKS)
     assert metrics["icl"].samples == pytest.approx((0.2, 0.4, 0.8, 0.2))
     assert "itl" not in metrics
+
+
+def test_a_step_that_gives_several_tokens_is_the_time_between_two_stamps():
+    # 2 tokens at 1 s, then 3, 1 and 2 at 2, 3 and 4 s.
+    trace = RequestTrace(0.0, (1.0, 2.0, 3.0, 4.0), (2, 3, 1, 2), 8)
+    assert step_time(trace, speculation=True) == 1
+    assert step_time(trace, speculation=False) == tpot(trace) == 0.5
+    assert tokens_per_step([RoundTrace((trace, ONE))])["tokens_per_step"].samples == (2,)
+    assert tokens_per_step([RoundTrace((ONE,))]) == {}
 
 
 def test_requests_give_a_sample_each():
@@ -218,6 +236,7 @@ def test_no_samples_give_no_metric():
 def test_only_rates_and_shares_are_higher_is_better():
     rates = {key for key, definition in METRICS.items() if definition.better == "higher"}
     assert rates == {
+        "tokens_per_step",
         "output_throughput",
         "total_throughput",
         "request_throughput",

@@ -13,6 +13,7 @@ from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.errors import InvalidMeasurement
 from pytest_llmperf.core.trace import RequestTrace
+from pytest_llmperf.core.weights import Weights
 from pytest_llmperf.core.workload import Request
 from pytest_llmperf.worker import outputs
 from pytest_llmperf.worker.outputs import traces
@@ -215,6 +216,17 @@ def test_settings_without_an_end_are_cut(settings):
         ({"settings": None}, "load: settings is None, not of type dict"),
         ({"devices": 0}, f"load: devices is 0, {WHOLE} 1"),
         ({"architecture": {"layers": 1}}, "load: architecture is {'layers': 1}, not of type .*"),
+        ({"weights": {"linear_bytes": 1}}, "load: weights is {'linear_bytes': 1}, not of type .*"),
+        ({"weights": Weights(0, 1.0)}, f"load: weights.linear_parameters is 0, {WHOLE} 1"),
+        (
+            {"weights": Weights(1, math.nan)},
+            "load: weights.linear_bytes is nan, not a finite number of at least 0",
+        ),
+        ({"weights": Weights(1, 1.0, 1.5)}, "load: weights.unquantized_share is 1.5, above 1"),
+        (
+            {"weights": Weights(1, 1.0, places={"cpu": -1.0})},
+            "load: weights.places in MiB is -1.0, not a finite number of at least 0",
+        ),
         (
             {"architecture": Architecture(10**30, 1, 1, 1, 1, 1, tied=True)},
             f"load: architecture.layers is {10**30}, {WHOLE} 1",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pytest_llmperf.backends.base import Backend
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.errors import NotSupported
+from pytest_llmperf.core.floor import Checked
 from pytest_llmperf.core.text import shipped
 from pytest_llmperf.core.trace import RequestTrace
 from pytest_llmperf.metrics.quality import (
@@ -18,7 +20,7 @@ from pytest_llmperf.metrics.quality import (
     flaw,
     flaw_at_a_glimpse,
 )
-from pytest_llmperf.worker import scoring
+from pytest_llmperf.worker import floor, scoring
 
 INFO = EngineInfo(device="cpu", dtype="float32", vocabulary=4, has_tokenizer=True)
 ENGINE = {"backend": "table", "version": "1", "dtype": "float32"}
@@ -163,12 +165,48 @@ def test_an_engine_without_room_for_the_text_is_seen_by_its_next_tokens(tmp_path
     assert scoring.look(SmallBackend(same), INFO, "abcd", tmp_path) == flawed
 
 
+def test_an_engine_without_room_for_the_text_is_scored_on_its_start(tmp_path):
+    class ShortBackend(TableBackend):
+        def log_probabilities(self, ids):
+            if len(ids) > 32:
+                raise NotSupported("a window of 32 tokens")
+            return numpy.full((len(ids) - 1, 4), -math.log(4), dtype=numpy.float32)
+
+    judged = []
+    scoring.look(ShortBackend(HALF), INFO, "abcd" * 10, tmp_path, judge=judged.append)
+    assert [quality.tokens for quality in judged] == [31]
+
+
+def test_the_start_of_a_text_is_compared_with_the_kept_distributions(tmp_path):
+    text = "abcd" * 10
+    table = [[0.7 if token == (i + 1) % 4 else 0.1 for token in range(4)] for i in range(39)]
+    assess(table, tmp_path, ENGINE, [text])
+
+    class ShortBackend(TableBackend):
+        def log_probabilities(self, ids):
+            if len(ids) > 32:
+                raise NotSupported("a window of 32 tokens")
+            return super().log_probabilities(ids)
+
+    judged = []
+    scoring.look(ShortBackend(table), INFO, text, tmp_path, judge=judged.append)
+    assert [(quality.tokens, quality.top1_agreement) for quality in judged] == [(31, 1.0)]
+
+
+def test_a_text_beyond_the_context_is_not_scored(tmp_path):
+    short = replace(INFO, context=3)
+    with pytest.raises(ValueError, match=r"^a request of 4 tokens .* the model's context of 3$"):
+        scoring.assess(TableBackend(HALF), short, ["abcd"], tmp_path, None, lambda *_: None)
+
+
 def test_an_engine_that_cannot_be_asked_at_all_has_no_flaw(tmp_path):
     class DeafBackend(SilentBackend):
         def generate(self, requests):
             raise RuntimeError("no")
 
     assert scoring.look(DeafBackend(HALF), INFO, "abcd", tmp_path) is None
+    found = floor.check(DeafBackend(HALF), INFO, "abcd", "plain English", tmp_path, ENGINE)
+    assert found == Checked(unchecked=True)
 
 
 def test_a_padded_vocabulary_is_counted_with_its_last_token(tmp_path):
@@ -242,6 +280,52 @@ def test_next_tokens_are_compared_with_the_kept_distributions(tmp_path):
     glimpse = scoring.glimpse(SilentBackend(OTHER), "abcd", tmp_path)
     assert glimpse == Glimpse((1, 0, 0), (1, 2, 0))
     assert glimpse.agreement == pytest.approx(2 / 3)
+
+
+class RandomBackend(SilentBackend):
+    """An engine whose next tokens have nothing to do with the text."""
+
+    def __init__(self):
+        super().__init__(HALF)
+
+    def generate(self, requests):
+        return [
+            RequestTrace(0.0, (1.0,), (1,), 1, (100 + len(r.prompt_ids) % 7,)) for r in requests
+        ]
+
+
+def test_an_engine_without_probabilities_has_to_predict_a_token_of_the_text(tmp_path):
+    info = replace(INFO, vocabulary=32000)
+    text = "abcd" * 10
+    found = floor.check(RandomBackend(), info, text, "plain English", tmp_path, ENGINE)
+    assert found.flaw == (
+        "it predicts none of the first 32 tokens of plain English, no better than guessing (random "
+        "weights: --llm-load-format=dummy)"
+    )
+    assert found.guessing
+    assert "--llm-floor-text=FILE" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("hits", "places", "vocabulary", "is_guessing"),
+    [
+        (0, 32, 32000, True),
+        (1, 32, 32000, False),
+        # Guesses among 512 tokens hit one of 32 once in 16 cases, two once in 600.
+        (1, 32, 512, True),
+        (2, 32, 512, False),
+        # Few places, few tokens or none known say nothing.
+        (0, 15, 32000, False),
+        (0, 32, 64, False),
+        (0, 32, 0, False),
+    ],
+)
+def test_right_tokens_are_more_than_guesses(hits, places, vocabulary, is_guessing):
+    text = tuple(range(places))
+    tokens = (*text[:hits], *range(100, 100 + places - hits))
+    glimpse = Glimpse(tokens, text_tokens=text, vocabulary=vocabulary)
+    assert glimpse.is_guessing is is_guessing
+    assert bool(flaw_at_a_glimpse(glimpse)) is is_guessing
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from pytest_llmperf.core.architecture import Architecture
 from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
-from pytest_llmperf.metrics.roofline import Ceilings, Roof, RooflineModel, utilization
+from pytest_llmperf.metrics.ceilings import Ceilings, Roof
+from pytest_llmperf.metrics.roofline import Rates, RooflineModel, utilization
 
 MIB = 2**20
 
@@ -140,6 +141,14 @@ def test_a_prompt_of_mistral_7b_beyond_its_window():
     assert MISTRAL.prompt_flops(5000) == 69_795_880_960_000 + 262_144_000 + 6_340_445_470_720
 
 
+def test_a_prompt_beyond_the_window_of_a_quarter_of_the_layers():
+    shape = replace(MISTRAL.architecture, window_layers=8)
+    # As above: 8 of 32 layers see 12,093,440 contexts, the others 5000 x 5001 / 2 = 12,502,500;
+    # on average 12,400,235, x 524,288.
+    expected = 69_795_880_960_000 + 262_144_000 + 6_501_294_407_680
+    assert replace(MISTRAL, architecture=shape).prompt_flops(5000) == expected
+
+
 def test_a_prompt_of_a_tied_model():
     # Layers: 2000 - 800 = 1200; x 2 x 3 tokens = 7200. Output layer: 2 x 800 = 1600.
     # Attention: 4 x 2 x 4 x 2 = 64 x (1 + 2 + 3) = 384.
@@ -155,10 +164,10 @@ def test_unknown_parameters_leave_the_operations_unknown():
 
 
 def test_the_read_ceiling_is_that_of_a_buffer_as_large_as_the_weights():
-    assert CEILINGS.read_rate(5000) == 40e9
+    assert CEILINGS.read_rate(5000).value == 40e9
     # Of buffers this large and larger the best one: a larger one that was faster was lucky once.
-    assert CEILINGS.read_rate(1.5e9) == 12e9
-    assert CEILINGS.read_rate(100e9) == 12e9
+    assert CEILINGS.read_rate(1.5e9).value == 12e9
+    assert CEILINGS.read_rate(100e9).value == 12e9
 
 
 def test_weights_below_every_buffer_have_no_ceiling():
@@ -167,9 +176,9 @@ def test_weights_below_every_buffer_have_no_ceiling():
 
 def test_a_16_bit_type_may_compute_in_float32_where_that_is_faster():
     slow = replace(CEILINGS, matmul={"bfloat16": 0.5e12, "float32": 1e12})
-    assert slow.matmul_rate("bfloat16") == 1e12
-    assert CEILINGS.matmul_rate("bfloat16") == 2e12
-    assert CEILINGS.matmul_rate("float32") == 1e12
+    assert slow.matmul_rate("bfloat16").value == 1e12
+    assert CEILINGS.matmul_rate("bfloat16").value == 2e12
+    assert CEILINGS.matmul_rate("float32").value == 1e12
 
 
 def test_a_type_that_was_not_measured_has_no_ceiling():
@@ -267,6 +276,13 @@ def test_mbu_where_tokens_arrive_together():
     assert found["mbu"].samples == pytest.approx((1.0,))
 
 
+def test_mbu_of_an_engine_that_speculates_is_of_its_steps():
+    # Two tokens a step, at 1, 2 and 3 s: a step takes 1 s and reads 4416 bytes, as above.
+    model = replace(TIED, speculation=True)
+    found = utilization(one_round(request(chunk=2)), model, roof(read=4416))
+    assert found["mbu"].samples == pytest.approx((1.0,))
+
+
 def test_a_single_token_has_no_decode_step():
     found = utilization(one_round(request(output=1)), TIED, roof(read=1, matmul=1))
     assert "mbu" not in found
@@ -287,6 +303,66 @@ def test_a_sample_is_a_round():
     found = utilization(rounds, TIED, roof(read=9600, matmul=1e6))
     assert found["mbu"].samples == (1.0, 0.5)
     assert found["mfu"].n == 2
+
+
+def test_a_round_above_the_ceiling_is_at_the_ceiling():
+    # 8800 bytes/s, and 4400 in a round of steps twice as long.
+    rounds = one_round(request()) + one_round(request(step=1.0))
+    found = utilization(rounds, TIED, roof(read=6000))
+    assert found["mbu"].samples == (1.0, pytest.approx(4400 / 6000))
+
+
+# What may raise a ceiling
+
+
+def rates(*requests):
+    return Rates.of([RoundTrace((r,)) for r in requests], TIED)
+
+
+def test_a_sustained_rate_is_that_of_the_median_round_and_of_the_slower_one_of_two():
+    # 4400 bytes a step.
+    steps = [request(step=step) for step in (0.5, 0.4, 0.001)]
+    assert rates(*steps).sustained_read == 11_000
+    assert rates(*steps[:2]).sustained_read == 8800
+    assert rates(steps[0]).sustained_read == 8800
+    # 9184 operations a prompt.
+    prompts = [request(prompt=3, first=first) for first in (1.0, 2.0, 0.001)]
+    assert rates(*prompts).sustained_matmul == 9184
+    assert rates().sustained_read == rates().sustained_matmul == 0
+
+
+def test_a_first_token_that_was_seen_late_is_no_fast_reading():
+    # Tokens at 1, 1.5, 2, 2.5 and 3, of which the first is seen at 1.4.
+    late = RequestTrace(0.0, (1.4, 1.5, 2.0, 2.5, 3.0), (1,) * 5, 10)
+    assert rates(late).read == (pytest.approx(4400 / 0.4),)
+    assert rates(late).sustained_read == pytest.approx(8800)
+
+
+def test_two_gaps_are_too_few_to_be_sure_of_a_rate_of_reading():
+    found = rates(request(output=3, step=0.001))
+    assert len(found.read) == 1
+    assert found.sustained_read == 0
+    assert not found.exceed(roof(read=1.0))
+
+
+def test_a_mixture_and_integers_raise_nothing():
+    reached = Rates((1e15,), (1e15,), (1e15,))
+    mixture = replace(MISTRAL, architecture=replace(MISTRAL.architecture, experts=8))
+    for model in (mixture, replace(TIED, arithmetic=None, weight_bytes=0.0)):
+        assert model.raised(CEILINGS, "cpu", reached, "reached by a in b") == CEILINGS
+
+
+def test_gpus_that_share_a_model_raise_the_ceiling_of_one():
+    four = replace(MISTRAL, devices=4)
+    reached = Rates((60e9,), (10e12,), (60e9,))
+    raised = four.raised(CEILINGS, "cuda", reached, "reached by a in b")
+    assert raised.matmul_rate("bfloat16").value == 2.5e12
+    assert raised.read_rate(4e9).value == 15e9
+    found = four.roof(raised, "cuda")
+    assert (found.read_bytes_per_s, found.measured_read_bytes_per_s) == (60e9, 48e9)
+    assert (found.matmul_flops, found.measured_matmul_flops) == (10e12, 8e12)
+    assert found.read_by == found.matmul_by == "reached by a in b"
+    assert Roof.from_record(found.to_record()) == found
 
 
 def test_what_an_engine_tells():

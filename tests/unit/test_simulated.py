@@ -13,7 +13,7 @@ from pytest_llmperf.metrics.rounds import e2e, tpot, ttft
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "
     "memory_mib, power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, "
-    "layers, heads, parameters"
+    "layers, heads, parameters, cache_bits, found_cache_bits, speculation"
 )
 
 

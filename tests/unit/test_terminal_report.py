@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.metrics.roofline import Roof
+from pytest_llmperf.metrics.ceilings import Roof
 from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.terminal import Row, legend, rows_of, table
 
 
@@ -236,17 +237,64 @@ def test_the_legend_names_the_measured_ceilings():
     ]
     assert legend(rows)[1] == (
         "mbu: % of the memory bandwidth that decoding used; mfu: % of the arithmetic rate that prefill "
-        "used; of what this machine was measured to do: 17.2 to 30.2 GB/s, 0.164 TFLOP/s bfloat16, "
-        "0.16 TFLOP/s float32"
+        "used; of the best rates seen on this machine (measured by by hand): 17.2 to 30.2 GB/s, "
+        "0.164 TFLOP/s bfloat16, 0.16 TFLOP/s float32"
     )
 
 
 def test_the_legend_names_one_ceiling_where_there_is_one():
     (_, line) = legend([replace(NONE, roof=roof(17.24e9)), NF4])
-    assert line.endswith("measured to do: 17.2 GB/s")
+    assert line.endswith("seen on this machine (measured by by hand): 17.2 GB/s")
+
+
+def test_the_legend_says_which_engine_has_raised_a_ceiling():
+    raised = replace(
+        roof(17.24e9, 1.93e11, "float32"),
+        matmul_by="reached by m-ctranslate2-none in test_prefill",
+        measured_matmul_flops=1.64e11,
+    )
+    (_, line) = legend([replace(NONE, roof=raised)])
+    assert line.endswith(
+        "(measured by by hand): 17.2 GB/s, 0.193 TFLOP/s float32 "
+        "(reached by m-ctranslate2-none in test_prefill)"
+    )
 
 
 def test_a_file_or_a_test_cannot_control_a_terminal():
     lines = table([replace(NONE, test="a\x1b[31m\n::test", cell="phi\x1b]0;owned\x07\nx")])
     assert lines[0] == r"a\x1b[31m\n::test"
     assert lines[3].startswith(r"phi\x1b]0;owned\x07\nx ")
+
+
+# Notes
+
+
+def with_ceilings(record, **changes):
+    record["environment"]["ceilings"] = roof(17.24e9, 1.93e11, "float32").to_record() | changes
+    return record
+
+
+def test_a_note_says_which_engine_has_raised_a_ceiling_and_how_far(stored_record):
+    by = {"matmul_by": "reached by m-ctranslate2-none in test_prefill"}
+    raised = with_ceilings(stored_record(), measured_matmul_flops=1.64e11, **by)
+    assert notes([raised, raised, stored_record()]) == [
+        "mfu: 0.193 TFLOP/s float32 is reached by m-ctranslate2-none in test_prefill, 1.18 times what "
+        "was measured by by hand, and so the ceiling"
+    ]
+
+
+def test_a_note_doubts_a_rate_far_above_what_was_measured(stored_record):
+    by = {"read_by": "reached by m-vllm-none in test_decode"}
+    (line,) = notes([with_ceilings(stored_record(), measured_read_bytes_per_s=2e9, **by)])
+    assert line.startswith("mbu: 17.2 GB/s is reached by m-vllm-none in test_decode, 8.62 times ")
+    assert line.endswith("the ceiling of this run only: is the number of parameters right?")
+
+
+def test_what_another_library_has_measured_needs_no_note(stored_record):
+    by = {"matmul_by": "measured by numpy 2.3.5"}
+    assert notes([with_ceilings(stored_record(), measured_matmul_flops=1.64e11, **by)]) == []
+
+
+def test_large_rates_are_written_without_a_power_of_ten():
+    (_, line) = legend([replace(NONE, roof=roof(4.27e12, 7.9e14, "bfloat16"))])
+    assert line.endswith(": 4,270 GB/s, 790 TFLOP/s bfloat16")

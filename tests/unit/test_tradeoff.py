@@ -37,7 +37,7 @@ def test_a_mode_is_put_in_words_against_its_engine_unquantized(records):
     (found,) = trade_offs(records)
     # 100 / 300, 180 / 400, 35 / 50, 10.4 / 10 - 1
     assert found.words() == [
-        "transformers nf4: weights 67 % smaller, peak memory 55 % lower, 0.7x speed, "
+        "transformers-nf4: weights 67 % smaller, peak memory 55 % lower, 0.7x speed, "
         "perplexity +4.0 %, 90 % of next tokens the same"
     ]
 
@@ -51,7 +51,7 @@ def test_more_memory_is_said_as_such(records):
 
 
 def test_smaller_weights_with_a_higher_peak_are_no_saving(records):
-    # transformers int8 of README's table: it unpacks its weights as it goes.
+    # transformers-int8 of README's table: it unpacks its weights as it goes.
     for mode, weights, peak in ((0, 257.0, 844.0), (1, 156.0, 1151.0)):
         metrics = records[mode]["metrics"]
         metrics["model_memory"]["p50"], metrics["peak_memory"]["p50"] = weights, peak
@@ -93,16 +93,82 @@ def test_an_engine_without_an_unquantized_cell_has_no_words(record, records):
     assert len(found.words()) == 1
 
 
-def test_a_degree_belongs_to_the_engine(records):
+def test_rows_have_the_names_of_their_ids(records):
     for record in records:
         record["nodeid"] = record["nodeid"].replace(record["cell"], f"{record['cell']}-tp2")
         record["cell"] += "-tp2"
     (found,) = trade_offs(records)
     assert [point.name for point in found.points] == [
-        "transformers-tp2 none",
-        "transformers-tp2 nf4",
+        "transformers-none-tp2",
+        "transformers-nf4-tp2",
     ]
     assert len(found.words()) == 1
+
+
+@pytest.fixture
+def cell(record):
+    """A record of one cell in one test."""
+
+    def make(cell_id, backend, mode, traits=(), **values):
+        made = record(mode, backend=backend, **values)
+        made["nodeid"] = made["nodeid"].replace(made["cell"], cell_id)
+        made["backend"]["traits"] = list(traits)
+        return {**made, "cell": cell_id}
+
+    return make
+
+
+def test_a_label_is_compared_with_the_plain_engine_in_the_same_mode(cell):
+    of_cell = {"perplexity": 10.0, "model_memory": 300.0}
+    (found,) = trade_offs(
+        [
+            cell("m-vllm-none", "vllm", "none", output_throughput=50.0, **of_cell),
+            cell("m-vllm-nf4", "vllm", "nf4", output_throughput=40.0, **of_cell),
+            cell(
+                "m-vllm@kv8-none-kvfp8",
+                "vllm",
+                "none",
+                ["kvfp8"],
+                output_throughput=60.0,
+                **of_cell,
+            ),
+            cell(
+                "m-vllm@kv8-nf4-kvfp8", "vllm", "nf4", ["kvfp8"], output_throughput=30.0, **of_cell
+            ),
+        ]
+    )
+    assert [line.partition(", perplexity")[0] for line in found.words()] == [
+        "vllm-nf4: weights unchanged, 0.8x speed",
+        "vllm@kv8-none-kvfp8 against vllm-none: weights unchanged, 1.2x speed",
+        "vllm@kv8-nf4-kvfp8: weights unchanged, 0.5x speed",
+        "vllm@kv8-nf4-kvfp8 against vllm-nf4: weights unchanged, 0.75x speed",
+    ]
+
+
+def test_a_trait_is_compared_with_the_same_number_of_devices_first(cell):
+    (found,) = trade_offs(
+        [
+            cell("m-vllm-none", "vllm", "none", perplexity=10.0),
+            cell("m-vllm-none-tp2", "vllm", "none", ["tp2"], perplexity=10.0),
+            cell("m-vllm@a-fp8-tp2-kvfp8", "vllm", "fp8", ["tp2", "kvfp8"], perplexity=11.0),
+            cell("m-vllm@a-none-tp2-kvfp8", "vllm", "none", ["tp2", "kvfp8"], perplexity=12.0),
+        ]
+    )
+    assert found.words() == [
+        "vllm-none-tp2 against vllm-none: perplexity +0.0 %",
+        "vllm@a-fp8-tp2-kvfp8: perplexity -8.3 %",
+        "vllm@a-none-tp2-kvfp8 against vllm-none-tp2: perplexity +20.0 %",
+    ]
+
+
+def test_a_mode_with_traits_of_its_own_is_compared_with_none(cell):
+    (found,) = trade_offs(
+        [
+            cell("m-vllm-none", "vllm", "none", perplexity=10.0),
+            cell("m-vllm@a-fp8-kvfp8", "vllm", "fp8", ["kvfp8"], perplexity=11.0),
+        ]
+    )
+    assert found.words() == ["vllm@a-fp8-kvfp8 against vllm-none: perplexity +10.0 %"]
 
 
 def test_machines_stand_apart(records):
@@ -113,6 +179,40 @@ def test_machines_stand_apart(records):
     (found,) = trade_offs(records)
     assert found.model == "m on a processor"
     assert not any("output_throughput" in point.values for point in found.points)
+
+
+def test_revisions_of_a_model_stand_apart(record, records):
+    old, new = "a" * 40, "b" * 40
+    for item in records:
+        item["model"]["revision"] = old
+    assert [found.model for found in trade_offs(records)] == ["m"]
+    later = [
+        record(
+            "none", test="test_quality.py::test_q", number=2, perplexity=12.0, top1_agreement=1.0
+        ),
+        record(
+            "nf4", test="test_quality.py::test_q", number=2, perplexity=12.1, top1_agreement=0.9
+        ),
+    ]
+    for item in later:
+        item["model"]["revision"] = new
+    first, second = trade_offs([*records, *later])
+    assert (first.model, second.model) == (
+        "m (revision aaaaaaaaaaaa)",
+        "m (revision bbbbbbbbbbbb)",
+    )
+    assert [point.values["perplexity"] for point in first.points] == [10.0, 10.4]
+    assert [point.values["perplexity"] for point in second.points] == [12.0, 12.1]
+
+
+def test_what_has_no_revision_stands_with_the_newest(record, records):
+    for item, revision in zip(records, ("a", "b", None, "b"), strict=True):
+        item["model"]["revision"] = revision
+    other = record("q4_1", test="test_quality.py::test_q", perplexity=10.2)
+    other["model"] |= {"source": "organisation/m-GGUF", "revision": "c"}
+    (found,) = trade_offs([*records, other])
+    assert found.model == "m (revision b)"
+    assert [point.mode for point in found.points] == ["nf4", "none", "q4_1"]
 
 
 def on(environment, items):
@@ -198,8 +298,8 @@ def test_the_command_prints_the_table_and_draws_the_plot(stored, tmp_path, capsy
 def test_markdown_has_a_table_and_bullets(stored, capsys):
     assert main(["tradeoff", stored, "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| `transformers nf4`" in out
-    assert "\n- `transformers nf4`: weights" in out
+    assert "| `transformers-nf4`" in out
+    assert "\n- `transformers-nf4`: weights" in out
 
 
 EVIL = "@org/team|`<h1>\x1b[31m"
@@ -219,14 +319,14 @@ def evil_trade_offs(records):
 def test_text_of_others_cannot_control_a_terminal(evil_trade_offs):
     shown = "\n".join(lines(evil_trade_offs))
     assert "\x1b" not in shown
-    assert r"@org/team|`<h1>\x1b[31m nf4: weights" in shown
+    assert r"@org/team|`<h1>\x1b[31m-nf4: weights" in shown
 
 
 def test_text_of_others_in_markdown_is_in_code_spans(evil_trade_offs):
     shown = lines(evil_trade_offs, "github")
     assert shown[0].startswith(r"| ``@org/team\|`<h1>\x1b[31m``")
-    assert shown[2].startswith(r"| ``@org/team\|`<h1>\x1b[31m none``")
-    assert any(line.startswith(r"- ``@org/team|`<h1>\x1b[31m nf4``: weights") for line in shown)
+    assert shown[2].startswith(r"| ``@org/team\|`<h1>\x1b[31m-none``")
+    assert any(line.startswith(r"- ``@org/team|`<h1>\x1b[31m-nf4``: weights") for line in shown)
     assert shown[-1].startswith(r"speed and memory: ``@org/team|`<h1>\x1b[31m::")
 
 
@@ -294,7 +394,7 @@ def test_weights_may_come_from_any_test_of_a_cell(record, records):
         "top1_agreement": 0.9,
     }
     assert found.words() == [
-        "transformers nf4: weights 67 % smaller, perplexity +4.0 %, 90 % of next tokens the same"
+        "transformers-nf4: weights 67 % smaller, perplexity +4.0 %, 90 % of next tokens the same"
     ]
 
 
@@ -321,8 +421,8 @@ def test_the_plot_says_where_good_is_and_what_is_not_drawn(record, records, tmp_
     for words in (
         "the lower right is good",
         "NVIDIA H100, 8 input and 4 output tokens, batch 1",
-        "transformers nf4",
-        "vllm none",
-        "not drawn, as speed or perplexity is missing: llama-cpp q4_1",
+        "transformers-nf4",
+        "vllm-none",
+        "not drawn, as speed or perplexity is missing: llama-cpp-q4_1",
     ):
         assert words in drawn

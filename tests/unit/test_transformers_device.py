@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_llmperf.backends.transformers import _device
+from pytest_llmperf.backends.transformers import _device, _place
 from pytest_llmperf.core.engine import EngineSpec
 
 
@@ -37,3 +37,22 @@ def test_a_device_that_is_there_is_taken(asked, gpus, chosen):
 def test_a_gpu_that_torch_does_not_see_is_one_line(asked, gpus, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         device(asked, gpus)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("model.embed_tokens", "0"),
+        ("model.layers.1.mlp.up_proj", "cpu"),
+        ("model.layers.10.mlp.up_proj", "disk"),
+        ("model.layers.10", "disk"),
+        ("lm_head", "unknown"),
+    ],
+)
+def test_an_empty_tensor_is_where_the_map_of_its_layer_says(name, place):
+    places = {"model.embed_tokens": "0", "model.layers.1": "cpu", "model.layers.10": "disk"}
+    assert _place(places, name) == place
+
+
+def test_a_model_in_one_place_has_all_tensors_there():
+    assert _place({"": "cpu"}, "model.layers.1") == "cpu"
