@@ -19,7 +19,7 @@ from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
 from ..core.text import Text
-from ..core.values import MOST_TOKENS, check_whole, plain_whole
+from ..core.values import MOST_TOKENS, check_whole, plain_whole, shown
 from ..core.workload import Workload
 from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
@@ -135,6 +135,9 @@ class LLM:
             text: the text.
             vouched: it is known that the model works, even if it knows nothing about the text.
         """
+        __tracebackhide__ = True
+        with CheckedCall():
+            _check_type("text", text, Text)
         if self._random:
             return "random weights: there is no quality to measure"
         self.engine()
@@ -143,6 +146,9 @@ class LLM:
 
     def checked(self, floor: Floor) -> Checked:
         """Return whether the output can come from a working model; random weights are not checked."""
+        __tracebackhide__ = True
+        with CheckedCall():
+            _check_type("floor", floor, Floor)
         if self._random or not floor.on:
             return Checked()
         self.engine()
@@ -166,6 +172,9 @@ class LLM:
 
     def measure(self, workload: Workload) -> Measurement:
         """Run a workload; fail the test if the engine fails."""
+        __tracebackhide__ = True
+        with CheckedCall():
+            _check_type("workload", workload, Workload)
         self.engine()
         with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
@@ -178,6 +187,11 @@ class LLM:
             checked = prompts_of(prompts, self.engine().info.vocabulary)
         with _failing(self.cell.id):
             return self._slot.generate(checked, length)
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, not {shown(value)}")
 
 
 @contextmanager

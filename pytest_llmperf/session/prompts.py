@@ -5,9 +5,10 @@ Every function raises ValueError with one line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from ..core.values import check_text, plain_whole, shown
+from ..core.cause import one_line
+from ..core.values import MOST_TOKENS, check_text, plain_whole, shown
 
 
 def text_of(prompt: object) -> str:
@@ -36,15 +37,28 @@ def prompt_of(prompt: object, vocabulary: int) -> str | list[int]:
     """
     if isinstance(prompt, str):
         return text_of(prompt)
-    if not isinstance(prompt, Iterable) or isinstance(prompt, bytes | Mapping):
+    if not isinstance(prompt, Iterable) or isinstance(prompt, bytes | Mapping | Set):
         raise ValueError(f"prompt must be a text or a list of token ids, not {shown(prompt)}")
-    ids = [plain_whole(token) for token in prompt]
-    if not ids:
-        raise ValueError("prompt must not be empty")
-    for token in ids:
+    # One after the other: an iterator may have no end.
+    ids: list[int] = []
+    for item in _items(prompt):
+        token = plain_whole(item)
         is_id = isinstance(token, int) and not isinstance(token, bool)
         if not is_id or not 0 <= token < vocabulary:
             raise ValueError(
                 f"prompt: a token id is a whole number from 0 to {vocabulary - 1:,}, not {shown(token)}"
             )
+        ids.append(token)
+        if len(ids) > MOST_TOKENS:
+            raise ValueError(f"prompt must have at most {MOST_TOKENS:,} token ids")
+    if not ids:
+        raise ValueError("prompt must not be empty")
     return ids
+
+
+def _items(prompt: Iterable[object]) -> Iterator[object]:
+    """Yield what is in a list of another package's, which may raise anything."""
+    try:
+        yield from prompt
+    except Exception as error:
+        raise ValueError(f"prompt cannot be read: {one_line(error)}") from None

@@ -11,7 +11,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 @pytest.mark.parametrize(
     "arguments",
-    [("try_malformed.py", "--count=36", "--seed=3"), ("try_kills.py", "--kills=3", "--seed=3")],
+    [("try_malformed.py", "--count=24", "--seed=3"), ("try_kills.py", "--kills=3", "--seed=3")],
     ids=["malformed", "kills"],
 )
 def test_a_sample_of_faults_ends_in_clear_lines_and_loses_nothing(arguments):

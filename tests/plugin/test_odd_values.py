@@ -164,3 +164,16 @@ def test_an_odd_argument_of_a_call_is_its_tests_own_error(pytester, llm_pytest, 
     run = llm_pytest()
     run.assert_outcomes(failed=1)
     assert f"ValueError: {message}" in run.stdout.str()
+
+
+def test_a_parameter_that_cannot_be_written_costs_no_measurement(pytester, llm_pytest, records):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("limit", [10**5000], ids=["long"])
+        def test_x(llm, llm_benchmark, limit):
+            llm_benchmark(llm, input_len=4, output_len=4, rounds=2, warmup=0, slo={"ttft": limit})
+    """)
+    run = llm_pytest("--benchmark-autosave")
+    run.assert_outcomes(passed=1)
+    assert len(records()) == 1

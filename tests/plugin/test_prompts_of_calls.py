@@ -33,6 +33,12 @@ WRONG = {
     "llm.generate_batch_ids([1, 2])": "prompt must be a text or a list of token ids, not 1",
     "llm.score(5)": "prompt must be a text or a list of token ids, not 5",
     "llm.score([2**70])": "prompt: a token id is a whole number from 0 to 255, not 11805",
+    "llm.generate_ids({1, 2})": "prompt must be a text or a list of token ids, not {1, 2}",
+    "llm.generate_ids(itertools.count())": "prompt: a token id is a whole number from 0 to 255, not 256",
+    "llm.generate_ids(1 / 0 for _ in 'x')": "prompt cannot be read: ZeroDivisionError: division by zero",
+    "llm.quality('a')": "text must be a Text, not 'a'",
+    "llm.measure(5)": "workload must be a Workload, not 5",
+    "llm.checked(5)": "floor must be a Floor, not 5",
     "llm.perplexity(['a'])": "prompt must be a text, not ['a']",
     "llm.perplexity('')": "prompt must not be empty",
 }
@@ -40,7 +46,7 @@ WRONG = {
 
 def test_a_wrong_prompt_or_size_is_one_line(pytester, llm_pytest):
     tests = [f"def test_{i}(llm, llm_benchmark): {call}" for i, call in enumerate(WRONG)]
-    pytester.makepyfile("\n".join(["import numpy", *tests]))
+    pytester.makepyfile("\n".join(["import itertools, numpy", *tests]))
     run = llm_pytest("--tb=line")
     run.assert_outcomes(failed=len(WRONG))
     told = [line.partition("ValueError: ")[2] for line in run.outlines if ": ValueError: " in line]
@@ -71,7 +77,7 @@ OTHERS = {
 def test_a_wrong_call_shows_the_tests_own_line_and_no_line_of_this_package(pytester, llm_pytest):
     calls = {call: f"ValueError: {message}" for call, message in WRONG.items()} | OTHERS
     tests = [f"def test_{i}(llm, llm_benchmark):\n    {call}" for i, call in enumerate(calls)]
-    pytester.makepyfile(test_calls="\n".join(["import numpy", *tests]))
+    pytester.makepyfile(test_calls="\n".join(["import itertools, numpy", *tests]))
     run = llm_pytest()
     run.assert_outcomes(failed=len(calls))
     for number, (call, message) in enumerate(calls.items()):
