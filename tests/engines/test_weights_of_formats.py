@@ -56,7 +56,6 @@ def test_vllm_counts_what_its_kernels_pack(counts, models, monkeypatch):
     monkeypatch.setenv("VLLM_CPU_INT4_W4A8", "0")
     bits = {
         checkpoints.W8A8: (156.9, 8.1),
-        checkpoints.W4A16: (108.9, 4.25),
         checkpoints.GPTQ: (108.9, 4.33),
         checkpoints.AWQ: (109.6, 4.31),
         checkpoints.INT8: (157.0, 8.05),
