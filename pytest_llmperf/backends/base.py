@@ -59,6 +59,8 @@ class Backend(ABC):
     """Modes that are measured only if they are named; they are not part of ``all``."""
     tells_architecture: ClassVar[bool] = False
     """Whether ``load`` reports the sizes that utilization needs; ceilings are then measured first."""
+    computes_text: ClassVar[bool] = True
+    """Whether generated tokens come from a model, so that they show whether it works."""
     peak_by_driver: ClassVar[bool] = False
     """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
     refused_args: ClassVar[Mapping[str, str]] = {}

@@ -112,6 +112,7 @@ class SimulatedBackend(Backend):
 
     name = "simulated"
     by_default = False
+    computes_text = False
 
     @classmethod
     def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:

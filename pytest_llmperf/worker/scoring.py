@@ -200,7 +200,8 @@ def look(
         with suppress(Exception):
             return judge(_of_start(backend, text, root, longest))
     try:
-        return judge_tokens(glimpse(backend, text, root, info.vocabulary))
+        vocabulary = info.vocabulary if backend.computes_text else 0
+        return judge_tokens(glimpse(backend, text, root, vocabulary))
     except Exception:
         traceback.print_exc()
         note_unchecked()

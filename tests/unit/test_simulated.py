@@ -1,4 +1,5 @@
 import re
+import sys
 import time
 from statistics import median
 
@@ -7,8 +8,10 @@ import pytest
 from pytest_llmperf.backends import simulated
 from pytest_llmperf.backends.simulated import Program, SimulatedBackend
 from pytest_llmperf.core.engine import EngineSpec
+from pytest_llmperf.core.text import shipped
 from pytest_llmperf.core.workload import Request
 from pytest_llmperf.metrics.rounds import e2e, tpot, ttft
+from pytest_llmperf.worker import scoring
 
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "
@@ -43,6 +46,14 @@ def engine(**args):
 
 def request(output_len, input_len=4):
     return Request(tuple(range(input_len)), output_len)
+
+
+def test_without_numpy_its_tokens_are_not_taken_for_those_of_a_model(monkeypatch, tmp_path):
+    # None in sys.modules makes an import fail: the plugin itself does not install numpy.
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    backend = SimulatedBackend()
+    info = backend.load(EngineSpec(backend="simulated", quantization="none", model=""))
+    assert scoring.look(backend, info, shipped().documents[0], tmp_path) is None
 
 
 def test_program_has_its_defaults():
