@@ -33,6 +33,10 @@ ARTICLE = {
 }
 
 
+STATIC = ("eager-1", "eager-2", "eager-3", "eager-4", "static-1")
+"""Runs of one process each."""
+
+
 def main() -> None:
     if sys.argv[1:2] == ["keep"]:
         keep(sys.argv[2], Path(sys.argv[3]))
@@ -51,7 +55,7 @@ def main() -> None:
         "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
         "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
         "fp8": formats(records("h100-fp8")),
-        "static": processes(records("h100-phi-2-static")),
+        "static": processes([r for name in STATIC for r in records(f"h100-phi-2-{name}")]),
         "batch": batches(throughput),
         "device-h200": device_line(two_gpus),
         "scaling": scaling(two_gpus),
