@@ -28,3 +28,16 @@ def pytester(_compiled_modules, pytester):
         package = sys.modules.get(name.partition(".")[0])
         if "site-packages" in (getattr(package, "__file__", None) or ""):
             _compiled_modules[name] = sys.modules[name]
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    """Make an interpreter from a shell script; ``$PYTHON`` is the real one."""
+
+    def make(script):
+        file = tmp_path / "interpreter"
+        file.write_text(f"#!/bin/sh\nPYTHON={sys.executable}\n{script}\n")
+        file.chmod(0o755)
+        return str(file)
+
+    return make

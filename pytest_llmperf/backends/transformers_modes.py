@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.checkpoint_format import CheckpointFormat, mode_of_config
+from ..core.checkpoint_format import BY_NAME, CheckpointFormat, mode_of_config
 from ..core.engine import EngineSpec, Refusal, Setup
 from ..core.quantization import MODES
 from .online import TORCHAO, TORCHAO_MODES, table, torchao_config
@@ -33,7 +33,7 @@ METHODS = {
     "spqr": "spqr-quant",
     "torchao": "torchao",
     "vptq": "vptq",
-    "by name": "",
+    BY_NAME: "",
 }
 ONLINE = table(*TORCHAO_MODES)
 """Modes beside those of bitsandbytes."""

@@ -15,6 +15,8 @@ from typing import Any
 from .checkpoint import CONFIG, read_config, read_object
 from .quantization import MIXED
 
+BY_NAME = "by name"
+"""Method of a format that only a name promises."""
 _KEYS = ("quantization_config", "compression_config")
 _MODELOPT_FILE = "hf_quant_config.json"
 _OLD_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
@@ -73,7 +75,7 @@ class CheckpointFormat:
     mode: str
     """Its name in ids."""
     method: str
-    """The library or layout: ``bitsandbytes``, ``awq``, ``compressed-tensors``, ``fp8``, ..."""
+    """The library or layout (``awq``, ``compressed-tensors``, ``fp8``, ...), or ``BY_NAME``."""
     group_size: int | None = None
     """Weights that share a scale; None where they are not in groups, or it is not said."""
 
@@ -117,7 +119,7 @@ def format_by_name(repository: str) -> CheckpointFormat | None:
     name = re.sub(r"[_ ]", "-", repository.rpartition("/")[2].lower())
     for pattern, mode in _HINTS:
         if re.search(rf"(?:^|[-.])(?:{pattern})(?:$|[-.])", name):
-            return CheckpointFormat(mode, "by name")
+            return CheckpointFormat(mode, BY_NAME)
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .quantization import bits_of
 
-UNPACKED = 12.0
+_UNPACKED = 12.0
 """Bits of a linear weight: above, no format of 8 bits or less is in memory; below, none of 16 is."""
 _TOLERANCE = 1.5
 """Bits by which a format may be smaller than its name says, for layers in fewer bits."""
@@ -26,7 +26,7 @@ def contradiction(mode: str, linear_bits: float) -> str | None:
     bits = bits_of(mode)
     if bits is None:
         return None
-    least = UNPACKED if bits == 16 else bits - _TOLERANCE
+    least = _UNPACKED if bits == 16 else bits - _TOLERANCE
     if linear_bits >= least:
         return None
     return f"its linear weights have {linear_bits:.1f} bits in memory, which is not {mode}"
@@ -51,7 +51,7 @@ def remark(
     remarks = []
     bits = bits_of(mode)
     is_quantized = bits is not None and bits <= 8
-    if is_quantized and linear_bits > UNPACKED and unquantized_share > 1 - _NOTABLE:
+    if is_quantized and linear_bits > _UNPACKED and unquantized_share > 1 - _NOTABLE:
         remarks.append(f"runs {unquantized_type}")
     elif is_quantized and unquantized_share > _NOTABLE:
         remarks.append(f"{unquantized_share:.0%} of it {unquantized_type}".replace("%", " %"))

@@ -12,7 +12,7 @@ import pytest
 
 from ..backends import ask, backend_class, family, names
 from ..core.cell import Cell
-from ..core.checkpoint_format import CheckpointFormat
+from ..core.checkpoint_format import BY_NAME, CheckpointFormat
 from ..core.engine import Refusal, Setup
 from ..core.errors import BackendError, EngineError
 from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
@@ -177,19 +177,23 @@ class CellPlan:
         self._check_names()
 
     def _check_names(self) -> None:
-        """Raise pytest.UsageError if two named models would have the same test ids."""
-        anything = Wanted(None, None, None)
+        """Raise pytest.UsageError if two models of one name would have the same test ids."""
+        given = self.settings.models or ()
+        names = [model.name for model in given]
+        several = [model for model in given if names.count(model.name) > 1]
+        for backend in self._backends(Wanted(None, None, None), None) if several else ():
+            with suppress(BackendError):  # It is an error for those tests that use the backend.
+                self._check_names_of(several, backend)
+
+    def _check_names_of(self, several: Iterable[Model], backend: str) -> None:
         models: dict[str, Model] = {}
-        for model in self._models(anything):
-            for backend in self._backends(anything, None):
-                with suppress(BackendError):  # It is an error for those tests that use the backend.
-                    for mode in self._modes(anything, backend, model):
-                        cell = self._cell(model, backend, mode)
-                        if models.setdefault(cell.id, model) != model:
-                            raise pytest.UsageError(
-                                f"--llm-model: two models would be called {model.name!r} in test ids; "
-                                "name one of them: NAME=PATH"
-                            )
+        for model in several:
+            for mode in self._modes(Wanted(None, None, None), backend, model):
+                if models.setdefault(self._cell(model, backend, mode).id, model) != model:
+                    raise pytest.UsageError(
+                        f"--llm-model: two models would be called {model.name!r} in test ids; "
+                        "name one of them: NAME=PATH"
+                    )
 
     def _check_modes(self) -> None:
         if not self.settings.backends or not self.settings.quantizations:
@@ -234,7 +238,7 @@ class CellPlan:
         stored = self.checkpoints.stored(model)
         may_be = stored is None and not self.checkpoints.are_certain(model)
         if may_be and mode in OF_CHECKPOINTS and mode not in backend_class(backend).further_modes:
-            stored = CheckpointFormat(mode, "by name")
+            stored = CheckpointFormat(mode, BY_NAME)
         return Cell(model, backend, mode, self._traits(model, backend), stored)
 
     def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:

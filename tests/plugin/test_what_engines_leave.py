@@ -191,19 +191,6 @@ def test_a_child_that_dies_between_two_tests_fails_neither(pytester, package):
 # Starting
 
 
-@pytest.fixture
-def interpreter(tmp_path):
-    """Make an interpreter from a shell script; ``$PYTHON`` is the real one."""
-
-    def make(script):
-        file = tmp_path / "interpreter"
-        file.write_text(f"#!/bin/sh\nPYTHON={sys.executable}\n{script}\n")
-        file.chmod(0o755)
-        return str(file)
-
-    return make
-
-
 @pytest.mark.parametrize(
     ("script", "message"),
     [

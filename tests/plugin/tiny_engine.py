@@ -1,6 +1,4 @@
-"""A whole backend of another package: an engine that counts upwards, a token a millisecond.
-
-Its vocabulary is too small for the check that an engine predicts a text better than by guessing."""
+"""A whole backend of another package: an engine that counts upwards, a token a millisecond."""
 
 import time
 from dataclasses import replace
@@ -13,6 +11,7 @@ class TinyBackend(Backend):
     distributions = ("tiny-engine",)
     install_hint = "pip install tiny-engine"
     modes = ("none", "half")
+    computes_text = False
     contract = Contract(foreign_mode="nf4")
 
     @classmethod
@@ -23,7 +22,7 @@ class TinyBackend(Backend):
         return EngineInfo(
             device="cpu",
             dtype=spec.compute_dtype,
-            vocabulary=64,
+            vocabulary=1000,
             has_tokenizer=True,
             memory={"model_memory": 1.0 if spec.quantization == "none" else 0.5},
         )
@@ -41,14 +40,14 @@ class TinyBackend(Backend):
                 counts=(1,) * request.output_len,
                 input_tokens=len(request.prompt_ids),
                 token_ids=tuple(
-                    (request.prompt_ids[-1] + i) % 64 for i in range(request.output_len)
+                    (request.prompt_ids[-1] + i) % 1000 for i in range(request.output_len)
                 ),
             )
             for request in requests
         ]
 
     def encode(self, text):
-        return [ord(letter) % 64 for letter in text]
+        return [ord(letter) % 1000 for letter in text]
 
     def decode(self, ids):
         return " ".join(str(i) for i in ids)

@@ -8,19 +8,6 @@ from pytest_llmperf.core.errors import EngineError
 from pytest_llmperf.session import installed
 
 
-@pytest.fixture
-def interpreter(tmp_path):
-    """Make an interpreter from a shell script; ``$PYTHON`` is the real one."""
-
-    def make(script):
-        file = tmp_path / "interpreter"
-        file.write_text(f"#!/bin/sh\nPYTHON={sys.executable}\n{script}\n")
-        file.chmod(0o755)
-        return str(file)
-
-    return make
-
-
 def test_an_interpreter_whose_start_prints_is_understood(interpreter):
     python = interpreter("echo 'Loading module cuda'; exec $PYTHON \"$@\"")
     assert installed.installed_packages_of(python) == installed.installed_packages_of(
