@@ -33,10 +33,6 @@ ARTICLE = {
 }
 
 
-STATIC = ("eager-1", "eager-2", "eager-3", "eager-4", "static-1")
-"""Runs of one process each."""
-
-
 def main() -> None:
     if sys.argv[1:2] == ["keep"]:
         keep(sys.argv[2], Path(sys.argv[3]))
@@ -55,7 +51,7 @@ def main() -> None:
         "phi-2": modes([r for r in latency if r["model"]["name"] == "phi-2"]),
         "mistral-7b": modes([r for r in latency if r["model"]["name"] == "mistral-7b"]),
         "fp8": formats(records("h100-fp8")),
-        "static": processes([r for name in STATIC for r in records(f"h100-phi-2-{name}")]),
+        "static": processes(("eager", "static")),
         "batch": batches(throughput),
         "device-h200": device_line(two_gpus),
         "scaling": scaling(two_gpus),
@@ -196,21 +192,39 @@ def formats(found: list[dict[str, Any]]) -> str:
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
-def processes(found: list[dict[str, Any]]) -> str:
-    """Return one row per process: how far apart rounds of a process, and processes, are."""
-    rows = [
-        [
-            record["cell"],
-            f"{p50(record, 'ttft') * 1e3:.1f}",
-            f"{p50(record, 'tpot') * 1e3:.2f}",
-            spread(record, "tpot"),
-            f"{p50(record, 'output_throughput'):.0f}",
-            f"{p50(record, 'load_time'):.0f}",
-        ]
-        for record in found
-    ]
-    headers = ["cell, one process each", "ttft ms", "tpot ms", "tpot +-", "tokens/s", "load s"]
+def processes(kinds: tuple[str, ...]) -> str:
+    """Return the times of processes of each kind on each of two cards, and how much they vary.
+
+    Source: files of one process each, ``h100-phi-2-KIND-gpuCARD-NUMBER.json``.
+    """
+    rows = []
+    for kind in kinds:
+        for cards in ("0", "1", "01"):
+            pattern = f"h100-phi-2-{kind}-gpu[{cards}]-*.json"
+            paths = sorted((DOCS / "data").glob(pattern))
+            found = [record for path in paths for record in records(path.stem)]
+            ttft = [p50(record, "ttft") * 1e3 for record in found]
+            tpot = [p50(record, "tpot") * 1e3 for record in found]
+            rounds = [record["metrics"]["tpot"]["samples"] for record in found]
+            rows.append(
+                [
+                    found[0]["cell"],
+                    cards if len(cards) == 1 else "both",
+                    len(found),
+                    f"{statistics.median(ttft):.1f}",
+                    f"{statistics.median(tpot):.2f}",
+                    f"{min(tpot):.2f} to {max(tpot):.2f}",
+                    f"{coefficient_of_variation(tpot):.1%}",
+                    f"{statistics.median(map(coefficient_of_variation, rounds)):.1%}",
+                ]
+            )
+    headers = ["cell", "GPU", "processes", "ttft ms", "tpot ms", "range of tpot"]
+    headers += ["tpot between processes", "within a process"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def coefficient_of_variation(values: list[float]) -> float:
+    return statistics.stdev(values) / statistics.fmean(values)
 
 
 def batches(found: list[dict[str, Any]]) -> str:
