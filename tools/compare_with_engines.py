@@ -7,14 +7,13 @@
     python tools/compare_with_engines.py vllm --architecture phi-2      # random weights, on a GPU
 
 transformers, ctranslate2: one loaded model; our backend and a plain timed call of the engine take
-turns, so that both run on the machine in the same state. vllm: processes take turns, ours (a pytest run
-of one test) and vLLM's ``bench latency``, with the same engine arguments and the engine core in the same
-process; ``--separate-core`` keeps the tool's default, a core in a separate process, and
-``--same-engine`` lets the tool and us take turns on one loaded engine, so that the method of measuring
-is the only difference (except for sampling: the tool draws tokens at temperature 1, we take the
-likeliest). llama-cpp, llama-cpp-python: our loaded engine and a process of ``llama-bench``, which
-does not sample, take turns. Prints the ratio ours / theirs with its 95 % interval (Student's t over the
-pairs' log-ratios). A claim holds if the interval is within it.
+turns, so that both run on the machine in the same state. vllm: processes take turns, ours (a pytest run)
+and one of vLLM's ``bench latency`` and ``bench throughput``, with the same engine arguments and for the
+rest their defaults; ``--same-engine`` lets ``bench latency`` and us take turns on one loaded engine, so
+that the method of measuring is the only difference. With VLLM_ENABLE_V1_MULTIPROCESSING=0 both sides run
+the engine's core in their own process. llama-cpp, llama-cpp-python: our loaded engine and a process of
+``llama-bench``, which does not sample, take turns. Prints the ratio ours / theirs with its 95 % interval
+(Student's t over the pairs' log-ratios). A claim holds if the interval is within it.
 """
 
 from __future__ import annotations
@@ -51,16 +50,17 @@ def main() -> None:
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--rounds", type=int, default=10, help="rounds per process (vllm)")
     parser.add_argument("--output-len", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the seconds of each call")
-    cores = parser.add_mutually_exclusive_group()
-    cores.add_argument("--separate-core", action="store_true", help="theirs as by default (vllm)")
-    cores.add_argument("--same-engine", action="store_true", help="one engine for both (vllm)")
+    parser.add_argument(
+        "--batch-size", type=sizes, default=[1], metavar="N[,N]", help="not for llama-cpp"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the seconds of each pair")
+    parser.add_argument("--same-engine", action="store_true", help="one engine for both (vllm)")
+    parser.add_argument(
+        "--tokenizer", metavar="FOLDER", help="of random weights, for throughput (vllm)"
+    )
     parser.add_argument("--architecture", help="a shipped one, with random weights")
     parser.add_argument("--llama-bench", type=Path, metavar="PATH", help="the binary (llama-cpp)")
     options = parser.parse_args()
-    if options.json and options.engine in MODULES:
-        parser.error(f"--json keeps one result, and {options.engine} has two")
     os.environ["HF_HUB_OFFLINE"] = "1"
     threads = None if has_accelerator() else max(1, usable_cores() - 1)
     if threads:
@@ -75,11 +75,18 @@ def main() -> None:
     module = importlib.import_module(f"own_tools.{MODULES.get(options.engine, options.engine)}")
     results = module.pairs(spec, options)
     if options.json:
-        ((ours, theirs),) = results.values()
-        data = {"against": AGAINST[options.engine], "ours": ours, "theirs": theirs}
+        data = {
+            "against": AGAINST[options.engine],
+            "ours": {what: ours for what, (ours, _) in results.items()},
+            "theirs": {what: theirs for what, (_, theirs) in results.items()},
+        }
         options.json.write_text(json.dumps(data) + "\n")
     for what, (ours, theirs) in results.items():
         report(f"{options.engine}: {what}", ours, theirs)
+
+
+def sizes(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def embedded(options: argparse.Namespace) -> Path:

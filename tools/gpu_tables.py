@@ -55,7 +55,8 @@ def main() -> None:
         "batch": batches(throughput),
         "device-h200": device_line(two_gpus),
         "scaling": scaling(two_gpus),
-        "paired": paired(("vllm", "transformers")),
+        "paired": paired(("h200-paired-vllm", "h200-paired-transformers")),
+        "paired-batches": paired(("h100-paired-vllm", "h100-paired-vllm-in-process")),
         "ceilings": ceilings(efficient),
         "efficiency-phi-2": efficiency(efficient, "phi-2"),
         "efficiency-mistral-7b": efficiency(efficient, "mistral-7b"),
@@ -266,26 +267,31 @@ def scaling(found: list[dict[str, Any]]) -> str:
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
-def paired(engines: tuple[str, ...]) -> str:
+def paired(names: tuple[str, ...]) -> str:
     """Return the table of ours over theirs: Student's t over log-ratios.
 
     Source: the files of tools/compare_with_engines.py --json.
     """
     rows = []
-    for engine in engines:
-        data = json.loads((DOCS / "data" / f"h200-paired-{engine}.json").read_text("utf-8"))
-        ratio, low, high = paired_ratio(data["ours"], data["theirs"])
-        rows.append(
-            [
-                data["against"],
-                f"{statistics.median(data['ours']):.4f}",
-                f"{statistics.median(data['theirs']):.4f}",
-                f"{ratio:.3f}",
-                f"{low:.3f} to {high:.3f}",
-                len(data["ours"]),
-            ]
-        )
-    headers = ["against", "e2e s, ours", "theirs", "paired ratio", "95 % interval", "pairs"]
+    for name in names:
+        data = json.loads((DOCS / "data" / f"{name}.json").read_text("utf-8"))
+        for what, ours in data["ours"].items():
+            theirs = data["theirs"][what]
+            ratio, low, high = paired_ratio(ours, theirs)
+            rows.append(
+                [
+                    data["against"],
+                    what.removeprefix("e2e of "),
+                    f"{statistics.median(ours):.4f}",
+                    f"{statistics.median(theirs):.4f}",
+                    f"{statistics.median(ours) / statistics.median(theirs):.4f}",
+                    f"{ratio:.3f}",
+                    f"{low:.3f} to {high:.3f}",
+                    len(ours),
+                ]
+            )
+    headers = ["against", "batch", "e2e s, ours", "theirs", "of medians", "paired ratio"]
+    headers += ["95 % interval", "pairs"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 

@@ -17,6 +17,8 @@ class Contract:
     products: Mapping[str, tuple[str | None, float]] = field(default_factory=dict)
     """By quantization mode: the type of the matrix products, as in ``EngineInfo.arithmetic``, and the
     bytes per weight in the embedding table."""
+    whole_batches: bool = True
+    """Whether the requests of a batch start in the same step; otherwise one or more steps later."""
     cache_value_bytes: float = 2
     """Bytes of one number in the key-value cache on a CPU."""
 

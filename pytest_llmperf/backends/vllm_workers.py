@@ -98,6 +98,13 @@ def device_peak(worker: Any) -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
+def threads_of(worker: Any) -> int:
+    """Return the threads that a worker computes with on a CPU. Runs in a worker."""
+    import torch
+
+    return int(torch.get_num_threads())
+
+
 def cache_type(worker: Any) -> str:
     """Return the type of the key-value cache as the model resolved it. Runs in a worker."""
     return str(worker.vllm_config.cache_config.cache_dtype)

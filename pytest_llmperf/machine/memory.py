@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from .gpus import Gpus
 
 _PROC = Path("/proc")
+_OF_MAPPING = ("Rss", "Pss", "Anonymous")
 
 
 def reset_peak() -> None:
@@ -23,10 +26,14 @@ def reset_peak() -> None:
 
 
 def peak_mib() -> float:
-    """Return the peak resident set since the last reset in MiB, summed over the engine's processes."""
-    peaks = [_status_kib(pid, "VmHWM") for pid in _session_processes()]
+    """Return the peak resident set since the last reset in MiB, summed over the engine's processes.
+
+    Pages that several of them have in common, such as those of libraries, count once.
+    """
+    pids = _session_processes()
+    peaks = [_status_kib(pid, "VmHWM") for pid in pids]
     if any(peaks):
-        return sum(peaks) / 1024
+        return (sum(peaks) - (_counted_twice(pids) if len(pids) > 1 else 0)) / 1024
     # Without /proc: the peak since the process started, in KiB on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
@@ -74,6 +81,40 @@ def _session_processes() -> list[int]:
             except OSError:
                 continue  # The process has ended in the meantime.
     return pids
+
+
+def _counted_twice(pids: list[int]) -> int:
+    """Return the KiB that the sum of the resident sets of these processes counts too often."""
+    of_files: dict[str, list[int]] = defaultdict(list)
+    after_fork = 0
+    for pid in pids:
+        own: Counter[str] = Counter()
+        for file, kib in _mappings(pid):
+            if file:
+                own[file] += kib["Rss"] - kib["Anonymous"]
+            else:
+                after_fork += kib["Rss"] - kib["Pss"]
+        for file, resident in own.items():
+            of_files[file].append(resident)
+    return after_fork + sum(sum(parts) - max(parts) for parts in of_files.values())
+
+
+def _mappings(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the mappings of a process: device and inode of the file, "" for none, and KiB by name."""
+    try:
+        lines = (_PROC / str(pid) / "smaps").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    file, kib = "", dict.fromkeys(_OF_MAPPING, 0)
+    for line in lines:
+        key, *values = line.split()
+        if not key.endswith(":"):  # The first line of a mapping: address, rights, offset, file.
+            yield file, kib
+            file = "" if values[3] == "0" else f"{values[2]} {values[3]}"
+            kib = dict.fromkeys(_OF_MAPPING, 0)
+        elif (name := key.removesuffix(":")) in kib:
+            kib[name] = int(values[0])
+    yield file, kib
 
 
 def _status_kib(pid: int, key: str) -> int:

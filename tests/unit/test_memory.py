@@ -105,6 +105,22 @@ def test_a_child_process_of_the_engine_counts():
     assert peak - parent_peak > 200
 
 
+def test_what_a_child_shares_with_the_engine_counts_once():
+    alone, together = run(
+        HOLD_200_MIB,
+        "alone = memory.peak_mib()",
+        "reading, writing = os.pipe()",
+        """
+if os.fork() == 0:
+    os.close(writing)
+    os.read(reading, 1)  # Until the parent has ended.
+    os._exit(0)
+""",
+        "print(json.dumps([alone, memory.peak_mib()]))",
+    )
+    assert together - alone < 20
+
+
 def test_outside_a_session_of_its_own_no_other_process_counts():
     parent_peak, peak = run_in_this_session(
         "memory.reset_peak()",

@@ -19,7 +19,6 @@ def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
     backend = TransformersBackend()
     info = backend.load(spec)
     model, device = backend._model, torch.device(info.device)
-    workload = workload_of(options)
 
     def synchronize() -> None:
         if device.type == "cuda":
@@ -48,8 +47,13 @@ def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
         assert output.shape[1] == INPUT_LEN + options.output_len
         return seconds
 
-    def requests(i: int) -> list[Request]:
-        return workload.requests(i, backend.encode, info.vocabulary)
+    def of_size(batch: int) -> tuple[list[float], list[float]]:
+        workload = workload_of(options, batch)
 
-    count = options.pairs or 30
-    return {"e2e": in_turns(lambda i: ours(requests(i)), lambda i: theirs(requests(i)), count)}
+        def requests(i: int) -> list[Request]:
+            return workload.requests(i, backend.encode, info.vocabulary)
+
+        count = options.pairs or 30
+        return in_turns(lambda i: ours(requests(i)), lambda i: theirs(requests(i)), count)
+
+    return {f"e2e of {batch}": of_size(batch) for batch in options.batch_size}

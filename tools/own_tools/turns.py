@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pytest_llmperf.backends.base import Backend
@@ -23,15 +21,16 @@ INPUT_LEN = 32
 Results = dict[str, tuple[list[float], list[float]]]
 """Seconds of ours and of theirs, pair by pair, by the name of the measurement."""
 TEST = """
-def test_e2e(llm, llm_benchmark):
-    llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size={batch_size})
+import pytest
+
+@pytest.mark.parametrize("batch_size", {sizes})
+def test_e2e(llm, llm_benchmark, batch_size):
+    llm_benchmark(llm, input_len={input_len}, output_len={output_len}, batch_size=batch_size)
 """
 
 
-def workload_of(options: argparse.Namespace) -> Workload:
-    return Workload(
-        output_len=options.output_len, input_len=INPUT_LEN, batch_size=options.batch_size
-    )
+def workload_of(options: argparse.Namespace, batch: int) -> Workload:
+    return Workload(output_len=options.output_len, input_len=INPUT_LEN, batch_size=batch)
 
 
 def our_round(backend: Backend, vocabulary: int, workload: Workload, i: int) -> float:
@@ -53,36 +52,32 @@ def in_turns(
     return results[ours][warmup:], results[theirs][warmup:]
 
 
-def run(
-    command: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
-) -> None:
+def run(command: list[str], log: Path, folder: str | None = None) -> None:
     with log.open("w") as file:
         done = subprocess.run(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-            check=False,
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=folder, check=False
         )
     if code := done.returncode:
         print(log.read_text()[-3000:])
         sys.exit(f"{' '.join(command[:4])} ... ended with {code}")
 
 
-def our_run(spec: EngineSpec, folder: Path, output_len: int, batch_size: int, rounds: int) -> Any:
-    """Return the metrics of one pytest run of one test, as it stores them."""
+def our_run(
+    spec: EngineSpec, folder: Path, output_len: int, sizes: list[int], rounds: int
+) -> dict[int, Any]:
+    """Return the metrics of one pytest run by batch size, as it stores them."""
     test = folder / "test_e2e.py"
-    test.write_text(TEST.format(input_len=INPUT_LEN, output_len=output_len, batch_size=batch_size))
+    test.write_text(TEST.format(input_len=INPUT_LEN, output_len=output_len, sizes=sizes))
     out = folder / "ours.json"
     command = [sys.executable, "-m", "pytest", str(test), "-q", f"--rootdir={folder}"]
     command += [f"--llm-backend={spec.backend}", f"--llm-model=m={spec.model}"]
     command += [f"--llm-load-format={spec.load_format}", f"--llm-rounds={rounds}"]
     run([*command, f"--benchmark-json={out}"], folder / "ours.log")
+    found = {}
     for entry in json.loads(out.read_text())["benchmarks"]:
-        metrics = entry["extra_info"]["llmperf"].get("metrics")
-        if metrics:
-            return metrics
-    raise SystemExit(f"no measurement in {out}")
+        if metrics := entry["extra_info"]["llmperf"].get("metrics"):
+            found[entry["params"]["batch_size"]] = metrics
+    return found
 
 
 def paired_ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:

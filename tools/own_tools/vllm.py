@@ -1,36 +1,20 @@
-"""vLLM: ``vllm bench latency``, in separate processes or on the engine that we have loaded."""
+"""vLLM: ``bench latency`` and ``bench throughput``, in separate processes or on our loaded engine."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.core.engine import EngineSpec
 from pytest_llmperf.machine.host import has_accelerator
 
+from . import vllm_bench
 from .turns import INPUT_LEN, Results, in_turns, our_round, our_run, run, workload_of
-
-# vLLM's CPU package is not called vllm, and its command asks for the version of "vllm".
-BENCH = """
-import importlib.metadata as m
-real = m.version
-def version(name):
-    try:
-        return real(name)
-    except m.PackageNotFoundError:
-        return real(name + "-cpu") + "+cpu"
-m.version = version
-from vllm.entrypoints.cli.main import main
-if __name__ == "__main__":
-    main()
-"""
 
 
 def pairs(spec: EngineSpec, options: argparse.Namespace) -> Results:
@@ -43,72 +27,79 @@ def on_one_engine(spec: EngineSpec, options: argparse.Namespace) -> Results:
 
     backend = VllmBackend()
     info = backend.load(spec)
-    import vllm
-    from vllm.benchmarks import latency
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    class Loaded:
-        """Gives the tool the loaded engine instead of a new one."""
-
-        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-            return backend._llm
-
-        @classmethod
-        def from_engine_args(cls, engine_args: Any) -> Any:
-            return backend._llm
-
-    vllm.LLM = Loaded
-    parser = FlexibleArgumentParser()
-    latency.add_cli_args(parser)
-    workload = workload_of(options)
-
-    def ours(i: int) -> float:
-        return our_round(backend, info.vocabulary, workload, i)
-
-    def theirs(i: int) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "latency.json"
-            flags = bench_flags(spec, options, out, warmup=0, rounds=1)
-            with Path(os.devnull).open("w") as no, redirect_stdout(no), redirect_stderr(no):
-                latency.main(parser.parse_args(flags))
-            return float(json.loads(out.read_text())["latencies"][0])
-
-    return {"e2e": in_turns(ours, theirs, options.pairs or 30)}
+    flags, lengths = bench_flags(spec, options), (INPUT_LEN, options.output_len)
+    results = {}
+    with vllm_bench.one_engine(backend._llm):
+        for batch in options.batch_size:
+            workload = workload_of(options, batch)
+            results[f"e2e of {batch}"] = in_turns(
+                lambda i, workload=workload: our_round(backend, info.vocabulary, workload, i),
+                lambda i, batch=batch: vllm_bench.latencies(flags, lengths, batch, 0, 1)[0],
+                options.pairs or 30,
+            )
+    backend.close()
+    return results
 
 
 def in_processes(spec: EngineSpec, options: argparse.Namespace) -> Results:
-    """Run processes in turns: a pytest run of one test, and the tool."""
+    """Run processes in turns: a pytest run, and the tools; each measures all batch sizes."""
+    ours: Series = defaultdict(list)
+    theirs: Series = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        for i in range(options.pairs or 6):
+            sides = [(ours, our_medians), (theirs, their_medians)]
+            for series, measure in sides if i % 2 else sides[::-1]:
+                for what, seconds in measure(spec, options, folder).items():
+                    series[what].append(seconds)
+            for what, values in theirs.items():
+                print(
+                    f"pair {i + 1}: {what}: {ours[what][-1]:.4f} s, {values[-1]:.4f} s", flush=True
+                )
+    return {what: (ours[what], values) for what, values in theirs.items()}
 
-        def ours(i: int) -> float:
-            sizes = (options.output_len, options.batch_size, options.rounds)
-            return float(our_run(spec, folder, *sizes)["e2e"]["p50"])
 
-        def theirs(i: int) -> float:
-            return bench_latency(spec, options, folder)
-
-        return {"e2e": in_turns(ours, theirs, options.pairs or 6, warmup=0)}
+Series = dict[str, list[float]]
 
 
-def bench_latency(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> float:
-    """Return the median latency of one ``vllm bench latency``; what we do not set is its default."""
-    script = folder / "bench.py"
-    script.write_text(BENCH)
+def our_medians(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Return the median seconds of a batch by measurement: the plugin has one for both tools."""
+    found = our_run(spec, folder, options.output_len, options.batch_size, options.rounds)
+    seconds = {batch: float(metrics["e2e"]["p50"]) for batch, metrics in found.items()}
+    return {f"{what} of {batch}": s for what in WHAT for batch, s in seconds.items()}
+
+
+def their_medians(spec: EngineSpec, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Return the median seconds of a batch by measurement; what we do not set is the tools' default."""
     out = folder / "theirs.json"
-    flags = bench_flags(spec, options, out, warmup=2, rounds=options.rounds)
-    core = {} if options.separate_core else {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    run([sys.executable, str(script), "bench", "latency", *flags], folder / "theirs.log", core)
-    return float(statistics.median(json.loads(out.read_text())["latencies"]))
+    asked = {
+        "sizes": options.batch_size,
+        "rounds": options.rounds,
+        "lengths": [INPUT_LEN, options.output_len],
+        "flags": bench_flags(spec, options),
+        "throughput": bool(options.tokenizer) or not spec.random_weights,
+        "out": str(out),
+    }
+    command = [sys.executable, "-m", "own_tools.vllm_bench", json.dumps(asked)]
+    tools = str(Path(__file__).parents[1])
+    run(command, folder / "theirs.log", folder=tools)
+    return {
+        f"{what} of {batch}": statistics.median(seconds)
+        for what, sizes in json.loads(out.read_text()).items()
+        for batch, seconds in sizes.items()
+    }
 
 
-def bench_flags(
-    spec: EngineSpec, options: argparse.Namespace, out: Path, warmup: int, rounds: int
-) -> list[str]:
-    """Return the flags of ``vllm bench latency``: our engine arguments and sizes."""
+WHAT = ("e2e", "throughput")
+
+
+def bench_flags(spec: EngineSpec, options: argparse.Namespace) -> list[str]:
+    """Return the flags of both tools: our engine arguments."""
     from pytest_llmperf.backends.vllm import VllmBackend
 
     arguments = VllmBackend()._options(spec, on_cpu=not has_accelerator())
+    if options.tokenizer:
+        arguments |= {"tokenizer": options.tokenizer, "skip_tokenizer_init": False}
     flags = []
     for key, value in arguments.items():
         name = key.replace("_", "-")
@@ -116,6 +107,4 @@ def bench_flags(
             flags.append(f"--{name}" if value else f"--no-{name}")
         elif value is not None:
             flags.append(f"--{name}={value}")
-    flags += [f"--input-len={INPUT_LEN}", f"--output-len={options.output_len}"]
-    flags += [f"--batch-size={options.batch_size}", f"--num-iters-warmup={warmup}"]
-    return [*flags, f"--num-iters={rounds}", f"--output-json={out}"]
+    return flags
