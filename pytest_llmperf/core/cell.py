@@ -29,6 +29,11 @@ class Cell:
         parts = (self.model.name, self.backend, self.quantization, *self.traits.parts)
         return "-".join(parts)
 
+    @property
+    def is_quantized(self) -> bool:
+        """Return whether the checkpoint itself has the mode, so that no engine has to quantize it."""
+        return self.stored is not None and self.stored.mode == self.quantization
+
     def contradicted_by(self, info: EngineInfo) -> str | None:
         """Return why a loaded engine is not this cell, in one line with what to write, or None."""
         if info.mode is None or info.mode == self.quantization:

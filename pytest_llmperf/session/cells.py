@@ -142,12 +142,15 @@ class CellPlan:
             return True
         if "--llm-model" in typed and self._has_no_file(cell):
             return True
-        modes = ["none"] if "--llm-backend" in typed else []
-        if "--llm-quant" in typed and cell.quantization in (settings.quantizations or ()):
-            modes.append(cell.quantization)
+        by_engine = "--llm-backend" in typed
+        by_mode = "--llm-quant" in typed and cell.quantization in (settings.quantizations or ())
         with suppress(EngineError, BackendError):
             packages = self.packages(cell.backend)
-            refusals = [_refused(cell.backend, "refusal", mode, packages) for mode in modes]
+            refusals = [_refused(cell.backend, "refusal", "none", packages)] if by_engine else []
+            if cell.is_quantized and (by_engine or by_mode):
+                refusals.append(self._refusal(cell, packages))
+            elif by_mode:
+                refusals.append(_refused(cell.backend, "refusal", cell.quantization, packages))
             return any(refusal and not refusal.by_nature for refusal in refusals)
         return False
 
@@ -245,29 +248,18 @@ class CellPlan:
         settings, stored, mode = self.settings, cell.stored, cell.quantization
         if refusal := refusal_of_kind(cell, settings.load_format == "dummy"):
             return refusal
-        setup = self._setup
-        of_file = stored is not None and stored.mode == mode
-        refusal = _refused(cell.backend, "refusal", "none" if of_file else mode, packages)
-        if (
-            refusal is None
-            and stored is not None
-            and not of_file
-            and self.checkpoints.are_certain(cell.model)
-        ):
+        if stored and not cell.is_quantized and self.checkpoints.are_certain(cell.model):
             reason = (
                 f"the weights of {cell.model.recorded_source} are {stored.mode}, not {mode}: leave out "
                 f"--llm-quant={mode}, or give --llm-quant={stored.mode}"
             )
             return Refusal(reason, by_nature=True)
-        return (
-            refusal
-            or _refused(cell.backend, "refusal_of_model", cell.model, mode, setup)
-            or (
-                _refused(cell.backend, "refusal_of_format", stored, packages, setup)
-                if stored is not None and of_file
-                else None
-            )
-        )
+        setup, backend = self._setup, cell.backend
+        refusal = _refused(backend, "refusal", "none" if cell.is_quantized else mode, packages)
+        refusal = refusal or _refused(backend, "refusal_of_model", cell.model, mode, setup)
+        if refusal is None and cell.is_quantized:
+            return _refused(backend, "refusal_of_format", stored, packages, setup)
+        return refusal
 
     @property
     def _setup(self) -> Setup:
