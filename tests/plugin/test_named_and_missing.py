@@ -13,7 +13,7 @@ NO_VLLM = "vllm is not installed: pip install 'pytest-llmperf[vllm]'"
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("pytest_llmperf.session.cells.has_accelerator", lambda: False)
+    monkeypatch.setattr("pytest_llmperf.session.refusals.has_accelerator", lambda: False)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def installed(monkeypatch):
     """Set the packages of the run's environment: ``installed(transformers="5.19.0")``."""
 
     def make(**packages):
-        module = "pytest_llmperf.session.cells"
+        module = "pytest_llmperf.session.installed"
         monkeypatch.setattr(f"{module}.installed_packages_of", lambda python: packages)
 
     return make
