@@ -58,6 +58,7 @@ class Modes:
         Raises:
             BackendError: the backend's class itself fails.
         """
+        model = self._checkpoints.located(model)
         mode = ask(backend, "mode_of", str, mode, model)
         stored = self._checkpoints.stored(model)
         may_be = stored is None and not self._checkpoints.are_certain(model)
