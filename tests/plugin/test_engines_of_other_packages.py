@@ -27,8 +27,7 @@ def test_it_fails_where_it_runs_another_mode_than_the_test_id_says(pytester, pac
     run = pytester.runpytest_subprocess("--llm-backend=tiny", "--llm-quant=none,half")
     run.assert_outcomes(errors=1, passed=1)
     assert run.outlines.count(
-        "cannot load smollm2-135m-tiny-none: smollm2-135m-tiny-none runs half, not none: give "
-        "--llm-quant=half"
+        "cannot load smollm2-135m-tiny-none: the engine runs half, not none: give --llm-quant=half"
     )
 
 
