@@ -18,6 +18,7 @@ def _compiled_modules():
     kept = {}
     yield kept
     sys.modules.update(kept)
+    _forget_removed_modules()
 
 
 def _forget_removed_modules():
