@@ -1,4 +1,5 @@
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -17,12 +18,36 @@ def _compiled_modules():
     kept = {}
     yield kept
     sys.modules.update(kept)
+    _forget_removed_modules()
+
+
+def _forget_removed_modules():
+    """Take modules that are no longer loaded out of the packages that still are.
+
+    ``from package import module`` would find one there, beside a second copy of what it imports.
+    """
+    for name, package in list(sys.modules.items()):
+        if name.partition(".")[0] != "pytest_llmperf":
+            continue
+        for attribute, value in list(vars(package).items()):
+            is_part = isinstance(value, ModuleType) and value.__name__ == f"{name}.{attribute}"
+            if is_part and sys.modules.get(value.__name__) is not value:
+                delattr(package, attribute)
 
 
 @pytest.fixture
-def pytester(_compiled_modules, pytester):
+def pytester(_compiled_modules, pytester, monkeypatch):
     """pytest's own, which removes what a test imports; torch loaded a second time ends the process."""
     before = set(sys.modules)
+    inline_run = pytester.inline_run
+
+    def run(*arguments, **options):
+        try:
+            return inline_run(*arguments, **options)
+        finally:
+            _forget_removed_modules()
+
+    monkeypatch.setattr(pytester, "inline_run", run)
     yield pytester
     for name in set(sys.modules) - before:
         package = sys.modules.get(name.partition(".")[0])

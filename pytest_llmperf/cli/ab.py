@@ -7,7 +7,8 @@ import datetime
 import shlex
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from .common import (
     argument,
     check_targets,
     complain,
+    in_main_thread,
     say,
 )
 
@@ -119,12 +121,12 @@ def run(options: argparse.Namespace) -> int:
     except (OneLine, ValueError) as error:
         return complain("ab", str(error))
     say(f"{plan.names[0]} against {plan.names[1]}; every run is kept in {folder}")
-    of_ctrl_c = signal.getsignal(signal.SIGINT)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # As nohup asks for.
-            signal.signal(ending, of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler)
     try:
-        with locked(folder / plans.FILE), ABDisplay(sys.stderr) as display:
+        with (
+            _ended_like_ctrl_c(),
+            locked(folder / plans.FILE),
+            ABDisplay(sys.stderr) as display,
+        ):
             judgement = Comparison(plan, folder, display).run()
     except KeyboardInterrupt:
         complain("ab", f"interrupted; go on with: pytest-llmperf ab --resume {folder}")
@@ -133,6 +135,24 @@ def run(options: argparse.Namespace) -> int:
         return complain("ab", str(error))
     code = judgement.exit_code(options.strict)
     return code if _deliver(judgement, folder, options) else code or USAGE_ERROR
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, until the comparison is over."""
+    of_ctrl_c = signal.getsignal(signal.SIGINT)
+    handler = of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler
+    endings = (signal.SIGTERM, signal.SIGHUP) if in_main_thread() else ()
+    before = {ending: signal.getsignal(ending) for ending in endings}
+    # Ignored as nohup asks for; None: not set by Python, which could not set it again.
+    ours = {e: was for e, was in before.items() if was not in (signal.SIG_IGN, None)}
+    try:
+        for ending in ours:
+            signal.signal(ending, handler)
+        yield
+    finally:
+        for ending, was in ours.items():
+            signal.signal(ending, was)
 
 
 def _deliver(judgement: Judgement, folder: Path, options: argparse.Namespace) -> bool:

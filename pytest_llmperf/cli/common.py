@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -62,6 +63,11 @@ def warn_left_out(problems: Iterable[str]) -> None:
     """Name each file that is left out; beside the report, which may be markdown."""
     for problem in problems:
         print(printable(f"left out: {problem}"), file=sys.stderr)
+
+
+def in_main_thread() -> bool:
+    """Return whether handlers of signals can be set here."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def check_targets(*files: Path | None) -> None:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from ..core.values import shown, unusable
 from ..core.version import __version__
 from . import ab, cache, compare, fit, history, recover, tradeoff
-from .common import INTERRUPTED, USAGE_ERROR, Parser, complain
+from .common import INTERRUPTED, USAGE_ERROR, Parser, complain, in_main_thread
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def _noted_interrupt() -> Iterator[threading.Event]:
 
     before = signal.getsignal(signal.SIGINT)
     # Not where it is ignored (nohup), and not where another program calls this function in a thread.
-    if before is not signal.default_int_handler or not _in_main_thread():
+    if before is not signal.default_int_handler or not in_main_thread():
         yield interrupted
         return
     signal.signal(signal.SIGINT, interrupt)
@@ -86,7 +86,3 @@ def _noted_interrupt() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

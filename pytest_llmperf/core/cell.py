@@ -29,13 +29,17 @@ class Cell:
         parts = (self.model.name, self.backend, self.quantization, *self.traits.parts)
         return "-".join(parts)
 
+    @property
+    def is_quantized(self) -> bool:
+        """Return whether the checkpoint itself has the mode, so that no engine has to quantize it."""
+        return self.stored is not None and self.stored.mode == self.quantization
+
     def contradicted_by(self, info: EngineInfo) -> str | None:
         """Return why a loaded engine is not this cell, in one line with what to write, or None."""
         if info.mode is None or info.mode == self.quantization:
             bits = info.weights.linear_bits if info.weights else None
-            reason = contradiction(self.quantization, bits) if bits else None
-            return f"{self.id}: {reason}" if reason else None
-        wrong = f"{self.id} runs {info.mode}, not {self.quantization}"
+            return contradiction(self.quantization, bits) if bits else None
+        wrong = f"the engine runs {info.mode}, not {self.quantization}"
         if self.model.kind == "hub" and self.stored is None:
             return (
                 f"{wrong}: its configuration says so, which the hub's cache has from now on; run the "

@@ -124,7 +124,9 @@ def format_by_name(repository: str) -> CheckpointFormat | None:
 
 
 def _format(declared: Mapping[str, Any]) -> CheckpointFormat | None:
-    method = str(declared.get("quant_method") or "").lower()
+    named = declared.get("quant_method")
+    # Loaded, transformers has it as an enumeration.
+    method = str(getattr(named, "value", named) or "").lower()
     if not method:
         method = _method_of(declared)
     mode = _mode(method, declared)

@@ -7,12 +7,12 @@ import importlib.util
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .checkpoint import ADAPTER, CONFIG, is_lfs_pointer, read_config
-from .checkpoint_format import CheckpointFormat, format_by_name, format_of_config, format_of_folder
+from .checkpoint_format import CheckpointFormat, format_by_name, format_of_folder
 from .context import context_of, context_of_gguf
 from .defaults import EMBEDDED
 from .errors import OneLine
@@ -63,6 +63,24 @@ class Model:
     source: str
     """Hub id (followed by the file name for a GGUF file), or the path of a folder or GGUF file; empty
     for the embedded model."""
+    snapshot: Path | None = field(default=None, compare=False)
+    """Folder of a hub model's files in the hub's cache; None if they are not there: see ``located``."""
+
+    def located(self, revision: str | None, environment: Mapping[str, str]) -> Model:
+        """Return the model with its snapshot in the hub's cache, if a configuration is in it.
+
+        Args:
+            revision: of a model on the hub; None is ``main``.
+            environment: the variables that say where the hub's cache is.
+        """
+        folder = cached_snapshot(self.source, revision, environment) if self.kind == "hub" else None
+        if folder is None:
+            return self
+        try:
+            read_config(folder)
+        except ValueError:
+            return self  # Whoever loads it says what is wrong.
+        return replace(self, snapshot=folder)
 
     @property
     def shipped_config(self) -> Path | None:
@@ -76,36 +94,36 @@ class Model:
         return None
 
     @property
+    def config_folder(self) -> Path | None:
+        """Folder with the model's configuration; None if there is none here.
+
+        It is the model's own folder, its snapshot in the hub's cache, or the one that is shipped.
+        """
+        if self.kind == "folder":
+            return Path(self.source)
+        return self.snapshot or self.shipped_config
+
+    @property
     def config(self) -> dict[str, Any]:
         """The configuration of transformers; empty if it is unknown here."""
-        folder = Path(self.source) if self.kind == "folder" else self.shipped_config
+        folder = self.config_folder
         try:
             return read_config(folder) if folder else {}
         except ValueError as error:
             raise ModelError(f"{self.name}: {error}") from None
 
-    def stored(
-        self, revision: str | None, environment: Mapping[str, str]
-    ) -> tuple[CheckpointFormat | None, bool]:
-        """Return how the checkpoint is quantized, None if it is not, and whether that is certain.
+    @property
+    def stored(self) -> tuple[CheckpointFormat | None, bool]:
+        """How the checkpoint is quantized, None if it is not, and whether that is certain.
 
-        What is certain stands in its configuration. A repository that is not in the hub's cache has a
-        name only.
-
-        Args:
-            revision: of a model on the hub; None is ``main``.
-            environment: the variables that say where the hub's cache is.
+        What is certain stands in its configuration. A hub model without one here has a name only.
         """
         if self.kind not in ("folder", "hub"):
             return None, True
-        folder: Path | None = Path(self.source)
-        if self.kind == "hub":
-            folder = cached_snapshot(self.source, revision, environment)
+        folder = self.config_folder
         try:
             if folder is not None and (folder / CONFIG).exists():
                 return format_of_folder(folder), True
-            if self.shipped_config is not None:
-                return format_of_config(self.config), True
         except ValueError:
             return None, True  # Whoever loads it says what is wrong.
         return format_by_name(self.source), False

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import NoneType
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
-from ..backends import ask, backend_class, family, names
+from ..backends import backend_class, family, names
 from ..core.cell import Cell
-from ..core.checkpoint_format import BY_NAME, CheckpointFormat
-from ..core.engine import Refusal, Setup
 from ..core.errors import BackendError, EngineError
-from ..core.models import MISSING_EMBEDDED, Model, embedded_gguf, parse_model
+from ..core.models import Model, parse_model
 from ..core.printable import printable
 from ..core.quantization import ALL, MIXED, MODES, OF_CHECKPOINTS
-from ..core.traits import Traits
-from ..machine.host import has_accelerator, runs_on_cpu
 from .checkpoints import Checkpoints
-from .installed import installed_packages_of
+from .installed import Packages
 from .marker import Wanted, nothing_left
-from .model_files import context_of_cell, refusal_of_kind
+from .model_files import context_of_cell
+from .modes import Modes
 from .options import Settings
+from .refusals import Refusals, refusal_by
 
 
 @dataclass(frozen=True)
@@ -39,25 +35,29 @@ class Choice:
     """The command line names what is missing, so its tests fail."""
 
 
-@dataclass
 class CellPlan:
-    """The cells of a run. Each environment is asked only once for its packages."""
+    """The cells of a run."""
 
-    settings: Settings
-    _packages: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    _cells: dict[str, Cell] = field(default_factory=dict)
-    _contexts: dict[Cell, int | None] = field(default_factory=dict)
+    def __init__(
+        self, settings: Settings, packages: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """Prepare to look at the models' files and the engines' environments.
 
-    def __post_init__(self) -> None:
-        """Prepare to look at the models' files."""
-        self.checkpoints = Checkpoints(self.settings)
+        Args:
+            settings: of the run.
+            packages: versions by distribution name, for interpreters that need not be asked.
+        """
+        self.settings = settings
+        self.checkpoints = Checkpoints(settings)
+        self._packages = Packages(settings, packages)
+        self._modes = Modes(settings, self.checkpoints)
+        self._refusals = Refusals(settings, self._packages, self.checkpoints)
+        self._cells: dict[str, Cell] = {}
+        self._contexts: dict[Cell, int | None] = {}
 
     def packages(self, backend: str) -> Mapping[str, str]:
         """Return installed versions by distribution name, in the backend's environment."""
-        python = self.settings.python_of(backend)
-        if python not in self._packages:
-            self._packages[python] = installed_packages_of(python)
-        return self._packages[python]
+        return self._packages.of(backend)
 
     def cell(self, cell_id: str) -> Cell:
         """Return the cell with an id, which may be one that a test names itself."""
@@ -92,16 +92,16 @@ class CellPlan:
             cell = self._remember(Cell(model, backend, mode))
             return [Choice(cell, nothing, excluded=True)]
         cells = dict.fromkeys(
-            self._cell(model, backend, mode)
+            self._modes.cell(model, backend, mode)
             for model in self._models(wanted)
             for backend in self._backends(wanted, only_backend)
-            for mode in self._modes(wanted, backend, model)
+            for mode in self._modes.of(wanted, backend, model)
         )
         return [
             Choice(
                 self._remember(cell),
                 self.problem(cell),
-                excluded=self._nothing_is_missing(cell),
+                excluded=self._refusals.nothing_is_missing(cell),
                 named=self.is_named(cell),
             )
             for cell in cells
@@ -121,48 +121,17 @@ class CellPlan:
         Raises:
             BackendError: the backend's class itself fails.
         """
-        try:
-            packages = self.packages(cell.backend)
-        except EngineError as error:
-            return str(error)
-        refusal = self._refusal(cell, packages)
-        if refusal:
-            return printable(refusal.reason)
-        if self._has_no_gpu():
-            return f"this machine has no GPU (--llm-device={self.settings.device})"
-        return MISSING_EMBEDDED if self._has_no_file(cell) else None
+        return self._refusals.problem(cell)
 
     def is_named(self, cell: Cell) -> bool:
-        """Return whether the command line itself names what is missing to run a cell.
-
-        Ini values and defaults are for every machine; who types a name wants it here and now.
-        """
-        typed, settings = self.settings.typed, self.settings
-        if "--llm-device" in typed and self._has_no_gpu():
-            return True
-        if "--llm-model" in typed and self._has_no_file(cell):
-            return True
-        modes = ["none"] if "--llm-backend" in typed else []
-        if "--llm-quant" in typed and cell.quantization in (settings.quantizations or ()):
-            modes.append(cell.quantization)
-        with suppress(EngineError, BackendError):
-            packages = self.packages(cell.backend)
-            refusals = [_refused(cell.backend, "refusal", mode, packages) for mode in modes]
-            return any(refusal and not refusal.by_nature for refusal in refusals)
-        return False
-
-    def _has_no_gpu(self) -> bool:
-        return self.settings.device.startswith("cuda") and not has_accelerator()
-
-    def _has_no_file(self, cell: Cell) -> bool:
-        needs_file = cell.model.kind == "embedded" and self.settings.load_format != "dummy"
-        return needs_file and family(cell.backend) != "simulated" and embedded_gguf() is None
+        """Return whether the command line itself names what is missing to run a cell."""
+        return self._refusals.is_named(cell)
 
     def check_requested(self) -> None:
         """Raise pytest.UsageError if the command line names a pair that can never work."""
         for backend in self.settings.backend_args:
             try:
-                refusal = _refused(backend, "refusal_of_args", self.settings.args_of(backend))
+                refusal = refusal_by(backend, "refusal_of_args", self.settings.args_of(backend))
             except BackendError as error:
                 raise pytest.UsageError(f"--llm-backend-arg: {error}") from None
             if refusal:
@@ -188,8 +157,8 @@ class CellPlan:
     def _check_names_of(self, several: Iterable[Model], backend: str) -> None:
         models: dict[str, Model] = {}
         for model in several:
-            for mode in self._modes(Wanted(None, None, None), backend, model):
-                if models.setdefault(self._cell(model, backend, mode).id, model) != model:
+            for mode in self._modes.of(Wanted(None, None, None), backend, model):
+                if models.setdefault(self._modes.cell(model, backend, mode).id, model) != model:
                     raise pytest.UsageError(
                         f"--llm-model: two models would be called {model.name!r} in test ids; "
                         "name one of them: NAME=PATH"
@@ -200,11 +169,11 @@ class CellPlan:
             return
         reasons = []
         for backend in self.settings.backends:
-            for mode in self._asked(Wanted(None, None, None), backend, None) or ("none",):
+            for mode in self._modes.asked(Wanted(None, None, None), backend, None) or ("none",):
                 if mode in (*OF_CHECKPOINTS, MIXED):
                     return  # It depends on the model.
                 try:
-                    refusal = _refused(backend, "refusal_of_mode", mode, self.packages(backend))
+                    refusal = refusal_by(backend, "refusal_of_mode", mode, self.packages(backend))
                 except BackendError as error:
                     raise pytest.UsageError(f"--llm-backend: {error}") from None
                 if refusal is None or not refusal.by_nature:
@@ -219,12 +188,10 @@ class CellPlan:
             engine = backend_class(backend)
             any_mode = () if self.settings.quantizations else (*engine.modes, *engine.further_modes)
             for model in self.settings.models or ():
-                modes = self._modes(Wanted(None, None, None), backend, model)
+                modes = self._modes.of(Wanted(None, None, None), backend, model)
                 for mode in dict.fromkeys((*modes, *any_mode)):
                     try:
-                        refusal = self._refusal(
-                            self._cell(model, backend, mode), self.packages(backend)
-                        )
+                        refusal = self._refusals.of(self._modes.cell(model, backend, mode))
                     except BackendError:
                         return
                     if refusal is None or not refusal.by_nature:
@@ -232,88 +199,6 @@ class CellPlan:
                     reasons.append(printable(refusal.reason))
         if reasons:
             raise pytest.UsageError(f"--llm-model: {reasons[0]}")
-
-    def _cell(self, model: Model, backend: str, mode: str) -> Cell:
-        mode = ask(backend, "mode_of", str, mode, model)
-        stored = self.checkpoints.stored(model)
-        may_be = stored is None and not self.checkpoints.are_certain(model)
-        if may_be and mode in OF_CHECKPOINTS and mode not in backend_class(backend).further_modes:
-            stored = CheckpointFormat(mode, BY_NAME)
-        return Cell(model, backend, mode, self._traits(model, backend), stored)
-
-    def _refusal(self, cell: Cell, packages: Mapping[str, str]) -> Refusal | None:
-        settings, stored, mode = self.settings, cell.stored, cell.quantization
-        if refusal := refusal_of_kind(cell, settings.load_format == "dummy"):
-            return refusal
-        setup = self._setup
-        of_file = stored is not None and stored.mode == mode
-        refusal = _refused(cell.backend, "refusal", "none" if of_file else mode, packages)
-        if (
-            refusal is None
-            and stored is not None
-            and not of_file
-            and self.checkpoints.are_certain(cell.model)
-        ):
-            reason = (
-                f"the weights of {cell.model.recorded_source} are {stored.mode}, not {mode}: leave out "
-                f"--llm-quant={mode}, or give --llm-quant={stored.mode}"
-            )
-            return Refusal(reason, by_nature=True)
-        return (
-            refusal
-            or _refused(cell.backend, "refusal_of_model", cell.model, mode, setup)
-            or (
-                _refused(cell.backend, "refusal_of_format", stored, packages, setup)
-                if stored is not None and of_file
-                else None
-            )
-        )
-
-    @property
-    def _setup(self) -> Setup:
-        settings = self.settings
-        return Setup(settings.load_format == "dummy", settings.dtype, runs_on_cpu(settings.device))
-
-    def _nothing_is_missing(self, cell: Cell) -> bool:
-        """Return whether the run named no engines and this one can run the cell on no machine.
-
-        Such a cell is left out, whatever ``--llm-require`` says.
-        """
-        if self.settings.backends:
-            return False
-        with suppress(EngineError, BackendError):
-            refusal = self._refusal(cell, self.packages(cell.backend))
-            return refusal is not None and refusal.by_nature
-        return False
-
-    def _modes(self, wanted: Wanted, backend: str, model: Model) -> tuple[str, ...]:
-        """Return the modes of a model that are asked for; its file's own if nothing is asked.
-
-        ``none`` alone is nothing asked, too: nobody wants the engine to quantize.
-        """
-        asked = self._asked(wanted, backend, model)
-        stored = self.checkpoints.stored(model)
-        nothing = asked is None or (asked == ("none",) and self.checkpoints.are_certain(model))
-        if stored is not None and nothing:
-            return (stored.mode,)
-        return ("none",) if asked is None else asked
-
-    def _asked(self, wanted: Wanted, backend: str, model: Model | None) -> tuple[str, ...] | None:
-        """Return the modes that both test and command line allow; None if both leave the choice open.
-
-        Args:
-            model: the model, whose own mode is all there is if it is quantized; None: any model.
-        """
-        modes, given = wanted.quantizations, self.settings.quantizations
-        stored = self.checkpoints.stored(model) if model is not None else None
-        everything = (stored.mode,) if stored else backend_class(backend).modes
-        if given and ALL in given:
-            given = None if modes else everything
-        if modes and ALL in modes:
-            modes = (*everything, *(m for m in given or () if m not in everything))
-        if modes is None or given is None:
-            return modes or given
-        return tuple(mode for mode in modes if mode in given)
 
     def _models(self, wanted: Wanted) -> tuple[Model, ...]:
         """Return the models: their files as the command line has them, their names as the test wants.
@@ -348,7 +233,9 @@ class CellPlan:
             # A broken backend of another package is an error only for those who name it.
             with suppress(BackendError):
                 engine = backend_class(name)
-                if engine.by_default and not _refused(name, "refusal", "none", self.packages(name)):
+                if engine.by_default and not refusal_by(
+                    name, "refusal", "none", self.packages(name)
+                ):
                     usable.append(name)
         # Without any engine, the first one's skip says what to install.
         return tuple(usable or names()[:1])
@@ -363,7 +250,7 @@ class CellPlan:
             for mode in dict.fromkeys((*own, *MODES, *OF_CHECKPOINTS, MIXED, *stored_modes)):
                 if rest != mode and not rest.startswith(f"{mode}-"):
                     continue
-                cell = self._cell(self._named(name, backend, mode), backend, mode)
+                cell = self._modes.cell(self._named(name, backend, mode), backend, mode)
                 if cell.id == cell_id:
                     return cell
                 # The longest mode counts: nf4-dq is not nf4 with a trait.
@@ -383,7 +270,7 @@ class CellPlan:
 
         def of_files(model: Model) -> str:
             stored = self.checkpoints.stored(model)
-            return stored.mode if stored else self._cell(model, backend, "none").quantization
+            return stored.mode if stored else self._modes.cell(model, backend, "none").quantization
 
         named = [model for model in self.settings.models or () if model.name == name]
         own = [model for model in named if of_files(model) == mode]
@@ -398,17 +285,6 @@ class CellPlan:
             for i in range(len(parts) - 1, 0, -1):
                 yield f"-{backend}-".join(parts[:i]), backend, f"-{backend}-".join(parts[i:])
 
-    def _traits(self, model: Model, backend: str) -> Traits:
-        args = self.settings.args_of(backend)
-        traits: Traits = ask(backend, "traits", Traits, args, model, self._setup)
-        return traits
-
     def _remember(self, cell: Cell) -> Cell:
         self._cells[cell.id] = cell
         return cell
-
-
-def _refused(backend: str, method: str, *arguments: Any) -> Refusal | None:
-    """Return the refusal of a backend's class, or None."""
-    refusal: Refusal | None = ask(backend, method, (Refusal, NoneType), *arguments)
-    return refusal

@@ -12,12 +12,21 @@ from .options import Settings
 
 
 class Checkpoints:
-    """Looks at the files of each model once."""
+    """Looks at the files of each model once: in its folder, or in the hub's cache."""
 
     def __init__(self, settings: Settings) -> None:
         """Remember the settings; nothing is read yet."""
         self._settings = settings
+        self._located: dict[Model, Model] = {}
         self._found: dict[Model, tuple[CheckpointFormat | None, bool]] = {}
+
+    def located(self, model: Model) -> Model:
+        """Return a model that knows the folder of its configuration, as its engine will read it."""
+        if model not in self._located:
+            shipped = self._settings.setup.random_weights and model.shipped_config
+            revision = self._settings.revision
+            self._located[model] = model if shipped else model.located(revision, os.environ)
+        return self._located[model]
 
     def stored(self, model: Model) -> CheckpointFormat | None:
         """Return how a model's checkpoint is quantized; None if it is not, or if that is not known."""
@@ -42,5 +51,5 @@ class Checkpoints:
 
     def _look(self, model: Model) -> tuple[CheckpointFormat | None, bool]:
         if model not in self._found:
-            self._found[model] = model.stored(self._settings.revision, os.environ)
+            self._found[model] = self.located(model).stored
         return self._found[model]

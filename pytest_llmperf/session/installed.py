@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from ..backends import distributions
 from ..core.errors import EngineError
 from ..worker.launch import output_of
+from .options import Settings
 
 _LIMIT = 60.0
 """Seconds for an interpreter to start and to look packages up."""
@@ -53,3 +55,25 @@ def installed_packages_of(python: str) -> dict[str, str]:
             f"{python} does not run as a Python interpreter (it printed {printed[-80:]!r} instead of "
             "versions)"
         ) from None
+
+
+class Packages:
+    """The packages of a run's engines. Each environment is asked only once."""
+
+    def __init__(
+        self, settings: Settings, known: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """Remember what is known by interpreter; nothing is asked yet."""
+        self._settings = settings
+        self._known = dict(known or {})
+
+    def of(self, backend: str) -> Mapping[str, str]:
+        """Return installed versions by distribution name, in the backend's environment.
+
+        Raises:
+            EngineError: its interpreter cannot be run.
+        """
+        python = self._settings.python_of(backend)
+        if python not in self._known:
+            self._known[python] = installed_packages_of(python)
+        return self._known[python]

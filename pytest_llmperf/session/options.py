@@ -19,6 +19,7 @@ import pytest
 
 from ..backends import BUILT_IN, family
 from ..core.defaults import AB, DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.engine import Setup
 from ..core.folders import default_cache_dir
 from ..core.quantization import MODES
 from ..core.values import (
@@ -31,6 +32,7 @@ from ..core.values import (
     seconds,
     whole,
 )
+from ..machine.host import runs_on_cpu
 from . import values
 from .option import flag, gathered, many, one, rows, typed_flags
 
@@ -349,6 +351,11 @@ class Settings:
             **self.backend_args.get(family(backend), {}),
             **self.backend_args.get(backend, {}),
         }
+
+    @property
+    def setup(self) -> Setup:
+        """The settings of a load, as backends are asked with them."""
+        return Setup(self.load_format == "dummy", self.dtype, runs_on_cpu(self.device))
 
     @property
     def default_models(self) -> tuple[Model, ...]:

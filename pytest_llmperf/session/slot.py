@@ -268,7 +268,7 @@ class EngineSlot:
             load_format=settings.load_format,
             threads=engine_threads(settings),
             args=settings.args_of(cell.backend),
-            is_quantized=cell.stored is not None and cell.stored.mode == cell.quantization,
+            is_quantized=cell.is_quantized,
         )
 
     def _spec(self, cell: Cell, progress: Progress) -> EngineSpec:

@@ -226,6 +226,7 @@ def info(value: object) -> EngineInfo:
         traits=_traits(loaded.traits),
         least_warmup=whole(loaded.least_warmup, "load: least_warmup"),
         context=_optional(whole, loaded.context, "load: context"),
+        mode=None if loaded.mode is None else printable(instance(loaded.mode, str, "load: mode")),
         weights=_weights(loaded.weights),
         speculation=bool(loaded.speculation),
     )

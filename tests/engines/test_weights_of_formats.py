@@ -1,6 +1,7 @@
-"""Parameters, weights and quality of quantized checkpoints, in engines that load them on a CPU."""
+"""Modes, parameters, weights and quality of formats, in engines that run them on a CPU."""
 
 import json
+from importlib.util import find_spec
 
 import checkpoints
 import pytest
@@ -10,6 +11,14 @@ from pytest_llmperf.core.models import ARCHITECTURES
 
 TOTAL = 134_515_008
 LINEAR = 106_168_320
+MODES = {
+    checkpoints.W8A8: "w8a8",
+    checkpoints.W4A16: "w4a16",
+    checkpoints.FP8_CHANNEL: "fp8-channel",
+    checkpoints.GPTQ: "gptq-int4",
+    checkpoints.AWQ: "awq-int4",
+    checkpoints.INT8: "int8",
+}
 TEST = """
     import json
 
@@ -17,7 +26,7 @@ TEST = """
         info = llm.engine().info
         line = {"name": llm.info.model, "memory": info.memory, "parameters": info.parameters}
         line |= {"weights": vars(info.weights), "bits": info.weights.linear_bits}
-        line |= {"value_bytes": info.cache_value_bytes}
+        line |= {"value_bytes": info.cache_value_bytes, "mode": info.mode}
         with open("counts.jsonl", "a") as file:
             file.write(json.dumps(line) + "\\n")
 """
@@ -64,6 +73,7 @@ def test_vllm_counts_what_its_kernels_pack(counts, models, monkeypatch):
     assert set(loaded) == set(bits)
     for name, (mib, linear_bits) in bits.items():
         line = loaded[name]
+        assert line["mode"] == MODES[name]
         assert line["parameters"] == TOTAL, name
         assert line["memory"]["model_memory"] == pytest.approx(mib, rel=0.01), name
         assert line["bits"] == pytest.approx(linear_bits, rel=0.02), name
@@ -80,6 +90,7 @@ def test_transformers_counts_what_it_has_unpacked(counts, models):
     assert set(loaded) == set(unpacked)
     for name, mib in unpacked.items():
         line = loaded[name]
+        assert line["mode"] == MODES[name]
         assert line["parameters"] == TOTAL, name
         assert line["memory"]["model_memory"] == pytest.approx(mib, rel=0.005), name
         assert 16 <= line["bits"] < 16.3
@@ -98,9 +109,32 @@ QUALITY = """
 """
 
 
-def test_a_checkpoints_distance_is_that_from_the_plain_model_of_its_name(
-    pytester, quantized, checkpoint
-):
+@pytest.fixture
+def distances(pytester, quantized, checkpoint):
+    """Score checkpoints and the plain model of their name: ``distances("vllm", checkpoints.AWQ)``.
+
+    Returns KL divergence and agreement by mode, and the lines of the run.
+    """
+    pytester.makepyfile(QUALITY)
+
+    def score(backend, *names):
+        folders = [*(quantized(name) for name in names), checkpoint]
+        run = pytester.runpytest_subprocess(
+            f"--llm-backend={backend}",
+            "--llm-threads=1",
+            # A name keeps the distributions of the first engine that had it.
+            *(f"--llm-model=of-{backend}={folder}" for folder in folders),
+        )
+        assert run.ret == 0
+        lines = map(json.loads, (pytester.path / "quality.jsonl").read_text().splitlines())
+        found = {mode: figures for mode, *figures in lines}
+        assert found.pop("none") == [pytest.approx(0, abs=1e-6), 1]
+        return found, run.stdout
+
+    return score
+
+
+def test_a_checkpoints_distance_is_that_from_the_plain_model_of_its_name(distances):
     # Made by rounding to the nearest value, compared with the plain folder in the reference's place.
     expected = {
         "w8a8": (0.037, 0.884),
@@ -108,21 +142,42 @@ def test_a_checkpoints_distance_is_that_from_the_plain_model_of_its_name(
         "fp8-channel": (0.028, 0.897),
     }
     names = (checkpoints.W4A16, checkpoints.W8A8, checkpoints.FP8_CHANNEL)
-    folders = [*(quantized(name) for name in names), checkpoint]
-    pytester.makepyfile(QUALITY)
-    run = pytester.runpytest_subprocess(
-        "--llm-backend=transformers",
-        "--llm-threads=1",
-        *(f"--llm-model=m={folder}" for folder in folders),
-    )
-    assert run.ret == 0
-    lines = map(json.loads, (pytester.path / "quality.jsonl").read_text().splitlines())
-    found = {mode: figures for mode, *figures in lines}
-    assert found.pop("none") == [pytest.approx(0, abs=1e-6), 1]
+    found, lines = distances("transformers", *names)
     assert set(found) == set(expected)
     for mode, (kl_divergence, agreement) in expected.items():
         assert found[mode] == pytest.approx([kl_divergence, agreement], rel=0.1), mode
-    run.stdout.fnmatch_lines("m-transformers-w4a16 (runs bfloat16) *")
+    lines.fnmatch_lines("of-transformers-transformers-w4a16 (runs bfloat16) *")
+
+
+def test_the_distance_of_a_checkpoint_that_vllms_kernels_compute_with(distances, monkeypatch):
+    # With 8-bit activations, which CPUs with AMX would have, it is another one.
+    monkeypatch.setenv("VLLM_CPU_INT4_W4A8", "0")
+    found, _ = distances("vllm", checkpoints.AWQ)
+    assert found == {"awq-int4": pytest.approx([0.418, 0.606], rel=0.1)}
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
+def test_transformers_makes_a_mode_of_torchao_as_its_label_says(pytester, checkpoint):
+    pytester.makepyfile(test_counts=TEST, test_quality=QUALITY)
+    run = pytester.runpytest_subprocess(
+        "--llm-backend=transformers",
+        "--llm-quant=none,ao-int8wo",
+        "--llm-threads=1",
+        f"--llm-model=of-transformers={checkpoint}",
+    )
+    assert run.ret == 0
+    lines = map(json.loads, (pytester.path / "counts.jsonl").read_text().splitlines())
+    plain, line = sorted(lines, key=lambda line: line["mode"] != "none")
+    assert (plain["mode"], line["mode"]) == ("none", "ao-int8wo")
+    assert plain["parameters"] == line["parameters"] == TOTAL
+    assert plain["memory"]["model_memory"] == pytest.approx(256.6, rel=0.01)
+    assert line["memory"]["model_memory"] == pytest.approx(156.1, rel=0.01)
+    assert line["bits"] == pytest.approx(8.06, rel=0.01)
+    assert line["weights"]["unquantized_share"] == 0
+    lines = map(json.loads, (pytester.path / "quality.jsonl").read_text().splitlines())
+    found = {mode: figures for mode, *figures in lines}
+    assert found["none"] == [pytest.approx(0, abs=1e-6), 1]
+    assert found["ao-int8wo"] == pytest.approx([0.0055, 0.954], rel=0.1)
 
 
 def test_weights_on_disk_are_counted_and_said_to_be_there(counts, checkpoint, pytester):

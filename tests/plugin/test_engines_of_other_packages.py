@@ -21,6 +21,16 @@ def test_it_runs_beside_the_others_by_its_name(pytester, package):
     run.stdout.fnmatch_lines(["llm: smollm2-135m on simulated *, tiny 1.2 (tiny-engine); *"])
 
 
+def test_it_fails_where_it_runs_another_mode_than_the_test_id_says(pytester, package):
+    package(source=SOURCE.replace("has_tokenizer=True,", "has_tokenizer=True, mode='half',"))
+    pytester.makepyfile(SPEED)
+    run = pytester.runpytest_subprocess("--llm-backend=tiny", "--llm-quant=none,half")
+    run.assert_outcomes(errors=1, passed=1)
+    assert run.outlines.count(
+        "cannot load smollm2-135m-tiny-none: the engine runs half, not none: give --llm-quant=half"
+    )
+
+
 def test_it_is_a_default_engine_where_it_is_installed(pytester, package):
     package()
     pytester.makepyfile(SPEED)

@@ -1,5 +1,7 @@
 """What the command line names and is missing fails its tests; ini values and defaults skip them."""
 
+import json
+
 import pytest
 
 TESTS = """
@@ -11,7 +13,29 @@ NO_VLLM = "vllm is not installed: pip install 'pytest-llmperf[vllm]'"
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("pytest_llmperf.session.cells.has_accelerator", lambda: False)
+    monkeypatch.setattr("pytest_llmperf.session.refusals.has_accelerator", lambda: False)
+
+
+@pytest.fixture
+def checkpoint(model_folder):
+    """Make a model that is quantized itself: ``checkpoint("own", {"quant_method": "gptq"})``."""
+
+    def make(name, declared):
+        config = {"model_type": "llama", "quantization_config": declared}
+        (model_folder(name) / "config.json").write_text(json.dumps(config))
+
+    return make
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Set the packages of the run's environment: ``installed(transformers="5.19.0")``."""
+
+    def make(**packages):
+        module = "pytest_llmperf.session.installed"
+        monkeypatch.setattr(f"{module}.installed_packages_of", lambda python: packages)
+
+    return make
 
 
 @pytest.fixture
@@ -26,8 +50,8 @@ def run(pytester, bare_python):
     return in_process
 
 
-def reasons(run):
-    return [line for line in run.outlines if line.startswith("smollm2-135m-")]
+def reasons(run, model="smollm2-135m"):
+    return [line for line in run.outlines if line.startswith(f"{model}-")]
 
 
 def test_an_engine_that_the_command_line_names_fails(run):
@@ -55,6 +79,60 @@ def test_a_mode_whose_library_is_missing_fails_where_it_is_named(run, pytester, 
     options = ("-o", f"llm_python=transformers={bare_python}")
     done = run("--llm-backend=transformers", "--llm-quant=nf4", *options)
     done.assert_outcomes(errors=1, passed=1)
+
+
+NEEDS = [
+    (
+        {"quant_method": "gptq", "bits": 4},
+        "gptq-int4",
+        "gptq-int4 needs gptqmodel: pip install gptqmodel",
+    ),
+    (
+        {"quant_method": "bitsandbytes", "load_in_8bit": True},
+        "int8",
+        "int8 needs bitsandbytes: pip install bitsandbytes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("declared", "mode", "reason"), NEEDS)
+def test_what_a_checkpoint_needs_in_an_engine_that_is_named_fails(
+    run, checkpoint, installed, declared, mode, reason
+):
+    checkpoint("own", declared)
+    installed(transformers="5.19.0")
+    done = run("--llm-backend=transformers", "--llm-model=own")
+    done.assert_outcomes(errors=1, passed=1)
+    assert reasons(done, "own") == [f"own-transformers-{mode}: {reason}"]
+
+
+@pytest.mark.parametrize(("declared", "mode", "reason"), NEEDS)
+def test_what_a_checkpoint_needs_for_a_mode_that_is_named_fails(
+    run, checkpoint, installed, declared, mode, reason
+):
+    checkpoint("own", declared)
+    installed(transformers="5.19.0")
+    done = run("--llm-model=own", f"--llm-quant={mode}")
+    done.assert_outcomes(errors=1, passed=1)
+    assert reasons(done, "own") == [f"own-transformers-{mode}: {reason}"]
+
+
+def test_what_a_checkpoint_needs_in_an_engine_that_nobody_named_is_skipped(
+    run, checkpoint, installed
+):
+    checkpoint("own", {"quant_method": "gptq", "bits": 4})
+    installed(transformers="5.19.0")
+    run("--llm-model=own").assert_outcomes(skipped=1, passed=1)
+
+
+def test_a_checkpoint_that_a_named_engine_can_never_load_is_refused(run, checkpoint, installed):
+    checkpoint("own", {"quant_method": "modelopt", "quant_algo": "FP8"})
+    installed(transformers="5.19.0")
+    done = run("--llm-backend=transformers", "--llm-model=own")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in done.errlines if line] == [
+        "ERROR: --llm-model: transformers does not read fp8-static as modelopt stores it"
+    ]
 
 
 @pytest.mark.parametrize(

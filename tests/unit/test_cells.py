@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf.core.cell import Cell
 from pytest_llmperf.core.models import MISSING_EMBEDDED, parse_model
-from pytest_llmperf.session import cells
+from pytest_llmperf.session import refusals
 from pytest_llmperf.session.cells import CellPlan
 
 PHI, MISTRAL = parse_model("phi-2"), parse_model("mistral-7b")
@@ -18,7 +18,7 @@ def ids(choices):
 
 @pytest.fixture
 def installed_embedded_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(cells, "embedded_gguf", lambda: tmp_path / "model.gguf")
+    monkeypatch.setattr(refusals, "embedded_gguf", lambda: tmp_path / "model.gguf")
 
 
 def test_the_id_is_model_backend_and_mode():
@@ -166,7 +166,7 @@ def test_a_cell_that_can_run_has_no_problem(plan):
 
 
 def test_a_missing_embedded_model_is_a_problem(plan, monkeypatch):
-    monkeypatch.setattr(cells, "embedded_gguf", lambda: None)
+    monkeypatch.setattr(refusals, "embedded_gguf", lambda: None)
     embedded = parse_model("smollm2-135m")
     assert plan().problem(Cell(embedded, "transformers", "none")) == MISSING_EMBEDDED
     # Neither of these reads the file.

@@ -1,6 +1,7 @@
 """The mode of a checkpoint, from the configurations that libraries write."""
 
 import json
+from enum import Enum
 
 import pytest
 
@@ -94,6 +95,14 @@ MODES = [
 @pytest.mark.parametrize(("declared", "mode"), MODES)
 def test_a_configuration_names_the_mode(declared, mode):
     assert mode_of_config({"quantization_config": declared}) == mode
+
+
+def test_the_method_of_a_loaded_model_is_an_enumeration():
+    class Method(Enum):
+        BITS_AND_BYTES = "bitsandbytes"
+
+    declared = {"quant_method": Method.BITS_AND_BYTES, "load_in_8bit": True}
+    assert mode_of_config({"quantization_config": declared}) == "int8"
 
 
 @pytest.mark.parametrize(

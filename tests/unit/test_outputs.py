@@ -3,7 +3,7 @@
 import enum
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy
@@ -227,6 +227,7 @@ def test_settings_without_an_end_are_cut(settings):
             {"weights": Weights(1, 1.0, places={"cpu": -1.0})},
             "load: weights.places in MiB is -1.0, not a finite number of at least 0",
         ),
+        ({"mode": 8}, "load: mode is 8, not of type str"),
         (
             {"architecture": Architecture(10**30, 1, 1, 1, 1, 1, tied=True)},
             f"load: architecture.layers is {10**30}, {WHOLE} 1",
@@ -242,6 +243,34 @@ def test_what_load_reports_has_to_be_right(change, message):
 def test_load_has_to_return_its_info(returned):
     with pytest.raises(InvalidMeasurement, match=r"^the answer of load is .* of type EngineInfo$"):
         outputs.info(returned)
+
+
+def test_everything_that_load_reports_arrives():
+    reported = EngineInfo(
+        device="cuda:0",
+        dtype="bfloat16",
+        vocabulary=1000,
+        has_tokenizer=True,
+        parameters=7,
+        revision="abc",
+        memory={"model_memory": 2.0},
+        settings={"graphs": "on"},
+        threads=3,
+        architecture=Architecture(2, 8, 2, 1, 4, 1000, tied=True, window=16),
+        embedding_bytes=5.0,
+        cache_value_bytes=1.0,
+        arithmetic="float16",
+        devices=2,
+        traits={"cache": "kvfp8"},
+        least_warmup=3,
+        context=64,
+        mode="nf4",
+        weights=Weights(4, 2.0, 0.5, "bfloat16", {"cuda:0": 2.0}),
+        speculation=True,
+    )
+    unchanged = [f.name for f in fields(EngineInfo) if getattr(reported, f.name) == f.default]
+    assert unchanged == []
+    assert outputs.info(reported) == reported
 
 
 def test_a_device_cannot_write_on_a_terminal():

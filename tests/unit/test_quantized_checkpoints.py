@@ -164,10 +164,10 @@ def test_what_runs_is_compared_with_the_id_after_loading(checkpoint):
     assert cell.contradicted_by(info("none")) is None
     assert cell.contradicted_by(info(None)) is None
     assert cell.contradicted_by(info("fp8")) == (
-        "m-vllm-none runs fp8, not none: give --llm-quant=fp8"
+        "the engine runs fp8, not none: give --llm-quant=fp8"
     )
     cell = Cell(parse_model("org/model"), "vllm", "none")
     assert cell.contradicted_by(info("awq-int4")) == (
-        "model-vllm-none runs awq-int4, not none: its configuration says so, which the hub's cache has "
-        "from now on; run the test again"
+        "the engine runs awq-int4, not none: its configuration says so, which the hub's cache has from "
+        "now on; run the test again"
     )
