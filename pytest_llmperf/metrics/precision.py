@@ -3,9 +3,10 @@
 The interval lies between two order statistics, so it holds for any distribution of the rounds
 (Woodruff 1952; Hettmansperger and Sheather 1986). Rounds of one process drift together; the interval
 is widened as if there were fewer rounds, by what the ranks of the rounds say about their dependence:
-the variance of the means of about ten batches, corrected for the correlation that neighboring batches
-still have (batch means with an autoregressive correction, as in ASAP3: Steiger et al. 2005).
-docs/why/precision.md has the coverage, and the drift that no interval from within a process can see.
+the variance of the means of batches, of one round each to a tenth of all, corrected for the correlation
+that neighboring batches still have (batch means with an autoregressive correction, as in ASAP3: Steiger
+et al. 2005). docs/why/precision.md has the coverage, and the drift that no interval from within a
+process can see.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import pairwise
 _Z = 1.96
 """Quantile of the normal distribution for an interval of 95 %."""
 _BATCHES = 10
-"""Batches of consecutive rounds: this many to twice as many."""
+"""Batches of consecutive rounds, at least, from which their variance is estimated."""
 _LEAST = 6
 """Rounds without which no interval of 95 % exists, whatever they are."""
 _MARGIN = 0.5
@@ -33,13 +34,14 @@ _GROWTH = 1.4
 
 
 def half_interval(values: Sequence[float]) -> float | None:
-    """Return half the 95 % interval of the median over the median: 0.01 means "known to 1 %".
+    """Return how far the 95 % interval of the median reaches: 0.01 means "known to 1 %".
 
     Args:
         values: one per round, in the order in which they were measured.
 
     Returns:
-        The share; None if the rounds are too few, or depend on each other too much, to know it.
+        Distance of the median from the farther end of its interval, as a share of the median; None if
+        the rounds are too few, or depend on each other too much, to know it.
     """
     n = len(values)
     if n < _LEAST:
@@ -52,7 +54,8 @@ def half_interval(values: Sequence[float]) -> float | None:
     low, median, high = (_at(ordered, rank) for rank in (middle - reach, middle, middle + reach))
     if high == low:
         return 0.0
-    return (high - low) / 2 / abs(median) if median else None
+    # Not half of its width: of two levels, a median lies close to one end.
+    return max(high - median, median - low) / abs(median) if median else None
 
 
 def dependence(values: Sequence[float]) -> float:
@@ -64,20 +67,27 @@ def dependence(values: Sequence[float]) -> float:
     variance = sum(rank * rank for rank in ranks) / n
     if not variance:
         return 1.0
-    size = max(1, n // _BATCHES)
-    totals = [sum(ranks[end - size : end]) for end in range(n, size - 1, -size)]
+    most, size = 1.0, 1
+    while size == 1 or n // size >= _BATCHES:
+        most = max(most, _dependence_of_batches(ranks, size) / variance)
+        size *= 2
+    return most
+
+
+def _dependence_of_batches(ranks: Sequence[int], size: int) -> float:
+    """Return the long-run variance of ranks, as batches of one size show it."""
+    totals = [sum(ranks[end - size : end]) for end in range(len(ranks), size - 1, -size)]
     count = len(totals)
     mean = sum(totals) / count
-    sums = [total - mean for total in totals]
-    squares = sum(s * s for s in sums)
+    deviations = [total - mean for total in totals]
+    squares = sum(d * d for d in deviations)
     if not squares:
-        return 1.0
-    seen = sum(a * b for a, b in pairwise(sums)) / squares
+        return 0.0
+    seen = sum(a * b for a, b in pairwise(deviations)) / squares
     # Around its own mean, a short series seems to be less correlated than it is (Kendall 1954).
     correlation = (count * seen + 1) / (count - 3) + _MARGIN / math.sqrt(count)
     correlation = min(max(correlation, 0.0), _MOST_CORRELATION)
-    of_batches = squares / (count - 1) / size / variance
-    return max(1.0, of_batches * (1 + correlation) / (1 - correlation))
+    return squares / (count - 1) / size * (1 + correlation) / (1 - correlation)
 
 
 def is_known(values: Sequence[float], precision: float) -> bool:

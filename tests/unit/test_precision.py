@@ -44,14 +44,21 @@ def test_the_half_interval_of_independent_rounds_lies_between_two_order_statisti
     values = [1.0 + 0.01 * (i * 37 % 100) for i in range(100)]
     # The ranks around the middle that a fair coin stays between in 95 %: 1.96 * sqrt(100) / 2.
     expected = 1.96 * 10 / 2 * 0.01 / 1.495
-    assert dependence(values) == 1.0
-    assert half_interval(values) == pytest.approx(expected)
+    assert dependence(values) == pytest.approx(1, abs=0.02)
+    assert half_interval(values) == pytest.approx(expected, rel=0.01)
+
+
+def test_of_two_levels_the_interval_reaches_to_the_other_one():
+    source = random.Random(8)
+    values = [1.0 if source.random() < 0.52 else 1.1 for _ in range(50)]
+    assert half_interval(values) == pytest.approx(0.1, rel=0.1)
 
 
 def test_an_outlier_does_not_widen_the_interval():
     values = noise(1, 50)
+    without = half_interval(values)
     values[values.index(max(values))] *= 1000
-    assert half_interval(values) < 0.02
+    assert half_interval(values) == without
 
 
 def test_a_unit_does_not_change_the_interval():
@@ -87,14 +94,14 @@ def looked_at(values, precision):
     return n, half_interval(values[:n])
 
 
-@pytest.mark.parametrize(("spread", "most"), [(0.005, 0.995), (0.02, 0.98)])
-def test_coverage_holds_with_the_looks_that_end_the_rounds(spread, most):
-    hits, trials = 0, 400
+@pytest.mark.parametrize("spread", [0.005, 0.02])
+def test_coverage_holds_with_the_looks_that_end_the_rounds(spread):
+    hits, trials = 0, 200
     for seed in range(trials):
         values = noise(seed, 200, spread)
         n, half = looked_at(values, 0.01)
         hits += half is not None and abs(1 / statistics.median(values[:n]) - 1) <= half
-    assert 0.93 <= hits / trials <= most
+    assert hits / trials >= 0.93
 
 
 def test_looks_grow_apart():
