@@ -6,7 +6,7 @@ DEFAULT_ROUNDS = 5
 """Of a workload that is made by hand; tests measure by need."""
 DEFAULT_WARMUP = 2
 DEFAULT_PRECISION = 0.01
-"""Half the 95 % interval of a median over the median, at which rounds end."""
+"""Reach of the 95 % interval of a median, as a share of it, at which rounds end."""
 DEFAULT_MIN_ROUNDS = 3
 DEFAULT_MAX_TIME_CPU, DEFAULT_MAX_TIME_GPU = 4.0, 10.0
 """Seconds that the rounds of a test may take; a GPU waits a minute for each load."""

@@ -34,7 +34,7 @@ class Need:
     """When the rounds of a measurement end, if their number is not fixed."""
 
     precision: float
-    """Half the 95 % interval of a median over the median: 0.01 is 1 %."""
+    """Reach of the 95 % interval of a median, as a share of it: 0.01 is 1 %."""
     max_time: float
     """Seconds that the rounds may take."""
     metrics: tuple[str, ...]

@@ -41,21 +41,22 @@ def half_interval(values: Sequence[float]) -> float | None:
 
     Returns:
         Distance of the median from the farther end of its interval, as a share of the median; None if
-        the rounds are too few, or depend on each other too much, to know it.
+        the rounds are too few for an interval.
     """
     n = len(values)
     if n < _LEAST:
         return None
     middle = (n - 1) / 2
     reach = _Z / 2 * math.sqrt(n * dependence(values))
-    if reach > middle:
-        return None
+    inside = min(reach, middle)
     ordered = sorted(values)
-    low, median, high = (_at(ordered, rank) for rank in (middle - reach, middle, middle + reach))
+    low, median, high = (_at(ordered, rank) for rank in (middle - inside, middle, middle + inside))
     if high == low:
         return 0.0
-    # Not half of its width: of two levels, a median lies close to one end.
-    return max(high - median, median - low) / abs(median) if median else None
+    # Not half of its width: of two levels, a median lies close to one end. Where rounds depend on each
+    # other so much that the interval is wider than all that was seen, it is as much wider.
+    farther = max(high - median, median - low) * reach / inside
+    return farther / abs(median) if median else None
 
 
 def dependence(values: Sequence[float]) -> float:

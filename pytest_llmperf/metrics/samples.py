@@ -166,10 +166,9 @@ class Metric:
 
     @property
     def half_interval(self) -> float | None:
-        """Half the 95 % interval of the median over the median: 0.01 means "p50 is known to 1 %".
+        """Reach of the 95 % interval of the median, as a share of it: 0.01 means "p50 is known to 1 %".
 
-        Requests of a round count as one observation. None if the rounds are too few or depend on each
-        other too much.
+        Requests of a round count as one observation. None if the rounds are too few to know it.
         """
         return half_interval(self.by_round)
 

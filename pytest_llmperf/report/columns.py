@@ -33,7 +33,7 @@ class _Layout:
 
     columns: tuple[MetricDefinition, ...]
     spread: bool = True
-    """A median has half its interval beside it."""
+    """A median has the reach of its interval beside it."""
     parts: bool = True
     """A part of a metric stands in parentheses beside it."""
     heading: str = ""

@@ -74,7 +74,7 @@ def names_of(record: Record) -> tuple[str, str, str]:
     return test, " ".join([cell, *(f"{name}={value}" for name, value in named.items())]), parameters
 
 
-_FOOTNOTE = "p50 ± half its 95 % interval over the rounds; ratio: tokens/s against the first row"
+_FOOTNOTE = "p50 ± reach of its 95 % interval; ratio: tokens/s against the first row"
 _SAME_PARAMETERS = " with the same other parameters"
 _RATIO = "output_throughput"
 _SHARES = ("mbu", "mfu")
@@ -84,7 +84,7 @@ _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
 
 
 def table(rows: Sequence[Row], width: int | None = None) -> list[str]:
-    """Return the lines of the table: p50 with half its interval, tokens/s against the first row.
+    """Return the lines of the table: p50 with its interval, tokens/s against the first row.
 
     A median that missed the precision that was asked for is marked. Each test has a section with one
     row per cell. A section has only columns with values; load time, which every test of an engine
@@ -162,7 +162,7 @@ def _imprecise(rows: Sequence[Row]) -> str:
     shares = " or ".join(f"{100 * share:.3g} %" for share in sorted(asked))
     return (
         f"{IMPRECISE}: not known to {shares} (--llm-precision) when its time was spent "
-        "(--llm-max-time); without ±: too few rounds to tell"
+        "(--llm-max-time); without ±: fewer than 6 rounds"
     )
 
 

@@ -82,8 +82,8 @@ class LLMBenchmark:
             rounds: measured rounds, unless ``--llm-rounds`` is given; None: as many as ``precision``
                 needs.
             warmup: unmeasured rounds before them, unless ``--llm-warmup`` is given; None: the default.
-            precision: the rounds end when half the 95 % interval of each median is at most this share
-                of it (``0.02`` or ``"2%"``), unless ``--llm-precision`` is given; None: 1 %.
+            precision: the rounds end when the 95 % interval of each median reaches at most this share
+                of it away (``0.02`` or ``"2%"``), unless ``--llm-precision`` is given; None: 1 %.
             max_time: seconds that such rounds may take, unless ``--llm-max-time`` is given; None: the
                 device's default.
             min_rounds: such rounds at least, whatever time they take, unless ``--llm-min-rounds`` is

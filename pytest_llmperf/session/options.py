@@ -188,7 +188,7 @@ class Settings:
         "llm-precision",
         ratio,
         "SHARE",
-        "rounds go on until the median of each timing metric is known to this: half its 95 % interval",
+        "rounds go on until the median of each timing metric is known to this share: its 95 % interval",
         unset=f"{_OF_TEST}, or {DEFAULT_PRECISION:.0%}",
     )
     max_time: float | None = one(

@@ -132,7 +132,7 @@ class MetricPart(TypedDict):
     p95: float
     p99: float
     half_interval: NotRequired[float | None]
-    """Half the 95 % interval of the median over rounds, as a share of it; null where it is unknown."""
+    """Reach of the 95 % interval of the median over rounds, as a share of it; null if unknown."""
     imprecise: NotRequired[bool]
     """True if the rounds ended before that was as small as ``workload.precision``."""
     samples: list[float]

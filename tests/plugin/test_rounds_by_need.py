@@ -33,13 +33,14 @@ def test_known_truth_comes_back_from_rounds_by_need(measured):
     assert record["workload"]["rounds"] >= 10
 
 
-def test_steady_rounds_end_at_the_first_look_and_are_not_marked(measured):
+def test_rounds_end_when_their_medians_are_known_and_are_not_marked(measured):
     record, run = measured(
         BY_NEED, "--llm-precision=90%", "--llm-max-time=60", ttft=0.02, tpot=0.01
     )
     work = record["workload"]
-    assert (work["rounds"], work["precision"], work["max_time"]) == (10, 0.9, 60)
-    assert all(part["n"] == 10 for key, part in record["metrics"].items() if key == "ttft")
+    assert (work["precision"], work["max_time"]) == (0.9, 60)
+    # Ten without noise (tests/unit/test_ending.py), and this machine may have some.
+    assert work["rounds"] == record["metrics"]["ttft"]["n"] >= 10
     assert record["metrics"]["ttft"]["half_interval"] < 0.9
     assert "imprecise" not in record["metrics"]["ttft"]
     assert "half_interval" not in record["metrics"]["load_time"]
@@ -90,7 +91,8 @@ def test_a_fixed_number_is_neither_changed_nor_marked(measured):
 )
 def test_a_test_has_its_own_precision(measured, source):
     work = measured(source)[0]["workload"]
-    assert (work["rounds"], work["precision"], work["max_time"]) == (12, 0.8, 50)
+    assert (work["precision"], work["max_time"]) == (0.8, 50)
+    assert work["rounds"] >= 12
 
 
 def test_a_marker_fixes_the_number(measured):
@@ -101,7 +103,8 @@ def test_a_marker_fixes_the_number(measured):
 def test_the_ini_file_has_the_precision(pytester, measured):
     pytester.makeini("[pytest]\nllm_precision = 70%\nllm_max_time = 40\nllm_min_rounds = 11\n")
     work = measured(BY_NEED)[0]["workload"]
-    assert (work["rounds"], work["precision"], work["max_time"]) == (11, 0.7, 40)
+    assert (work["precision"], work["max_time"]) == (0.7, 40)
+    assert work["rounds"] >= 11
 
 
 def test_rounds_by_need_are_the_same_work(measured):

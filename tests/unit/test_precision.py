@@ -70,7 +70,8 @@ def test_a_trend_widens_the_interval():
     rising = [1.0 + 0.001 * i for i in range(40)]
     shuffled = random.Random(3).sample(rising, 40)
     assert half_interval(shuffled) < 0.01
-    assert half_interval(rising) is None
+    # The median lies farther away than all that was seen.
+    assert half_interval(rising) > 0.02
 
 
 def test_drift_counts_as_fewer_rounds():
@@ -83,7 +84,7 @@ def test_drift_counts_as_fewer_rounds():
 
 def test_an_interval_of_mostly_zeros_is_unknown_or_zero():
     assert half_interval([0.0] * 20) == 0.0
-    assert half_interval([0.0, 0.0, 1.0, -1.0] * 5) in (None, 0.0)
+    assert half_interval([0.0, 1.0, 0.0, -1.0] * 5) in (None, 0.0)
 
 
 def looked_at(values, precision):

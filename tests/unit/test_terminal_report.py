@@ -309,7 +309,7 @@ def test_a_median_that_missed_its_precision_is_marked_with_a_legend():
     assert cells(table([missed])[3]) == ["m-vllm-none", "~200.0 ±5.0%", "12.50 ±0.0%"]
     assert legend([missed])[-1] == (
         "~: not known to 1 % (--llm-precision) when its time was spent (--llm-max-time); without ±: "
-        "too few rounds to tell"
+        "fewer than 6 rounds"
     )
 
 
