@@ -130,7 +130,7 @@ def _seconds(name: str, value: object) -> float:
         return seconds(_text(value))
     except ValueError:
         raise ValueError(
-            f"{name} must be a number of seconds above 0, not {shown(value)}"
+            f"{name} must be seconds, above 0 and at most 1,000,000,000, not {shown(value)}"
         ) from None
 
 

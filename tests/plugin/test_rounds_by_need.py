@@ -141,7 +141,10 @@ def test_a_percentile_without_the_time_for_its_samples_fails_with_their_number(
             "precision=0",
             "precision must be a share between 0 and 100 %, such as '2%' or 0.02, not 0",
         ),
-        ("max_time='long'", "max_time must be a number of seconds above 0, not 'long'"),
+        (
+            "max_time='long'",
+            "max_time must be seconds, above 0 and at most 1,000,000,000, not 'long'",
+        ),
         ("rounds=2, min_rounds=3", "rounds= fixes the number of rounds: leave min_rounds= out*"),
     ],
 )

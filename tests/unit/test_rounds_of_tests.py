@@ -67,8 +67,11 @@ def test_without_a_chosen_metric_of_rounds_the_latency_decides(unsaid):
             {"precision": 2},
             "precision must be a share between 0 and 100 %, such as '2%' or 0.02, not 2",
         ),
-        ({"max_time": -1}, "max_time must be a number of seconds above 0, not -1"),
-        ({"max_time": "5 s"}, "max_time must be a number of seconds above 0, not '5 s'"),
+        ({"max_time": -1}, "max_time must be seconds, above 0 and at most 1,000,000,000, not -1"),
+        (
+            {"max_time": "5 s"},
+            "max_time must be seconds, above 0 and at most 1,000,000,000, not '5 s'",
+        ),
         (
             {"rounds": 5, "precision": 0.02},
             "rounds= fixes the number of rounds: leave precision= out, or rounds=",
