@@ -135,7 +135,9 @@ def _value(metrics: Mapping[str, Metric], column: MetricDefinition, layout: _Lay
 
 
 def _percent(share: float) -> str:
-    """Return a share in two digits or so: 0.3%, 12%."""
+    """Return a share in two digits or so: 0.3%, 12%; what is as large as the value itself is unknown."""
+    if share >= 1:
+        return ">100%"
     return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
 
 

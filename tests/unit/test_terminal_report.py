@@ -322,3 +322,10 @@ def test_a_fixed_number_of_rounds_is_never_marked():
     few = row("test_a.py::test_x", "m-vllm-none", ttft=[0.1, 0.2, 0.3])
     assert cells(table([few])[3]) == ["m-vllm-none", "200.0"]
     assert "~" not in "".join(legend([few]))
+
+
+def test_a_median_that_is_hardly_known_has_no_digits():
+    # Rounds of a trend, whose median may lie far outside of them.
+    trend = [0.01 * 2**i for i in range(12)]
+    hardly = row("test_a.py::test_x", "m-vllm-none", precision=0.01, ttft=trend)
+    assert cells(table([hardly])[3])[1].endswith(" ±>100%")
