@@ -5,4 +5,4 @@ import pytest
 
 @pytest.mark.parametrize("output_len", [4, 16])
 def test_decode(llm, llm_benchmark, output_len):
-    llm_benchmark(llm, input_len=32, output_len=output_len, rounds=3, warmup=1)
+    llm_benchmark(llm, input_len=32, output_len=output_len, warmup=1)

@@ -8,4 +8,4 @@ OUTPUT_LEN = 77
 
 
 def test_latency(llm, llm_benchmark):
-    llm_benchmark(llm, prompt=PROMPT, output_len=OUTPUT_LEN, rounds=3, warmup=1)
+    llm_benchmark(llm, prompt=PROMPT, output_len=OUTPUT_LEN, warmup=1)

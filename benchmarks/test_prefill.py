@@ -5,4 +5,4 @@ import pytest
 
 @pytest.mark.parametrize("input_len", [16, 64, 128])
 def test_prefill(llm, llm_benchmark, input_len):
-    llm_benchmark(llm, input_len=input_len, output_len=2, rounds=3, warmup=1)
+    llm_benchmark(llm, input_len=input_len, output_len=2, warmup=1)

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.mark.llm(quant="all")
 def test_quantization(llm, llm_benchmark):
-    llm_benchmark(llm, input_len=16, output_len=8, rounds=3, warmup=1)
+    llm_benchmark(llm, input_len=16, output_len=8, warmup=1)

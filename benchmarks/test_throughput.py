@@ -5,4 +5,4 @@ import pytest
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_throughput(llm, llm_benchmark, batch_size):
-    llm_benchmark(llm, input_len=16, output_len=8, batch_size=batch_size, rounds=3, warmup=1)
+    llm_benchmark(llm, input_len=16, output_len=8, batch_size=batch_size, warmup=1)

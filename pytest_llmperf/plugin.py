@@ -33,6 +33,7 @@ _MARKERS = (
     "llm(model=, backend=, quant=): the cells of a test; the command line narrows them. Every test that "
     "uses llm has the marker",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
+    "llm_rounds(precision=, max_time=, min_rounds=) or llm_rounds(rounds=): the rounds of a test",
     "llm_floor(text=) or llm_floor('off'): how the output of a test's engine is checked",
 )
 

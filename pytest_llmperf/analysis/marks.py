@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..metrics.definitions import METRICS
-from ..metrics.samples import Metric, known
+from ..metrics.samples import Metric, known, of_these_rounds
 from ..store.hardware import hardware_changes
 from ..store.schema import Record
 
@@ -100,7 +100,8 @@ def _unsteady(record: Record) -> list[Mark]:
     samples = {key: part["samples"] for key, part in record["metrics"].items() if key in _WATCHED}
     metrics = known(samples)
     rounds = metrics["output_throughput"].n if "output_throughput" in metrics else 0
-    spreads = {key: _spread(metric, rounds) for key, metric in metrics.items()}
+    metrics = of_these_rounds(metrics, rounds, None)
+    spreads = {key: _spread(metric) for key, metric in metrics.items()}
     wide = {key: spread for key, spread in spreads.items() if spread > UNSTEADY}
     if not wide:
         return []
@@ -108,16 +109,10 @@ def _unsteady(record: Record) -> list[Mark]:
     return [Mark(f"unsteady: {', '.join(parts)}", frozenset(wide))]
 
 
-def _spread(metric: Metric, rounds: int) -> float:
+def _spread(metric: Metric) -> float:
     """Return the spread between rounds: requests of one batch wait for each other and may differ."""
-    size, rest = divmod(metric.n, rounds) if rounds else (0, 0)
-    if rest or rounds < 3:
-        return 0.0
-    by_round = [
-        Metric(metric.definition, metric.samples[start : start + size]).p50
-        for start in range(0, metric.n, size)
-    ]
-    return Metric(metric.definition, tuple(by_round)).spread
+    by_round = metric.by_round
+    return Metric(metric.definition, by_round).spread if len(by_round) >= 3 else 0.0
 
 
 class _Machines:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 DEFAULT_ROUNDS = 5
+"""Of a workload that is made by hand; tests measure by need."""
 DEFAULT_WARMUP = 2
+DEFAULT_PRECISION = 0.01
+"""Reach of the 95 % interval of a median, as a share of it, at which rounds end."""
+DEFAULT_MIN_ROUNDS = 3
+DEFAULT_MAX_TIME_CPU, DEFAULT_MAX_TIME_GPU = 4.0, 10.0
+"""Seconds that the rounds of a test may take; a GPU waits a minute for each load."""
 EMBEDDED = "smollm2-135m"
 """The model that is measured when no model is named."""
 JOB = "PYTEST_LLMPERF_JOB"

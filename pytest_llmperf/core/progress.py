@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase (``load``, ``warm-up``, ``round``), its number counted from 1, and the total."""
+"""Called with a phase (``load``, ``warm-up``, ``round``), its number counted from 1, and the total.
+
+0 is a number that is not known."""
 
 
 def silent(phase: str, number: int, total: int) -> None:

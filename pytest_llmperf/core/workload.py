@@ -30,6 +30,20 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Need:
+    """When the rounds of a measurement end, if their number is not fixed."""
+
+    precision: float
+    """Reach of the 95 % interval of a median, as a share of it: 0.01 is 1 %."""
+    max_time: float
+    """Seconds that the rounds may take."""
+    metrics: tuple[str, ...]
+    """The metrics whose medians have to be known (keys of ``metrics.rounds.OF_ROUND``)."""
+    rounds: int = 0
+    """Rounds that are needed for another reason: percentiles need many samples."""
+
+
+@dataclass(frozen=True)
 class Workload:
     """A fixed amount of work, the same in every round.
 
@@ -43,11 +57,14 @@ class Workload:
     input_len: int | None = None
     batch_size: int = 1
     rounds: int = DEFAULT_ROUNDS
+    """Measured rounds; with ``need``, the smallest number of them."""
     warmup: int = DEFAULT_WARMUP
     seed: int = 0
     salt: str = ""
     """Name of the measurement. Random prompts of two salts have nothing in common; random prompts of
     one salt are the same in every run, so that both sides of a comparison answer the same prompts."""
+    need: Need | None = None
+    """When the rounds end; None: after ``rounds``."""
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.input_len is None):
@@ -73,7 +90,8 @@ class Workload:
         Rounds and warm-up are left out because they only repeat the work. The salt is left out because
         random prompts of another salt have the same number of tokens, so the work is the same.
         """
-        fields = {k: v for k, v in asdict(self).items() if k not in ("rounds", "warmup", "salt")}
+        repeats = ("rounds", "warmup", "need", "salt")
+        fields = {k: v for k, v in asdict(self).items() if k not in repeats}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def requests(
@@ -98,6 +116,14 @@ class Workload:
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as builtin types."""
         return asdict(self)
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> Workload:
+        """Return the object that ``to_wire`` took apart."""
+        need = data["need"]
+        if need is not None:
+            need = Need(**{**need, "metrics": tuple(need["metrics"])})
+        return cls(**{**data, "need": need})
 
 
 def _check_prompt(prompt: object) -> None:

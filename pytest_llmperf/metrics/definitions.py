@@ -48,7 +48,7 @@ class MetricDefinition:
     table: int | None = None
     """Place in the table after a run, counted from the left; None: no column."""
     spread: bool = True
-    """The table prints the spread of several samples."""
+    """The table prints how far the interval of its median reaches."""
     tradeoff: int | None = None
     """Place in the trade-off table, counted from the left; None: no column."""
     includes: str = ""

@@ -6,6 +6,7 @@ conventions); where tools disagree, docs/reference/metrics.md says which reading
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -51,6 +52,25 @@ def tokens_per_step(rounds: Sequence[RoundTrace]) -> dict[str, Metric]:
     requests = [request for r in rounds for request in r.requests if len(request.times) > 1]
     rests = [(r.output_tokens - r.counts[0]) / (len(r.times) - 1) for r in requests]
     return known({"tokens_per_step": rests})
+
+
+def _median(value: Callable[[RequestTrace], float | None]) -> Callable[[RoundTrace], float | None]:
+    """Return a function that gives the median over the requests of a round."""
+
+    def of_round(round_trace: RoundTrace) -> float | None:
+        values = [v for request in round_trace.requests if (v := value(request)) is not None]
+        return statistics.median(values) if values else None
+
+    return of_round
+
+
+OF_ROUND: Mapping[str, Callable[[RoundTrace], float | None]] = {
+    "ttft": _median(ttft),
+    "tpot": _median(tpot),
+    "e2e": _median(e2e),
+    "output_throughput": lambda r: sum(q.output_tokens for q in r.requests) / r.wall_time,
+}
+"""By metric, the one value of a round: its requests share its luck, so they count as one observation."""
 
 
 def gaps(trace: RequestTrace) -> list[float]:

@@ -9,16 +9,31 @@ import re
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.values import shown
 from .definitions import METRICS, MetricDefinition
+from .precision import half_interval
 
 PERCENTILES = (50, 90, 95, 99)
 # 5 / (1 - q): enough for five samples beyond the percentile.
 _NEEDED = {f"p{q}": 500 // (100 - q) for q in PERCENTILES if q > 50}
-_STATISTICS = ("p50", "p90", "p95", "p99", "mean", "min", "max", "spread", "n", "samples")
+_STATISTICS = (
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "mean",
+    "min",
+    "max",
+    "spread",
+    "half_interval",
+    "imprecise",
+    "n",
+    "samples",
+)
+_BY_ROUND = ("request", "gap", "round")
 
 
 class FewSamplesWarning(UserWarning):
@@ -41,6 +56,10 @@ class Metric:
     samples: tuple[float, ...]
     warns: bool = field(default=False, compare=False)
     """``p90``, ``p95`` and ``p99`` warn if the samples are too few: a test reads them."""
+    rounds: int = field(default=0, compare=False)
+    """Rounds that the samples come from, as many from each; 0 if they do not come from rounds."""
+    precision: float | None = field(default=None, compare=False)
+    """The share of the median to which it had to be known; None if the rounds were a fixed number."""
 
     def __repr__(self) -> str:
         if not self.samples:
@@ -134,6 +153,33 @@ class Metric:
         median = self.p50
         return (self.percentile(75) - self.percentile(25)) / 2 / median if median else 0.0
 
+    @property
+    def by_round(self) -> tuple[float, ...]:
+        """The median of each round; empty if it is not known which samples are a round's."""
+        size, rest = divmod(self.n, self.rounds) if self.rounds else (0, 0)
+        if rest or not size:
+            return ()
+        return tuple(
+            statistics.median(self.samples[start : start + size])
+            for start in range(0, self.n, size)
+        )
+
+    @property
+    def half_interval(self) -> float | None:
+        """Reach of the 95 % interval of the median, as a share of it: 0.01 means "p50 is known to 1 %".
+
+        Requests of a round count as one observation. None if the rounds are too few to know it.
+        """
+        return half_interval(self.by_round)
+
+    @property
+    def imprecise(self) -> bool:
+        """Whether the rounds ended before the median was known to the precision that was asked for."""
+        if self.precision is None or not self.rounds:
+            return False
+        half = self.half_interval
+        return half is None or half > self.precision
+
     if not TYPE_CHECKING:  # For a type checker, a wrong name and a comparison are errors anyhow.
 
         def __getattr__(self, name: str) -> NoReturn:
@@ -160,7 +206,7 @@ class Metric:
 
     def as_dict(self, with_samples: bool = True) -> dict[str, Any]:
         """Return the stored form (schema 1); ``samples`` is empty without samples."""
-        return {
+        part = {
             "unit": self.unit,
             "better": self.definition.better,
             "kind": self.definition.kind,
@@ -171,6 +217,11 @@ class Metric:
             **{f"p{q}": self.percentile(q) for q in PERCENTILES},
             "samples": list(self.samples) if with_samples else [],
         }
+        if self.rounds:
+            part["half_interval"] = self.half_interval
+        if self.imprecise:
+            part["imprecise"] = True
+        return part
 
 
 def _instead(name: str) -> str:
@@ -195,6 +246,23 @@ def metric(key: str, samples: Sequence[float]) -> Metric | None:
     if bad:
         raise ValueError(f"{key}: sample {bad[0]} is not a finite number")
     return Metric(METRICS[key], tuple(float(s) for s in samples)) if samples else None
+
+
+def of_these_rounds(
+    metrics: Mapping[str, Metric], rounds: int, precision: float | None
+) -> dict[str, Metric]:
+    """Return metrics with the rounds that those of them come from that have a sample in each.
+
+    Args:
+        rounds: number of measured rounds.
+        precision: the share of the median to which it had to be known; None: the number was fixed.
+    """
+    return {
+        key: replace(metric, rounds=rounds, precision=precision)
+        if metric.definition.per in _BY_ROUND
+        else metric
+        for key, metric in metrics.items()
+    }
 
 
 def known(samples: Mapping[str, Sequence[float]]) -> dict[str, Metric]:

@@ -11,6 +11,9 @@ from ..metrics.samples import Metric
 _FIRST_TO_GO = ("mbu", "mfu")
 _LAST_TO_STAY = ("ttft", "tpot", "output_throughput", "perplexity", "load_time")
 
+IMPRECISE = "~"
+"""Stands before a median that is not known as precisely as was asked."""
+
 NamedMetrics = tuple[str, Mapping[str, Metric]]
 
 
@@ -30,6 +33,7 @@ class _Layout:
 
     columns: tuple[MetricDefinition, ...]
     spread: bool = True
+    """A median has the reach of its interval beside it."""
     parts: bool = True
     """A part of a metric stands in parentheses beside it."""
     heading: str = ""
@@ -44,8 +48,8 @@ def fitted(
 ) -> Fitted:
     """Return a section that fits, with the least left out.
 
-    Utilization goes first, then the spread, a model that all rows have (into the heading), the parts of
-    a metric, and columns from the right.
+    Utilization goes first, then the intervals, a model that all rows have (into the heading), the parts
+    of a metric, and columns from the right.
 
     Args:
         ratios: the last column; empty texts: none.
@@ -80,11 +84,11 @@ def _narrower(layout: _Layout, common: str) -> list[_Layout]:
 def _left_out(full: _Layout, layout: _Layout, rows: Sequence[NamedMetrics]) -> tuple[str, ...]:
     names = [c.title for c in full.columns if c not in layout.columns]
     spreads = any(
-        column.spread and column.key in metrics and metrics[column.key].n > 1
+        column.spread and column.key in metrics and metrics[column.key].half_interval is not None
         for _, metrics in rows
         for column in layout.columns
     )
-    names += ["spread"] if spreads and not layout.spread else []
+    names += ["±"] if spreads and not layout.spread else []
     pools = any(_part(metrics, column) for _, metrics in rows for column in layout.columns)
     names += ["(key-value pool)"] if pools and not layout.parts else []
     return tuple(names)
@@ -119,12 +123,22 @@ def _value(metrics: Mapping[str, Metric], column: MetricDefinition, layout: _Lay
     if metric is None:
         return "-"
     text = column.shown(metric.p50)
-    if metric.n > 1 and column.spread and layout.spread:
-        text += f" ±{metric.spread * 100:>2.0f}%"
+    if metric.imprecise:
+        text = f"{IMPRECISE}{text}"
+    half = metric.half_interval if column.spread and layout.spread else None
+    if half is not None:
+        text += f" ±{_percent(half)}"
     part = _part(metrics, column)
     if part and layout.parts:
         text += f" ({column.shown(part)})"
     return text
+
+
+def _percent(share: float) -> str:
+    """Return a share in two digits or so: 0.3%, 12%; what is as large as the value itself is unknown."""
+    if share >= 1:
+        return ">100%"
+    return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
 
 
 def _part(metrics: Mapping[str, Metric], column: MetricDefinition) -> float:

@@ -10,10 +10,10 @@ from ..analysis.remarks import remark_of, with_remark
 from ..core.printable import printable
 from ..metrics.ceilings import Roof
 from ..metrics.definitions import METRICS, keys_per, table_columns
-from ..metrics.samples import Metric, known
+from ..metrics.samples import Metric, known, of_these_rounds
 from ..store.schema import Record
 from ..store.stored import cell_name
-from .columns import fitted
+from .columns import IMPRECISE, fitted
 from .line import wrapped
 
 
@@ -47,10 +47,11 @@ def _row(record: Record, marks: Marks) -> Row:
     test, label, parameters = names_of(record)
     samples = {key: part["samples"] for key, part in record["metrics"].items() if key in METRICS}
     ceilings = record["environment"].get("ceilings")
+    work = record["workload"]
     return Row(
         test=test,
         cell=with_remark(label, remark_of(record)),
-        metrics=known(samples),
+        metrics=of_these_rounds(known(samples), work.get("rounds", 0), work.get("precision")),
         invalid_text=record["model"]["load_format"] == "dummy",
         roof=Roof.from_record(ceilings) if ceilings else None,
         model=record["model"]["name"],
@@ -73,7 +74,7 @@ def names_of(record: Record) -> tuple[str, str, str]:
     return test, " ".join([cell, *(f"{name}={value}" for name, value in named.items())]), parameters
 
 
-_FOOTNOTE = "p50 ± spread (half the interquartile range); ratio: tokens/s against the first row"
+_FOOTNOTE = "p50 ± reach of its 95 % interval; ratio: tokens/s against the first row"
 _SAME_PARAMETERS = " with the same other parameters"
 _RATIO = "output_throughput"
 _SHARES = ("mbu", "mfu")
@@ -83,12 +84,12 @@ _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
 
 
 def table(rows: Sequence[Row], width: int | None = None) -> list[str]:
-    """Return the lines of the table: p50 with its spread, tokens/s against the first row.
+    """Return the lines of the table: p50 with its interval, tokens/s against the first row.
 
-    Spread is half the interquartile range over the median. Each test has a section with one row per
-    cell. A section has only columns with values; load time, which every test of an engine repeats, has
-    a column only in sections that measured nothing else. Rows that were disturbed are marked, with the
-    reason below their section.
+    A median that missed the precision that was asked for is marked. Each test has a section with one
+    row per cell. A section has only columns with values; load time, which every test of an engine
+    repeats, has a column only in sections that measured nothing else. Rows that were disturbed are
+    marked, with the reason below their section.
 
     Args:
         width: columns of the terminal; what does not fit is left out, and said so. None: no limit.
@@ -148,9 +149,21 @@ def legend(
         lines.append(
             "random weights (--llm-load-format=dummy): speed and memory are real, text is not"
         )
+    if any(metric.imprecise for row in rows for metric in row.metrics.values()):
+        lines.append(_imprecise(rows))
     if any(row.marks for row in rows):
         lines.append("!: disturbed, so there is no ratio to or from what it made doubtful")
     return [part for line in lines for part in wrapped(line, width)]
+
+
+def _imprecise(rows: Sequence[Row]) -> str:
+    """Return the legend of the sign at medians that are not known as precisely as was asked."""
+    asked = {m.precision for row in rows for m in row.metrics.values() if m.precision is not None}
+    shares = " or ".join(f"{100 * share:.3g} %" for share in sorted(asked))
+    return (
+        f"{IMPRECISE}: not known to {shares} (--llm-precision) when its time was spent "
+        "(--llm-max-time); without ±: fewer than 6 rounds"
+    )
 
 
 def _common_model(section: Sequence[Row]) -> str:

@@ -13,17 +13,18 @@ import pytest
 
 from ..backends import backend_class
 from ..core.context import why_too_long
-from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
+from ..core.defaults import DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
 from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.text import Text, shipped, text_of_file
 from ..core.values import location, shown
-from ..core.workload import Workload
+from ..core.workload import Need, Workload
 from ..machine.gpus import conditions
 from ..metrics.definitions import OBJECTIVES
 from ..metrics.quality import flaw, not_finite
+from ..metrics.samples import of_these_rounds
 from ..store.entries import CLOCK, abandon, is_enabled
 from ..store.record import Context, Outcome, Subject, make_record
 from ..store.schema import FloorPart, QualityPart
@@ -32,6 +33,8 @@ from .floor import floor_part
 from .gate import MARKER, limits_of_test
 from .llm import LLM, Result
 from .outcome import of_process, of_quality, of_rounds
+from .rounds import MARKER as ROUNDS_MARKER
+from .rounds import Asked, rounds_of
 from .session import LLMSession
 from .sizes import Override, named_parameters
 from .speculation import why_no_draft
@@ -63,6 +66,9 @@ class LLMBenchmark:
         batch_size: int = 1,
         rounds: int | None = None,
         warmup: int | None = None,
+        precision: float | str | None = None,
+        max_time: float | None = None,
+        min_rounds: int | None = None,
         slo: Mapping[str, float] | None = None,
     ) -> Result:
         """Measure a workload: warm-up rounds, then measured ones, each checked.
@@ -73,8 +79,15 @@ class LLMBenchmark:
             input_len: that many random prompt tokens, different in every request and round.
             output_len: tokens to generate, exactly; end-of-sequence is ignored.
             batch_size: requests submitted together.
-            rounds: measured rounds, unless ``--llm-rounds`` is given; None: the default number.
+            rounds: measured rounds, unless ``--llm-rounds`` is given; None: as many as ``precision``
+                needs.
             warmup: unmeasured rounds before them, unless ``--llm-warmup`` is given; None: the default.
+            precision: the rounds end when the 95 % interval of each median reaches at most this share
+                of it away (``0.02`` or ``"2%"``), unless ``--llm-precision`` is given; None: 1 %.
+            max_time: seconds that such rounds may take, unless ``--llm-max-time`` is given; None: the
+                device's default.
+            min_rounds: such rounds at least, whatever time they take, unless ``--llm-min-rounds`` is
+                given; None: 3.
             slo: service-level objectives in seconds by metric (``ttft``, ``tpot``, ``e2e``); gives
                 ``goodput``.
 
@@ -90,16 +103,26 @@ class LLMBenchmark:
         self._check_call(llm)
         with self._measuring():
             with CheckedCall():
+                asked = Asked.of(
+                    {
+                        "rounds": rounds,
+                        "precision": precision,
+                        "max_time": max_time,
+                        "min_rounds": min_rounds,
+                    }
+                )
+                number, need = self._rounds(asked)
                 workload = self._workload(
                     Workload(
                         prompt=prompt,
                         input_len=input_len,
                         output_len=output_len,
                         batch_size=batch_size,
-                        rounds=DEFAULT_ROUNDS if rounds is None else rounds,
+                        rounds=number,
                         warmup=DEFAULT_WARMUP if warmup is None else warmup,
                         # Without the cell: every engine and mode answers the same prompts.
                         salt=self._node.nodeid.replace(llm.cell.id, ""),
+                        need=need,
                     )
                 )
                 _check_objectives(slo)
@@ -108,6 +131,7 @@ class LLMBenchmark:
             _fail([no_draft] if no_draft else [])
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
+                workload = self._with_samples(workload, bool(slo))
             engine = llm.engine()
             workload = self._warmed_up(workload, engine)
             # The worker counts the tokens of a text; these are known before anything runs.
@@ -120,7 +144,11 @@ class LLMBenchmark:
         metrics = of_rounds(engine, measurement, slo, self._session.settings.hourly_cost)
         shares = self._utilization(llm, engine, measurement)
         outcome = Outcome(
-            metrics=metrics | (dict(shares.metrics) if shares else {}),
+            metrics=of_these_rounds(
+                metrics | (dict(shares.metrics) if shares else {}),
+                len(measurement.rounds),
+                workload.need.precision if workload.need else None,
+            ),
             samples=[r.wall_time for r in measurement.rounds],
             workload=workload,
             measurement=measurement,
@@ -232,15 +260,28 @@ class LLMBenchmark:
         changes: dict[str, Any] = {
             "output_len": self._override.output_len,
             "batch_size": self._override.batch_size,
-            "rounds": settings.rounds,
             "warmup": settings.warmup,
         }
         if not is_enabled(self._benchmark):
             changes |= {"rounds": 1, "warmup": 0}
         changes = {key: value for key, value in changes.items() if value is not None}
+        if not is_enabled(self._benchmark):
+            changes["need"] = None
         if self._override.input_len is not None:
             changes |= {"prompt": None, "input_len": self._override.input_len}
         return replace(of_test, **changes)
+
+    def _rounds(self, asked: Asked) -> tuple[int, Need | None]:
+        """Return the rounds of a call, with what the command line and the marker say."""
+        marker = Asked.of_marker(self._node.get_closest_marker(ROUNDS_MARKER))
+        return rounds_of(self._session.settings, asked, marker)
+
+    def _with_samples(self, workload: Workload, has_objectives: bool) -> Workload:
+        """Return a workload by need that asks for the samples of the budgets, too."""
+        if workload.need is None:
+            return workload
+        rounds = self._session.budgets.needed_rounds(workload, has_objectives)
+        return replace(workload, need=replace(workload.need, rounds=rounds))
 
     def _warmed_up(self, workload: Workload, engine: LoadedEngine) -> Workload:
         """Return the workload with the warm-up that the engine needs at least.

@@ -1,7 +1,8 @@
 """Budgets (``--llm-fail-if``): limits that a measurement must keep.
 
-A percentile is judged only if there are enough samples for it. Their number is known before a
-measurement starts, so a test that will have too few fails before it costs anything.
+A percentile is judged only if there are enough samples for it. Rounds that go on by need go on for
+those, too, within their time. With a fixed number of rounds, a test that will have too few samples
+fails before it costs anything.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.values import one_of, shown
 from ..core.workload import Workload
@@ -178,13 +179,26 @@ class BudgetChecker:
         self._tried: set[Budget] = set()
 
     def before(self, workload: Workload, has_objectives: bool) -> list[str]:
-        """Return a line for each budget that the workload has too few samples for."""
+        """Return a line for each budget that a fixed number of rounds gives too few samples for."""
+        if workload.need:
+            return []
         lines = []
         for budget in self._budgets:
             n = expected_samples(budget.metric, workload, has_objectives)
             if n:
                 lines += _too_few(budget, n, workload.rounds, "would have")
         return lines
+
+    def needed_rounds(self, workload: Workload, has_objectives: bool) -> int:
+        """Return the rounds that give every budget its samples."""
+        one_round = replace(workload, rounds=1)
+        needed = [0]
+        for budget in self._budgets:
+            n = expected_samples(budget.metric, one_round, has_objectives)
+            # Known afterwards: at least one per round, if any.
+            n = 1 if n is None else n
+            needed += [math.ceil(budget.needed / n)] if n else []
+        return max(needed)
 
     def after(self, record: Record) -> list[str]:
         """Return a line for each budget that a measurement breaks."""
@@ -195,7 +209,9 @@ class BudgetChecker:
                 continue
             self._tried.add(budget)
             # There may be fewer than expected: a chunk may hold more than one token.
-            too_few = _too_few(budget, metric["n"], record["workload"].get("rounds", 1), "has")
+            work = record["workload"]
+            limit = work.get("max_time")
+            too_few = _too_few(budget, metric["n"], work.get("rounds", 1), "has", limit)
             lines += too_few or self._judge(budget, statistic(metric, budget.stat), record)
         return lines
 
@@ -228,12 +244,20 @@ class BudgetChecker:
         return [*lines[:SHOWN], *([f"no baseline for {more} more"] if more > 0 else [])]
 
 
-def _too_few(budget: Budget, n: int, rounds: int, verb: str) -> list[str]:
+def _too_few(
+    budget: Budget, n: int, rounds: int, verb: str, max_time: float | None = None
+) -> list[str]:
+    """Return a line if samples are too few.
+
+    Args:
+        max_time: seconds that ended the rounds; None if their number was fixed.
+    """
     if n >= budget.needed:
         return []
     enough = math.ceil(budget.needed * rounds / n)
+    ended = f" within --llm-max-time={max_time:g}" if max_time else ""
     return [
-        f"too few samples: {budget.name} {verb} {n} and needs {budget.needed}, "
+        f"too few samples: {budget.name} {verb} {n}{ended} and needs {budget.needed}, "
         f"which --llm-rounds={enough} gives ({OPTION})"
     ]
 

@@ -14,6 +14,8 @@ from ..store.entries import CLOCK, is_active, is_its_module, use_virtual_clock
 from ..store.siblings import same_names
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, limits_of_test
+from .rounds import MARKER as ROUNDS_MARKER
+from .rounds import Asked
 from .session import LLMSession
 from .sizes import argument_names, given_sizes, split_names, too_long
 from .speculation import why_no_draft
@@ -147,7 +149,7 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
     """Give tests that measure a clock, and skip tests that this run cannot measure.
 
     Raises:
-        pytest.UsageError: a test's ``llm_gate`` marker is not valid.
+        pytest.UsageError: a test's ``llm_gate`` or ``llm_rounds`` marker is not valid.
     """
     for item in items:
         fixtures = own_fixtures(item)
@@ -155,6 +157,7 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
             continue
         try:
             limits_of_test(item.get_closest_marker(MARKER), {})
+            Asked.of_marker(item.get_closest_marker(ROUNDS_MARKER))
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         obstacle = _obstacle(item, LLM_BENCHMARK in fixtures)

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..backends import BUILT_IN, family
-from ..core.defaults import AB, DEFAULT_ROUNDS, DEFAULT_WARMUP, EMBEDDED
+from ..core.defaults import (
+    AB,
+    DEFAULT_MAX_TIME_CPU,
+    DEFAULT_MAX_TIME_GPU,
+    DEFAULT_MIN_ROUNDS,
+    DEFAULT_PRECISION,
+    DEFAULT_WARMUP,
+    EMBEDDED,
+)
 from ..core.engine import Setup
 from ..core.folders import default_cache_dir
 from ..core.quantization import MODES
@@ -29,6 +37,7 @@ from ..core.values import (
     location,
     one_of,
     price,
+    ratio,
     seconds,
     whole,
 )
@@ -171,7 +180,32 @@ class Settings:
         unset=_OF_TEST,
     )
     rounds: int | None = one(
-        "llm-rounds", whole(1), "N", "measured rounds", unset=f"{_OF_TEST}, or {DEFAULT_ROUNDS}"
+        "llm-rounds",
+        whole(1),
+        "N",
+        "measured rounds, exactly",
+        unset=f"{_OF_TEST}, or as many as --llm-precision needs",
+    )
+    precision: float | None = one(
+        "llm-precision",
+        ratio,
+        "SHARE",
+        "rounds go on until the median of each timing metric is known to this share: its 95 % interval",
+        unset=f"{_OF_TEST}, or {DEFAULT_PRECISION:.0%}",
+    )
+    max_time: float | None = one(
+        "llm-max-time",
+        seconds,
+        "SECONDS",
+        "limit for the rounds of a test that go on for precision",
+        unset=f"{_OF_TEST}, or {DEFAULT_MAX_TIME_CPU:g} on a CPU and {DEFAULT_MAX_TIME_GPU:g} on a GPU",
+    )
+    min_rounds: int | None = one(
+        "llm-min-rounds",
+        whole(1),
+        "N",
+        "rounds of such a test, at least, whatever time they take",
+        unset=f"{_OF_TEST}, or {DEFAULT_MIN_ROUNDS}",
     )
     warmup: int | None = one(
         "llm-warmup",

@@ -53,9 +53,9 @@ class ProgressLine:
         return partial(self.show, name)
 
     def show(self, name: str, phase: str, number: int, total: int) -> None:
-        """Show a phase of a cell, its number and how many there are."""
+        """Show a phase of a cell, its number and how many there are; 0: unknown."""
         if self._visible:
-            count = f" {number}/{total}" if total else " ..."
+            count = f" {number}/{total}" if total else f" {number}" if number else " ..."
             text = f"{_PHASES.get(phase, phase)}{count}"
             self._draw(printable(f"  {name}: {text}"), printable(f"  {text}"))
             self._open = True

@@ -16,7 +16,7 @@ from ..core.workload import Workload
 from ..machine.idle import IdlePower
 from ..metrics.ceilings import Roof
 from ..metrics.definitions import POOLED
-from ..metrics.samples import Metric
+from ..metrics.samples import Metric, of_these_rounds
 from .schema import (
     SCHEMA,
     BackendPart,
@@ -123,7 +123,9 @@ def revise_utilization(
     record: Record, shares: Mapping[str, Metric], roof: Roof, chosen: Sequence[str]
 ) -> None:
     """Put other shares and their ceilings into a record that is stored already."""
-    record["metrics"].update(_metrics(shares, chosen))
+    work = record["workload"]
+    metrics = of_these_rounds(shares, work.get("rounds", 0), work.get("precision"))
+    record["metrics"].update(_metrics(metrics, chosen))
     record["environment"]["ceilings"] = cast("CeilingsPart", roof.to_record())
 
 
@@ -186,7 +188,10 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
         part["input_tokens"] = measurement.rounds[0].requests[0].input_tokens
         part["output_tokens"] = workload.output_len
         part["batch_size"] = workload.batch_size
-        part["rounds"] = workload.rounds
+        part["rounds"] = len(measurement.rounds)
+        if workload.need is not None:
+            part["precision"] = workload.need.precision
+            part["max_time"] = workload.need.max_time
         part["warmup"] = workload.warmup
         if workload.prompt is not None and not subject.engine.info.has_tokenizer:
             part["words_as_ids"] = True

@@ -107,6 +107,11 @@ class WorkloadPart(TypedDict):
     output_tokens: NotRequired[Count]
     batch_size: NotRequired[Count]
     rounds: NotRequired[Count]
+    """Measured rounds."""
+    precision: NotRequired[Share]
+    """The share of the median to which it had to be known, if the rounds went on for that."""
+    max_time: NotRequired[float]
+    """Seconds that such rounds were allowed to take."""
     warmup: NotRequired[Count]
     words_as_ids: NotRequired[bool]
     """True if there is no tokenizer (random weights): each word of the prompt is an arbitrary id."""
@@ -126,6 +131,10 @@ class MetricPart(TypedDict):
     p90: float
     p95: float
     p99: float
+    half_interval: NotRequired[float | None]
+    """Reach of the 95 % interval of the median over rounds, as a share of it; null if unknown."""
+    imprecise: NotRequired[bool]
+    """True if the rounds ended before that was as small as ``workload.precision``."""
     samples: list[float]
     """Empty for a metric with one sample per token, unless ``--llm-metrics`` names it."""
 

@@ -92,7 +92,7 @@ class EngineHost:
         gets other random prompts, because this engine has already seen the first ones.
         """
         backend, info = self._loaded()
-        work = Workload(**workload)
+        work = Workload.from_wire(workload)
         repeats = self._measured[work.salt]
         self._measured[work.salt] += 1
         if repeats:

@@ -50,6 +50,12 @@ MISTAKES = [
     ("--llm-rounds=0", "--llm-rounds: '0' is not a whole number of at least 1"),
     ("--llm-rounds=", "--llm-rounds: '' is not a whole number of at least 1"),
     ("--llm-rounds=1.5", "--llm-rounds: '1.5' is not a whole number of at least 1"),
+    ("--llm-min-rounds=0", "--llm-min-rounds: '0' is not a whole number of at least 1"),
+    ("--llm-max-time=0", "--llm-max-time: '0' is not a positive number of seconds"),
+    (
+        "--llm-precision=1",
+        "--llm-precision: '1' is not a share between 0 and 100 %, such as 3% or 0.03",
+    ),
     ("--llm-warmup=-1", "--llm-warmup: '-1' is not a whole number of at least 0"),
     ("--llm-batch-size=1,x", "--llm-batch-size: 'x' is not a whole number of at least 1"),
     ("--llm-input-len=0", "--llm-input-len: '0' is not a whole number of at least 1"),

@@ -41,7 +41,13 @@ def now(tmp_path_factory, run_in):
     folder = tmp_path_factory.mktemp("suite")
     shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
     (folder / "pytest.ini").write_text("[pytest]\n")
-    options = ("--llm-hourly-cost=2", "--llm-cache-dir=cache", "--benchmark-json=run.json")
+    # Three rounds, as the suite had then; now they go on by need.
+    options = (
+        "--llm-rounds=3",
+        "--llm-hourly-cost=2",
+        "--llm-cache-dir=cache",
+        "--benchmark-json=run.json",
+    )
     assert run_in(folder, "benchmarks", *options, **PROGRAM) == 0
     return json.loads((folder / "run.json").read_text("utf-8"))
 

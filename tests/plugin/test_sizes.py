@@ -115,14 +115,13 @@ def test_x(llm, llm_benchmark):
 @pytest.mark.parametrize(
     ("test", "ini", "options", "rounds", "warmup"),
     [
-        (NOTHING_SAID, "", [], 5, 2),
         (TEST_SAYS, "", [], 3, 1),
         (NOTHING_SAID, "llm_rounds = 4\nllm_warmup = 0", [], 4, 0),
         (TEST_SAYS, "llm_rounds = 4\nllm_warmup = 0", [], 4, 0),
         (TEST_SAYS, "", ["--llm-rounds=2", "--llm-warmup=0"], 2, 0),
         (TEST_SAYS, "llm_rounds = 4\nllm_warmup = 3", ["--llm-rounds=2"], 2, 3),
     ],
-    ids=["default", "test", "ini", "test and ini", "test and option", "all three"],
+    ids=["test", "ini", "test and ini", "test and option", "all three"],
 )
 def test_rounds_and_warmup(pytester, llm_pytest, records, test, ini, options, rounds, warmup):
     pytester.makepyfile(test)

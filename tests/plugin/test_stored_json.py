@@ -14,6 +14,7 @@ import pytest
 
 from pytest_llmperf.backends.simulated import SimulatedBackend
 from pytest_llmperf.machine.ci import job_id
+from pytest_llmperf.metrics.definitions import METRICS
 
 CELL = "smollm2-135m-simulated-none"
 NODEID = f"test_speed.py::test_x[{CELL}]"
@@ -233,8 +234,10 @@ def test_the_ci_job_of_a_run_is_stored(one_test, llm_pytest, records, monkeypatc
 def test_every_metric_keeps_its_samples_and_percentiles(record):
     # A sample a token is kept only when it is asked for; its percentiles always are.
     assert record["metrics"].pop("itl")["samples"] == []
-    for metric in record["metrics"].values():
-        assert set(metric) == {
+    for key, metric in record["metrics"].items():
+        of_rounds = METRICS[key].per in ("request", "round")
+        assert ("half_interval" in metric) == of_rounds
+        assert set(metric) - {"half_interval"} == {
             "unit",
             "better",
             "kind",

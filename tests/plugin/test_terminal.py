@@ -64,7 +64,7 @@ def test_the_table_has_a_section_a_test_and_a_row_a_cell(pytester, llm_pytest, m
             "b-simulated-none *",
             "test_file.py::test_y",
             "a-simulated-none batch_size=1 *1.00x",
-            "p50 ± spread (half the interquartile range); ratio: tokens/s against the first row*",
+            "p50 ± reach of its 95 % interval; ratio: tokens/s against the first row*",
         ]
     )
     _, ttft, tpot, e2e, rate, memory, ratio = columns(run, "a-simulated-none batch_size=2")

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_llmperf.core.values import shown
-from pytest_llmperf.core.workload import Workload
+from pytest_llmperf.core.workload import Need, Workload
 from pytest_llmperf.metrics.definitions import METRICS
 from pytest_llmperf.metrics.samples import metric, needed_samples
 from pytest_llmperf.session.budgets import (
@@ -325,3 +325,32 @@ def test_tests_without_a_baseline_are_named_and_then_counted():
 def test_a_budget_is_a_value():
     assert parse_budget("ttft.p95:200ms") == Budget("ttft", "p95", 0.2, False, "ttft.p95:200ms")
     assert len({parse_budget("ttft.p95:200ms"), parse_budget("ttft.p95:200ms")}) == 1
+
+
+BY_NEED = Workload(
+    output_len=4, input_len=8, batch_size=8, need=Need(precision=0.01, max_time=5.0, metrics=())
+)
+
+
+@pytest.mark.parametrize(
+    ("budget", "rounds"),
+    [("ttft.p99:1s", 63), ("output_throughput.p90:1", 50), ("itl.p95:1s", 5), ("e2e.mean:1s", 1)],
+)
+def test_rounds_by_need_go_on_for_the_samples_of_a_percentile(budget, rounds):
+    checker = BudgetChecker([parse_budget(budget)], lambda *_: None)
+    assert checker.before(BY_NEED, has_objectives=False) == []
+    assert checker.needed_rounds(BY_NEED, has_objectives=False) == rounds
+
+
+def test_a_metric_that_a_workload_cannot_have_asks_for_no_rounds():
+    checker = BudgetChecker([parse_budget("goodput.p99:1")], lambda *_: None)
+    assert checker.needed_rounds(BY_NEED, has_objectives=False) == 0
+
+
+def test_a_percentile_that_ran_out_of_time_fails_with_the_number_that_it_needs():
+    checker = BudgetChecker([parse_budget("ttft.p99:1s")], lambda *_: None)
+    record = {**measured("ttft", [0.1] * 80), "workload": {"rounds": 10, "max_time": 5.0}}
+    assert checker.after(record) == [
+        "too few samples: ttft.p99 has 80 within --llm-max-time=5 and needs 500, which --llm-rounds=63 "
+        "gives (--llm-fail-if)"
+    ]

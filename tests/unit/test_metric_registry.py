@@ -16,7 +16,7 @@ from pytest_llmperf.metrics.definitions import (
     table_columns,
     tradeoff_columns,
 )
-from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.metrics.samples import metric, of_these_rounds
 from pytest_llmperf.report.terminal import Row, legend, table
 from pytest_llmperf.report.tradeoff import lines
 from pytest_llmperf.session.budgets import BudgetChecker, expected_samples, parse_budget
@@ -121,13 +121,13 @@ def toy(monkeypatch):
 
 @pytest.mark.usefixtures("toy")
 def test_a_new_row_is_a_column_of_the_table_with_its_legend():
-    samples = metric("toy", [4000.0, 5000.0, 6000.0])
-    rows = [Row("test_a.py::test_x", "m-vllm-none", {"toy": samples})]
+    metrics = of_these_rounds({"toy": metric("toy", [5000.0, 4000.0, 6000.0] * 4)}, 12, None)
+    rows = [Row("test_a.py::test_x", "m-vllm-none", metrics)]
     assert table(rows) == [
         "test_a.py::test_x",
         "               ktoys/s",
         "-----------  ---------",
-        "m-vllm-none  5.00 ±10%",
+        "m-vllm-none  5.00 ±20%",
     ]
     assert legend(rows) == ["ktoys/s: thousands of toys"]
 

@@ -1,5 +1,5 @@
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +16,7 @@ from pytest_llmperf.session.options import (
     add_options,
     default_cache_dir,
 )
+from pytest_llmperf.session.rounds import Asked, rounds_of
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -111,7 +112,16 @@ def test_a_default_is_put_into_words(name, text):
 
 def test_words_of_defaults_that_apply_elsewhere_are_true(unsaid):
     workload = Workload(output_len=1, input_len=1)
-    assert BY_NAME["llm-rounds"].default_text == f"the test's own, or {workload.rounds}"
+    number, need = rounds_of(unsaid, Asked(), Asked())
+    assert BY_NAME["llm-precision"].default_text == f"the test's own, or {need.precision:.0%}"
+    assert BY_NAME["llm-min-rounds"].default_text == f"the test's own, or {number}"
+    on_cpu, on_gpu = (
+        rounds_of(replace(unsaid, device=device), Asked(), Asked())[1].max_time
+        for device in ("cpu", "cuda")
+    )
+    assert BY_NAME["llm-max-time"].default_text == (
+        f"the test's own, or {on_cpu:g} on a CPU and {on_gpu:g} on a GPU"
+    )
     assert BY_NAME["llm-warmup"].default_text == f"the test's own, or {workload.warmup}"
     model = BY_NAME["llm-model"].default_text
     assert unsaid.default_models == (parse_model(model),)

@@ -3,21 +3,23 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.metrics.ceilings import Roof
-from pytest_llmperf.metrics.samples import metric
+from pytest_llmperf.metrics.samples import metric, of_these_rounds
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.terminal import Row, legend, rows_of, table
 
 
-def row(test, cell, invalid_text=False, **samples):
+def row(test, cell, invalid_text=False, precision=None, **samples):
     metrics = {key: metric(key, values) for key, values in samples.items()}
+    metrics = of_these_rounds(metrics, len(samples.get("ttft", [])), precision)
     return Row(test, cell, metrics, invalid_text)
 
 
+STEADY = [0.2, 0.19, 0.21] * 4
+"""Twelve rounds whose interval reaches from the third to the tenth, and so from 0.19 to 0.21: ±5 %."""
 NONE = row(
     "test_a.py::test_latency",
     "phi-2-vllm-none",
-    # Quartiles 0.15 and 0.25, median 0.2: 25 %.
-    ttft=[0.1, 0.2, 0.3],
+    ttft=STEADY,
     tpot=[0.0125],
     e2e=[1.5],
     output_throughput=[30.0],
@@ -51,7 +53,7 @@ def test_a_row_has_medians_in_the_units_of_its_columns():
     lines = table([NONE])
     assert cells(lines[3]) == [
         "phi-2-vllm-none",
-        "200.0 ±25%",
+        "200.0 ±5.0%",
         "12.50",
         "1.500",
         "30.0",
@@ -98,7 +100,7 @@ def test_a_record_without_the_names_of_its_parameters_shows_its_id(stored_record
 WIDE = row(
     "test_a.py::test_latency",
     "phi-2-vllm-none",
-    ttft=[0.1, 0.2],
+    ttft=STEADY,
     tpot=[0.01],
     e2e=[1.5],
     output_throughput=[30.0],
@@ -116,14 +118,14 @@ def test_the_table_fits_the_terminal(width):
     assert max(len(line) for line in [*table(rows, width), *legend(rows, width=width)]) <= width
 
 
-def test_utilization_goes_first_then_the_spread():
+def test_utilization_goes_first_then_the_intervals():
     full, narrow, narrower = (table([WIDE], width) for width in (None, 80, 70))
     assert "mbu" in full[1]
     assert "mbu" not in narrow[1]
     assert "±" in narrow[3]
     assert "±" not in narrower[3]
     assert narrow[-1] == "left out in 80 columns: mbu, mfu"
-    assert narrower[-1] == "left out in 70 columns: mbu, mfu, spread"
+    assert narrower[-1] == "left out in 70 columns: mbu, mfu, ±"
 
 
 def test_a_model_that_all_rows_have_moves_into_the_heading():
@@ -193,7 +195,7 @@ def test_no_rows_give_no_lines():
 
 def test_the_legend_explains_the_columns():
     (line,) = legend([NONE])
-    for word in ("p50", "spread", "ratio", "peak MiB", "key-value pool"):
+    for word in ("p50", "95 % interval", "ratio", "peak MiB", "key-value pool"):
         assert word in line
 
 
@@ -298,3 +300,32 @@ def test_what_another_library_has_measured_needs_no_note(stored_record):
 def test_large_rates_are_written_without_a_power_of_ten():
     (_, line) = legend([replace(NONE, roof=roof(4.27e12, 7.9e14, "bfloat16"))])
     assert line.endswith(": 4,270 GB/s, 790 TFLOP/s bfloat16")
+
+
+def test_a_median_that_missed_its_precision_is_marked_with_a_legend():
+    missed = row(
+        "test_a.py::test_x", "m-vllm-none", precision=0.01, ttft=STEADY, tpot=[0.0125] * 12
+    )
+    assert cells(table([missed])[3]) == ["m-vllm-none", "~200.0 ±5.0%", "12.50 ±0.0%"]
+    assert legend([missed])[-1] == (
+        "~: not known to 1 % (--llm-precision) when its time was spent (--llm-max-time); without ±: "
+        "fewer than 6 rounds"
+    )
+
+
+def test_few_rounds_have_no_interval_and_are_marked_if_a_precision_was_asked_for():
+    few = row("test_a.py::test_x", "m-vllm-none", precision=0.01, ttft=[0.1, 0.1, 0.1])
+    assert cells(table([few])[3]) == ["m-vllm-none", "~100.0"]
+
+
+def test_a_fixed_number_of_rounds_is_never_marked():
+    few = row("test_a.py::test_x", "m-vllm-none", ttft=[0.1, 0.2, 0.3])
+    assert cells(table([few])[3]) == ["m-vllm-none", "200.0"]
+    assert "~" not in "".join(legend([few]))
+
+
+def test_a_median_that_is_hardly_known_has_no_digits():
+    # Rounds of a trend, whose median may lie far outside of them.
+    trend = [0.01 * 2**i for i in range(12)]
+    hardly = row("test_a.py::test_x", "m-vllm-none", precision=0.01, ttft=trend)
+    assert cells(table([hardly])[3])[1].endswith(" ±>100%")

@@ -70,12 +70,15 @@ OBJECTS = (
     "True",
     "(1, 2)",
 )
-CALLS = ("prompt", "input_len", "output_len", "batch_size", "rounds", "warmup", "slo")
+BY_NEED = ("precision", "max_time", "min_rounds")
+CALLS = ("prompt", "input_len", "output_len", "batch_size", "rounds", *BY_NEED, "warmup", "slo")
 VALID = {
     ("prompt", "None"),
     # It is a text.
     ("prompt", "'4'"),
     ("rounds", "None"),
+    *((name, "None") for name in BY_NEED),
+    ("max_time", "1.5"),
     ("warmup", "None"),
     ("slo", "None"),
     ("slo", "{}"),
@@ -196,7 +199,9 @@ def calls() -> Iterator[Input]:
     """Yield calls of ``llm_benchmark`` with arguments that they cannot take."""
     for name in CALLS:
         for value in OBJECTS:
-            arguments = {"output_len": "4", "rounds": "2", "warmup": "0", name: value}
+            # A fixed number of rounds would be refused beside them.
+            rounds = "None" if name in BY_NEED else "2"
+            arguments = {"output_len": "4", "rounds": rounds, "warmup": "0", name: value}
             if name != "prompt":
                 arguments.setdefault("input_len", "4")
             text = ", ".join(f"{k}={v}" for k, v in arguments.items())
