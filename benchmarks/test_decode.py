@@ -1,8 +1,11 @@
-"""Decoding over output lengths: does a token cost the same when the context has grown?"""
+"""Decoding over output lengths and contexts: does a token cost the same when the context has grown?"""
 
 import pytest
 
 
-@pytest.mark.parametrize("output_len", [4, 16])
-def test_decode(llm, llm_benchmark, output_len):
-    llm_benchmark(llm, input_len=32, output_len=output_len, warmup=1)
+@pytest.mark.llm_sizes(
+    small={"input_len": [32], "output_len": [4, 8]},
+    full={"input_len": [128, 3072], "output_len": [128]},
+)
+def test_decode(llm, llm_benchmark, input_len, output_len):
+    llm_benchmark(llm, input_len=input_len, output_len=output_len, warmup=1)

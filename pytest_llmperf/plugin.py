@@ -34,6 +34,7 @@ _MARKERS = (
     "uses llm has the marker",
     "llm_gate(min_effect=, must_see=): the gate's limits for a test",
     "llm_rounds(precision=, max_time=, min_rounds=) or llm_rounds(rounds=): the rounds of a test",
+    "llm_sizes(small=, full=): the sizes of a test by suite, as if it were parametrized with them",
     "llm_floor(text=) or llm_floor('off'): how the output of a test's engine is checked",
 )
 
@@ -92,10 +93,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
     if own_fixtures(metafunc.definition):
         from .session.collect import is_ours, parametrized
         from .session.sizes import override_sizes
+        from .session.suite import parametrize_sizes
 
         if is_ours(metafunc):
             session = _start(metafunc.config)
             with parametrized(metafunc, session):
+                parametrize_sizes(metafunc, session.settings)
                 override_sizes(metafunc, session.settings)
                 return (yield)
     return (yield)

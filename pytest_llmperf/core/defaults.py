@@ -10,6 +10,8 @@ DEFAULT_PRECISION = 0.01
 DEFAULT_MIN_ROUNDS = 3
 DEFAULT_MAX_TIME_CPU, DEFAULT_MAX_TIME_GPU = 4.0, 10.0
 """Seconds that the rounds of a test may take; a GPU waits a minute for each load."""
+SMALL, FULL = "small", "full"
+"""Suites of sizes: for a CPU, and for a GPU."""
 EMBEDDED = "smollm2-135m"
 """The model that is measured when no model is named."""
 JOB = "PYTEST_LLMPERF_JOB"

@@ -19,6 +19,7 @@ from .rounds import Asked
 from .session import LLMSession
 from .sizes import argument_names, given_sizes, split_names, too_long
 from .speculation import why_no_draft
+from .suite import why_left_out
 
 UNFIT = pytest.StashKey[str]()
 """Why a test's cell cannot do its sizes; empty if it can."""
@@ -160,7 +161,7 @@ def prepare_items(items: Sequence[pytest.Item], config: pytest.Config, session: 
             Asked.of_marker(item.get_closest_marker(ROUNDS_MARKER))
         except ValueError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        obstacle = _obstacle(item, LLM_BENCHMARK in fixtures)
+        obstacle = _obstacle(item, LLM_BENCHMARK in fixtures) or why_left_out(item, session.plan)
         item.stash[UNFIT] = _unfit(item, session)
         if obstacle:
             item.add_marker(pytest.mark.skip(reason=obstacle))

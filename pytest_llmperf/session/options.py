@@ -26,6 +26,8 @@ from ..core.defaults import (
     DEFAULT_PRECISION,
     DEFAULT_WARMUP,
     EMBEDDED,
+    FULL,
+    SMALL,
 )
 from ..core.engine import Setup
 from ..core.folders import default_cache_dir
@@ -157,6 +159,13 @@ class Settings:
         "FORMAT",
         "auto, or dummy: random weights, no download",
         default="auto",
+    )
+    suite: str | None = one(
+        "llm-suite",
+        one_of("suite", (SMALL, FULL)),
+        "SUITE",
+        "small or full: the sizes of tests that have both",
+        unset="small on a CPU, full on a GPU",
     )
     input_len: tuple[int, ...] | None = many(
         "llm-input-len",
