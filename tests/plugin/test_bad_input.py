@@ -11,11 +11,10 @@ ALIASES = (
 )
 BACKENDS = "transformers, vllm, llama-cpp, llama-cpp-python, ctranslate2, tensorrt-llm, simulated"
 METRICS = (
-    "ttft, e2e, tpot, itl, icl, tokens_per_step, output_throughput, total_throughput, "
-    "request_throughput, prefill_throughput, decode_throughput, goodput, load_time, peak_memory, "
-    "model_memory, "
-    "kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, energy_per_output_token, "
-    "energy_per_token, cost_per_million_tokens"
+    "ttft, e2e, tpot, itl, icl, tokens_per_step, output_throughput, output_throughput_per_request, "
+    "total_throughput, request_throughput, prefill_throughput, decode_throughput, goodput, load_time, "
+    "peak_memory, model_memory, kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, "
+    "energy_per_output_token, energy_per_token, cost_per_million_tokens"
 )
 MISTAKES = [
     (
