@@ -113,6 +113,8 @@ class SimulatedBackend(Backend):
     name = "simulated"
     by_default = False
     computes_text = False
+    chats = True
+    samples = True
 
     @classmethod
     def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
@@ -228,6 +230,10 @@ class SimulatedBackend(Backend):
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        turns = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)
+        return self.encode(f"{turns}<assistant>")
+
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(ids).decode(errors="replace")
 
@@ -269,8 +275,9 @@ def _sleep_until(deadline: float) -> None:
 
 
 def _token_ids(request: Request, length: int) -> tuple[int, ...]:
-    """Return lower-case letters that depend only on the prompt."""
-    seed = hashlib.sha256(repr(request.prompt_ids).encode()).digest()
+    """Return lower-case letters that depend only on the prompt and, at a temperature, on the seed."""
+    drawn = f"/{request.temperature}/{request.seed}" if request.temperature else ""
+    seed = hashlib.sha256(f"{request.prompt_ids!r}{drawn}".encode()).digest()
     return tuple(ord("a") + seed[i % len(seed)] % 26 for i in range(length))
 
 

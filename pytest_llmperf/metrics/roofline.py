@@ -281,7 +281,9 @@ def _bytes_per_step(round_: RoundTrace, model: RooflineModel) -> float | None:
     decoding = [r for r, time in zip(round_.requests, times, strict=True) if time]
     if weights is None or not decoding:
         return None
-    context = statistics.fmean(_mean_context(r, model.architecture) for r in decoding)
+    # A request of more tokens takes part in more steps.
+    contexts = [_mean_context(r, model.architecture) for r in decoding]
+    context = statistics.fmean(contexts, weights=[r.last - r.first for r in decoding])
     return weights + _together(decoding) * context * model.cache_bytes_per_token
 
 

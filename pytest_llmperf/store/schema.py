@@ -104,7 +104,16 @@ class WorkloadPart(TypedDict):
     requests: NotRequired[str]
     """Hash of the requests only."""
     input_tokens: NotRequired[Count]
+    """Of the longest prompt."""
     output_tokens: NotRequired[Count]
+    """Of the longest request."""
+    input_lengths: NotRequired[list[Count]]
+    """Prompt tokens of each request of the batch, where the test gave ``prompts`` or several lengths."""
+    output_lengths: NotRequired[list[Count]]
+    temperature: NotRequired[float]
+    """Of sampling; decoding is greedy without it."""
+    seed: NotRequired[Count]
+    """Of sampling."""
     batch_size: NotRequired[Count]
     rounds: NotRequired[Count]
     warmup: NotRequired[Count]

@@ -1,0 +1,132 @@
+"""The work that a test's call asks for, and why an engine cannot do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..backends import backend_class
+from ..core.cell import Cell
+from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
+from ..core.prompt_file import read_prompts
+from ..core.prompts import is_chat
+from ..core.values import location
+from ..core.workload import Workload
+from .options import Settings
+from .sizes import Override
+from .speculation import why_no_draft
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of ``llm_benchmark``, as the test wrote them."""
+
+    prompt: str | None
+    prompts: Sequence[Any] | Path | None
+    input_len: int | None
+    output_len: int | Sequence[int]
+    batch_size: int | None
+    rounds: int | None
+    warmup: int | None
+    temperature: float
+    seed: int
+
+
+def workload_of(call: Call, salt: str, root: Path) -> Workload:
+    """Return the work of a call, before the command line changes it.
+
+    Args:
+        call: the arguments.
+        salt: name of the measurement.
+        root: the folder that relative paths begin at.
+
+    Raises:
+        ValueError: one line about the argument that is wrong.
+    """
+    prompts: Any = call.prompts
+    output_len: Any = call.output_len
+    if isinstance(prompts, Path):
+        try:
+            file = read_prompts(location(str(prompts), root))
+            prompts, output_len = file.prompts, file.lengths(output_len)
+        except ValueError as error:
+            raise ValueError(f"prompts: {error}") from None
+    batch_size = call.batch_size
+    if batch_size is None:
+        # What is no list is refused by the workload.
+        lists = [given for given in (prompts, output_len) if isinstance(given, list | tuple)]
+        batch_size = max((len(given) for given in lists if given), default=1)
+    return Workload(
+        prompt=call.prompt,
+        prompts=prompts,
+        input_len=call.input_len,
+        output_len=output_len,
+        batch_size=batch_size,
+        rounds=DEFAULT_ROUNDS if call.rounds is None else call.rounds,
+        warmup=DEFAULT_WARMUP if call.warmup is None else call.warmup,
+        salt=salt,
+        temperature=call.temperature,
+        sampling_seed=call.seed,
+    )
+
+
+def with_options(
+    workload: Workload, settings: Settings, override: Override, measures: bool
+) -> Workload:
+    """Return the work with the sizes that the command line sets instead.
+
+    Args:
+        workload: the test's own.
+        settings: of the run.
+        override: the sizes of the command line for this test.
+        measures: False under ``--benchmark-disable``: one round shows whether the test runs.
+    """
+    changes: dict[str, Any] = {
+        "output_len": override.output_len,
+        "batch_size": override.batch_size,
+        "rounds": settings.rounds,
+        "warmup": settings.warmup,
+    }
+    if not measures:
+        changes |= {"rounds": 1, "warmup": 0}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if override.output_len is not None:
+        changes["output_lens"] = None
+    if override.input_len is not None:
+        changes |= {"prompt": None, "prompts": None, "input_len": override.input_len}
+    return replace(workload, **changes)
+
+
+def why_refused(cell: Cell, workload: Workload, random_weights: bool) -> str | None:
+    """Return why an engine cannot do a work, in one line, or None; nothing is loaded for it.
+
+    Args:
+        cell: the cell.
+        workload: the work.
+        random_weights: with ``--llm-load-format=dummy``.
+    """
+    if no_draft := why_no_draft(cell, workload.input_len is not None, random_weights):
+        return no_draft
+    backend = backend_class(cell.backend)
+    if any(is_chat(prompt) for prompt in workload.prompts or ()):
+        if random_weights:
+            return (
+                f"{cell.id}: random weights have no tokenizer, so no chat template: give prompts of "
+                "token ids, or input_len="
+            )
+        if not backend.chats:
+            return (
+                f"{cell.id}: {backend.name} applies no chat template here: give prompts of text or "
+                "token ids (docs/how-to/faq.md)"
+            )
+    return why_no_sampling(cell, workload.temperature)
+
+
+def why_no_sampling(cell: Cell, temperature: float) -> str | None:
+    """Return why an engine cannot draw tokens at a temperature, in one line, or None."""
+    backend = backend_class(cell.backend)
+    if not temperature or backend.samples:
+        return None
+    return f"{cell.id}: {backend.name} cannot draw the same tokens twice: leave out temperature="
