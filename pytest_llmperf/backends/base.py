@@ -65,6 +65,9 @@ class Backend(ABC):
     """Whether ``encode_chat`` applies the model's chat template."""
     samples: ClassVar[bool] = False
     """Whether ``generate`` draws tokens at a request's temperature, the same ones for the same seed."""
+    reuses_prefix_with: ClassVar[str] = ""
+    """The argument (``KEY=VALUE``) by which it takes a known beginning of a prompt from a cache, a trait
+    (``prefix``); empty: it never does."""
     peak_by_driver: ClassVar[bool] = False
     """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
     refused_args: ClassVar[Mapping[str, str]] = {}

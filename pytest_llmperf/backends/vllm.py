@@ -67,6 +67,7 @@ class VllmBackend(HubTokenizer, Backend):
     tells_architecture = True
     chats = True
     samples = True
+    reuses_prefix_with = "enable_prefix_caching=true"
     contract = Contract("fp4", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod

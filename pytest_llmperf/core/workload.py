@@ -23,7 +23,13 @@ from .values import (
 
 MOST_SEED = 2**31 - 1
 _MOST_TEMPERATURE = 100
-_ADDED = {"prompts": None, "output_lens": None, "temperature": 0.0, "sampling_seed": 0}
+_ADDED = {
+    "prompts": None,
+    "output_lens": None,
+    "temperature": 0.0,
+    "sampling_seed": 0,
+    "prefix_len": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Request:
     """0: the likeliest token; above: each token is drawn from the model's whole distribution."""
     seed: int = 0
     """Of what is drawn."""
+    prefix_len: int = 0
+    """Prompt tokens from the beginning that the engine may take from a cache."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,9 @@ class Workload:
     temperature: float = 0.0
     """0: greedy decoding."""
     sampling_seed: int = 0
+    prefix_len: int = 0
+    """Random tokens that all prompts of all rounds begin with, which the engine takes from a cache; part
+    of ``input_len``. 0: nothing comes from a cache."""
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.prompt, self.prompts, self.input_len)) != 1:
@@ -85,6 +96,18 @@ class Workload:
         if self.input_len is not None:
             check_whole("input_len", self.input_len, 1, MOST_TOKENS)
         check_sampling(self.temperature, self.sampling_seed)
+        self._check_prefix()
+
+    def _check_prefix(self) -> None:
+        object.__setattr__(self, "prefix_len", plain_whole(self.prefix_len))
+        check_whole("prefix_len", self.prefix_len, 0, MOST_TOKENS)
+        if self.prefix_len and self.input_len is None:
+            raise ValueError("prefix_len= is a part of input_len=: give that instead of a prompt")
+        if self.prefix_len and self.prefix_len >= (self.input_len or 0):
+            raise ValueError(
+                f"prefix_len must be less than input_len, which is {self.input_len}, not "
+                f"{self.prefix_len}"
+            )
 
     def _set_lengths(self) -> None:
         """Set the list of output lengths and the longest; lengths that are all equal are one."""
@@ -151,11 +174,18 @@ class Workload:
         else:
             # The name includes the length: otherwise a long prompt would begin with a short one.
             name = (self.salt, self.seed, self.input_len, round_index)
+            rest = self.input_len - self.prefix_len
+            shared = random_ids((*name[:3], "prefix"), self.prefix_len, vocabulary)
             prompts = [
-                random_ids((*name, i), self.input_len, vocabulary) for i in range(self.batch_size)
+                shared + random_ids((*name, i), rest, vocabulary) for i in range(self.batch_size)
             ]
         return [
-            sampled(Request(ids, length), self.temperature, self.sampling_seed, i)
+            sampled(
+                Request(ids, length, prefix_len=self.prefix_len),
+                self.temperature,
+                self.sampling_seed,
+                i,
+            )
             for i, (ids, length) in enumerate(zip(prompts, self.output_lengths, strict=True))
         ]
 

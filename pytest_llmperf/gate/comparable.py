@@ -8,6 +8,7 @@ from typing import Any
 from ..store.hardware import changes, hardware_changes
 from ..store.stored import TestRecord
 
+ADDED = ("temperature", "seed", "prefix_tokens")
 LENGTHS = ("input_lengths", "output_lengths")
 SIZES = ("input_tokens", "output_tokens", "batch_size")
 SETTINGS_OF_HARDWARE = ("engine threads: ", "device: ")
@@ -85,7 +86,7 @@ def variable_changes(a: TestRecord, b: TestRecord) -> list[str]:
 
 def _sizes(test: TestRecord) -> dict[str, Any]:
     sizes = {key.replace("_", " "): test.workload.get(key) for key in SIZES}
-    sampling = {key: test.workload[key] for key in ("temperature", "seed") if key in test.workload}
+    sampling = {key.replace("_", " "): test.workload[key] for key in ADDED if key in test.workload}
     lengths = {key.replace("_", " "): test.workload.get(key) for key in LENGTHS}
     return sizes | sampling | lengths
 

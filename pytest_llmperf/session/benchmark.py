@@ -64,6 +64,7 @@ class LLMBenchmark:
         batch_size: int | None = None,
         temperature: float = 0.0,
         seed: int = 0,
+        prefix_len: int = 0,
         rounds: int | None = None,
         warmup: int | None = None,
         slo: Mapping[str, float] | None = None,
@@ -83,6 +84,9 @@ class LLMBenchmark:
                 None: as many as there are.
             temperature: 0 decodes greedily; above, each token is drawn from the whole distribution.
             seed: of what is drawn, the same in every round.
+            prefix_len: of the ``input_len`` tokens, those that all prompts of all rounds begin with and
+                that the engine takes from its prefix cache, which is on only where an argument of the
+                engine asks for it (``vllm.enable_prefix_caching=true``).
             rounds: measured rounds, unless ``--llm-rounds`` is given; None: the default number.
             warmup: unmeasured rounds before them, unless ``--llm-warmup`` is given; None: the default.
             slo: service-level objectives in seconds by metric (``ttft``, ``tpot``, ``e2e``); gives
@@ -110,6 +114,7 @@ class LLMBenchmark:
                     warmup=warmup,
                     temperature=temperature,
                     seed=seed,
+                    prefix_len=prefix_len,
                 )
                 workload = self._workload(call, llm)
                 _check_objectives(slo)

@@ -32,6 +32,7 @@ class Call:
     warmup: int | None
     temperature: float
     seed: int
+    prefix_len: int
 
 
 def workload_of(call: Call, salt: str, root: Path) -> Workload:
@@ -69,6 +70,7 @@ def workload_of(call: Call, salt: str, root: Path) -> Workload:
         salt=salt,
         temperature=call.temperature,
         sampling_seed=call.seed,
+        prefix_len=call.prefix_len,
     )
 
 
@@ -90,7 +92,8 @@ def with_options(
         "warmup": settings.warmup,
     }
     if not measures:
-        changes |= {"rounds": 1, "warmup": 0}
+        # A prefix is in the cache only after it was computed once.
+        changes |= {"rounds": 1, "warmup": 1 if workload.prefix_len else 0}
     changes = {key: value for key, value in changes.items() if value is not None}
     if override.output_len is not None:
         changes["output_lens"] = None
@@ -121,6 +124,12 @@ def why_refused(cell: Cell, workload: Workload, random_weights: bool) -> str | N
                 f"{cell.id}: {backend.name} applies no chat template here: give prompts of text or "
                 "token ids (docs/how-to/faq.md)"
             )
+    if workload.prefix_len and not cell.traits.reuse:
+        argument = backend.reuses_prefix_with
+        instead = (
+            f"give --llm-backend-arg={cell.backend}.{argument}" if argument else "no argument does"
+        )
+        return f"{cell.id}: prefix_len= needs an engine that reuses a prefix: {instead}"
     return why_no_sampling(cell, workload.temperature)
 
 

@@ -195,6 +195,10 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
         if workload.temperature:
             part["temperature"] = workload.temperature
             part["seed"] = workload.sampling_seed
+        if workload.prefix_len:
+            part["prefix_tokens"] = workload.prefix_len
+            requests = [request for r in measurement.rounds for request in r.requests]
+            part["cached_tokens"] = min(request.cached_tokens for request in requests)
         texts = [p for p in (workload.prompt, *(workload.prompts or ())) if isinstance(p, str)]
         if texts and not subject.engine.info.has_tokenizer:
             part["words_as_ids"] = True

@@ -112,6 +112,10 @@ class WorkloadPart(TypedDict):
     output_lengths: NotRequired[list[Count]]
     temperature: NotRequired[float]
     """Of sampling; decoding is greedy without it."""
+    prefix_tokens: NotRequired[Count]
+    """Tokens that all prompts of all rounds begin with, to be taken from the prefix cache."""
+    cached_tokens: NotRequired[Count]
+    """Of them, those that were: the fewest of a request."""
     seed: NotRequired[Count]
     """Of sampling."""
     batch_size: NotRequired[Count]

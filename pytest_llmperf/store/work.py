@@ -14,6 +14,10 @@ def work_words(work: Mapping[str, Any]) -> str:
         return ""
     lengths = (work.get("input_lengths") or [], work.get("output_lengths") or [])
     most = "up to " if any(len(set(part)) > 1 for part in lengths) else ""
-    tokens = f"{most}{work.get('input_tokens', _UNKNOWN)} input and {work['output_tokens']} output tokens"
-    drawn = f", temperature {work['temperature']:g}" if work.get("temperature") else ""
-    return f"{tokens}, batch {work.get('batch_size', _UNKNOWN)}{drawn}"
+    tokens = f"{work.get('input_tokens', _UNKNOWN)} input and {work['output_tokens']} output tokens"
+    parts = [f"{most}{tokens}", f"batch {work.get('batch_size', _UNKNOWN)}"]
+    if work.get("prefix_tokens"):
+        parts.append(f"reused prefix {work['prefix_tokens']}")
+    if work.get("temperature"):
+        parts.append(f"temperature {work['temperature']:g}")
+    return ", ".join(parts)

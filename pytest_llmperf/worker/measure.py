@@ -72,6 +72,7 @@ def measure(
         progress("round", i + 1, workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
         rounds.append(RoundTrace(tuple(answered(requests, f"round {i + 1}"))))
+        check_reuse(workload, rounds[-1], f"round {i + 1}")
         meter.mark()
     energy = outputs.energy(meter.stop())
     conditions = between(before, Snapshot.take())
@@ -83,6 +84,15 @@ def measure(
     return Measurement(
         tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after), energy
     )
+
+
+def check_reuse(workload: Workload, measured: RoundTrace, where: str) -> None:
+    """Raise InvalidMeasurement if the work has a shared prefix and none of it came from the cache."""
+    if workload.prefix_len and not all(trace.cached_tokens for trace in measured.requests):
+        raise InvalidMeasurement(
+            f"{where}: none of the {workload.prefix_len} tokens of prefix_len came from the cache: it "
+            "needs a round of warm-up, and a prefix longer than a block of the engine's cache"
+        )
 
 
 def check_fits(info: EngineInfo, requests: Sequence[Request]) -> None:

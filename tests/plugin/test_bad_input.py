@@ -213,7 +213,7 @@ def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(
         f"cannot load {cell}: ValueError: simulated has no argument 'speed'; known: ttft, tpot, "
         "ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, memory_mib, "
         "power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, "
-        f"heads, parameters, cache_bits, found_cache_bits, speculation; log: {log}"
+        f"heads, parameters, cache_bits, found_cache_bits, speculation, prefix_cache; log: {log}"
     )
     section = run.outlines[run.outlines.index(line) - 1 : run.outlines.index(line) + 2]
     assert "ERROR at setup of test_x" in section[0]

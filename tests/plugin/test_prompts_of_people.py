@@ -153,3 +153,45 @@ def test_sizes_of_the_command_line_replace_prompts(pytester, llm_pytest, records
     llm_pytest(*options).assert_outcomes(passed=1)
     work = records()[f"test_x[{CELL}-in8-out4]"]["workload"]
     assert (work["input_tokens"], work["output_tokens"], work["batch_size"]) == (8, 4, 2)
+
+
+PREFIX = """
+    def test_x(llm, llm_benchmark):
+        llm_benchmark(
+            llm, input_len=100, prefix_len=60, output_len=4, batch_size=2, rounds=2, warmup=%d
+        )
+"""
+
+
+def test_a_reused_prefix_is_measured_named_and_recorded(pytester, llm_pytest, records):
+    """100 tokens of 1 ms after 10 ms; 60 of them come from the cache."""
+    pytester.makepyfile(test_file=PREFIX % 1)
+    program = {"prefix_cache": 1, "ttft": 0.01, "ttft_per_input_token": 0.001}
+    llm_pytest("--benchmark-autosave", **program).assert_outcomes(passed=1)
+    record = records()[f"test_x[{CELL}-prefix]"]
+    work = record["workload"]
+    assert (work["input_tokens"], work["prefix_tokens"], work["cached_tokens"]) == (100, 60, 60)
+    assert record["metrics"]["ttft"]["p50"] == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_prefix_that_was_never_computed_is_no_measurement(pytester, llm_pytest):
+    pytester.makepyfile(test_file=PREFIX % 0)
+    run = llm_pytest(prefix_cache=1)
+    run.assert_outcomes(failed=1)
+    run.stdout.fnmatch_lines(["*round 1: none of the 60 tokens of prefix_len came from the cache*"])
+
+
+def test_a_prefix_needs_an_engine_that_reuses_it(pytester, llm_pytest):
+    pytester.makepyfile(test_file=PREFIX % 1)
+    run = llm_pytest("--tb=line")
+    run.assert_outcomes(failed=1)
+    run.stdout.fnmatch_lines(
+        ["*an engine that reuses a prefix: give --llm-backend-arg=simulated.prefix_cache=1"]
+    )
+
+
+def test_more_than_the_prefix_from_a_cache_is_no_measurement(pytester, llm_pytest):
+    pytester.makepyfile(test_file=PREFIX % 1)
+    run = llm_pytest(prefix_cache=1, cached_tokens=80)
+    run.assert_outcomes(failed=1)
+    run.stdout.fnmatch_lines(["*80 of 100 prompt tokens came from a prefix cache*"])

@@ -24,7 +24,7 @@ ADDED = {
         "measured_read_bytes_per_s",
         "measured_matmul_flops",
     },
-    "settings": {"cache_bits", "found_cache_bits", "speculation"},
+    "settings": {"cache_bits", "found_cache_bits", "speculation", "prefix_cache"},
     "environment": {"variables"},
     "record": {"parameters"},
     "run": {"branch"},

@@ -16,7 +16,7 @@ from pytest_llmperf.worker import scoring
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "
     "memory_mib, power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, "
-    "layers, heads, parameters, cache_bits, found_cache_bits, speculation"
+    "layers, heads, parameters, cache_bits, found_cache_bits, speculation, prefix_cache"
 )
 
 

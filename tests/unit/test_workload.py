@@ -200,6 +200,7 @@ def test_equal_lengths_are_one_length():
 @pytest.mark.parametrize(
     "change",
     [
+        {"prefix_len": 4},
         {"output_len": [4, 5]},
         {"input_len": None, "prompts": ["a"]},
         {"input_len": None, "prompts": [[1, 2]]},
@@ -265,6 +266,11 @@ def test_greedy_requests_have_no_seed():
             "temperature must be a number from 0 (greedy) to 100",
         ),
         ({"prompts": ["a"], "temperature": float("nan")}, "temperature must be a number from 0"),
+        ({"prompts": ["a"], "prefix_len": 4}, "prefix_len= is a part of input_len=: give that"),
+        (
+            {"input_len": 4, "prefix_len": 4},
+            "prefix_len must be less than input_len, which is 4, not 4",
+        ),
         ({"prompts": ["a"], "temperature": True}, "temperature must be a number from 0 (greedy)"),
         (
             {"prompts": ["a"], "sampling_seed": 1},
@@ -279,3 +285,11 @@ def test_greedy_requests_have_no_seed():
 def test_what_is_no_prompt_length_or_sampling_is_one_line(given, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         Workload(**{"output_len": 4, **given})
+
+
+def test_prompts_with_a_prefix_share_it_in_all_rounds_and_nothing_else():
+    workload = Workload(output_len=4, input_len=32, prefix_len=16, batch_size=2)
+    requests = [r for n in (-1, 0) for r in workload.requests(n, no_tokenizer, 1000)]
+    assert len({r.prompt_ids[:16] for r in requests}) == 1
+    assert len({r.prompt_ids[16] for r in requests}) > 1
+    assert {(len(r.prompt_ids), r.prefix_len) for r in requests} == {(32, 16)}
