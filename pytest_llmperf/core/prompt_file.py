@@ -18,6 +18,8 @@ _KEYS = ("prompt", "messages")
 class PromptFile:
     """The prompts of a file, with the output lengths that it sets."""
 
+    name: str
+    """Of the file, without its folder and its ending."""
     prompts: tuple[Prompt, ...]
     output_lens: tuple[int | None, ...]
     """Of each prompt; None where its line has none."""
@@ -67,7 +69,7 @@ def read_prompts(path: Path) -> PromptFile:
             lengths.append(length)
     if not prompts:
         raise ValueError(f"{name} holds no prompt")
-    return PromptFile(tuple(prompts), tuple(lengths))
+    return PromptFile(path.stem, tuple(prompts), tuple(lengths))
 
 
 def _read(line: str) -> tuple[Prompt, int | None]:

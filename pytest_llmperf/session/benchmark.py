@@ -248,7 +248,8 @@ class LLMBenchmark:
         __tracebackhide__ = True
         # Without the cell: every engine and mode answers the same prompts.
         salt = self._node.nodeid.replace(llm.cell.id, "")
-        of_test = workload_of(call, salt, self._node.config.rootpath)
+        root = self._node.config.rootpath
+        of_test = workload_of(call, salt, root, self._override.prompts)
         measures = is_enabled(self._benchmark)
         return with_options(of_test, self._session.settings, self._override, measures)
 

@@ -15,7 +15,14 @@ from ..store.siblings import same_names
 from .fixtures import LLM, LLM_BENCHMARK, own_fixtures, provider
 from .gate import MARKER, limits_of_test
 from .session import LLMSession
-from .sizes import argument_names, given_sizes, split_names, too_long
+from .sizes import (
+    OVERRIDE,
+    argument_names,
+    given_sizes,
+    split_names,
+    too_long,
+    why_other_prompts,
+)
 from .speculation import why_no_draft
 
 UNFIT = pytest.StashKey[str]()
@@ -172,9 +179,12 @@ def refuse_unfit(item: pytest.Item) -> None:
 
 
 def _unfit(item: pytest.Item, session: LLMSession) -> str:
-    if not session.settings.input_len and not session.settings.output_len:
+    settings = session.settings
+    if not settings.input_len and not settings.output_len and settings.prompts is None:
         return ""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if OVERRIDE in parameters and (reason := why_other_prompts(parameters, settings)):
+        return reason
     for cell in session.plan.known([parameters.get(LLM)]):
         random_prompts = bool(given_sizes(parameters, session.settings)["input_len"])
         if random_prompts and (reason := why_no_draft(cell, random_prompts, False)):

@@ -10,7 +10,7 @@ from typing import Any
 from ..backends import backend_class
 from ..core.cell import Cell
 from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
-from ..core.prompt_file import read_prompts
+from ..core.prompt_file import PromptFile, read_prompts
 from ..core.prompts import is_chat
 from ..core.values import location
 from ..core.workload import Workload
@@ -35,22 +35,27 @@ class Call:
     prefix_len: int
 
 
-def workload_of(call: Call, salt: str, root: Path) -> Workload:
-    """Return the work of a call, before the command line changes it.
+def workload_of(
+    call: Call, salt: str, root: Path, of_options: PromptFile | None = None
+) -> Workload:
+    """Return the work of a call, before the command line changes its sizes.
 
     Args:
         call: the arguments.
         salt: name of the measurement.
         root: the folder that relative paths begin at.
+        of_options: prompts of the command line, instead of the call's.
 
     Raises:
         ValueError: one line about the argument that is wrong.
     """
+    if of_options is not None:
+        call = replace(call, prompt=None, prompts=None, input_len=None, prefix_len=0)
     prompts: Any = call.prompts
     output_len: Any = call.output_len
-    if isinstance(prompts, Path):
+    if of_options is not None or isinstance(prompts, Path):
         try:
-            file = read_prompts(location(str(prompts), root))
+            file = of_options or read_prompts(location(str(prompts), root))
             prompts, output_len = file.prompts, file.lengths(output_len)
         except ValueError as error:
             raise ValueError(f"prompts: {error}") from None

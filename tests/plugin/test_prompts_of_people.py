@@ -195,3 +195,49 @@ def test_more_than_the_prefix_from_a_cache_is_no_measurement(pytester, llm_pytes
     run = llm_pytest(prefix_cache=1, cached_tokens=80)
     run.assert_outcomes(failed=1)
     run.stdout.fnmatch_lines(["*80 of 100 prompt tokens came from a prefix cache*"])
+
+
+def test_a_file_of_the_command_line_replaces_the_prompts_of_every_test(
+    pytester, llm_pytest, records
+):
+    (pytester.path / "Our Chats.jsonl").write_text('{"prompt": "abc"}\n{"prompt": [65]}')
+    pytester.makepyfile(
+        test_file="""
+        import pytest
+
+        def test_x(llm, llm_benchmark):
+            llm_benchmark(llm, input_len=8, output_len=4, rounds=1, warmup=0)
+
+        @pytest.mark.parametrize("input_len", [8])
+        def test_y(llm, llm_benchmark, input_len):
+            llm_benchmark(llm, input_len=input_len, output_len=4, rounds=1, warmup=0)
+    """
+    )
+    run = llm_pytest("--llm-prompts=Our Chats.jsonl", "--benchmark-autosave", "--tb=line")
+    # It fails before its engine loads.
+    run.assert_outcomes(passed=1, errors=1)
+    run.stdout.fnmatch_lines([f"{CELL} prompts=ourchats *"])
+    work = records()[f"test_x[{CELL}-ourchats]"]["workload"]
+    assert (work["input_lengths"], work["batch_size"]) == ([3, 1], 2)
+    run.stdout.fnmatch_lines(["*--llm-prompts cannot replace the input_len that the test param*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--llm-prompts=none.jsonl"], "*--llm-prompts: *none.jsonl' is not a text file in UTF-8*"),
+        (["--llm-prompts=bad.jsonl"], "*--llm-prompts: *bad.jsonl', line 1: not JSON: 'x'"),
+        (
+            ["--llm-prompts=good.jsonl", "--llm-input-len=4"],
+            "*--llm-prompts and --llm-input-len both say what the prompts are: give one of them",
+        ),
+    ],
+)
+def test_a_wrong_file_of_the_command_line_ends_the_run_before_it_begins(
+    pytester, one_test, llm_pytest, options, message
+):
+    (pytester.path / "bad.jsonl").write_text("x")
+    (pytester.path / "good.jsonl").write_text('{"prompt": "a"}')
+    run = llm_pytest(*options)
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines([message])

@@ -192,7 +192,7 @@ def test_on_a_terminal_a_line_says_what_the_engine_does(pytester, one_test, argu
 def test_help_lists_every_option(pytester):
     run = pytester.runpytest_inprocess("--help")
     options = (
-        "model backend quant dtype device revision load-format input-len output-len batch-size "
+        "model backend quant dtype device revision load-format input-len prompts output-len batch-size "
         "rounds warmup metrics backend-arg python isolation threads timeout round-timeout "
         "cache-dir require fail-if hourly-cost fit"
     )
