@@ -24,6 +24,7 @@ from .sizes import (
     why_other_prompts,
 )
 from .speculation import why_no_draft
+from .work import why_no_chat
 
 UNFIT = pytest.StashKey[str]()
 """Why a test's cell cannot do its sizes; empty if it can."""
@@ -189,6 +190,10 @@ def _unfit(item: pytest.Item, session: LLMSession) -> str:
         random_prompts = bool(given_sizes(parameters, session.settings)["input_len"])
         if random_prompts and (reason := why_no_draft(cell, random_prompts, False)):
             return reason
+        if OVERRIDE in parameters and settings.prompts is not None:
+            dummy = settings.load_format == "dummy"
+            if reason := why_no_chat(cell, settings.prompts.prompts, dummy):
+                return reason
         reason = too_long(parameters, session.settings, session.plan.context(cell))
         if reason:
             return f"{cell.id}: {reason}"

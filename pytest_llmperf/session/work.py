@@ -11,7 +11,7 @@ from ..backends import backend_class
 from ..core.cell import Cell
 from ..core.defaults import DEFAULT_ROUNDS, DEFAULT_WARMUP
 from ..core.prompt_file import PromptFile, read_prompts
-from ..core.prompts import is_chat
+from ..core.prompts import Prompt, is_chat
 from ..core.values import location
 from ..core.workload import Workload
 from .options import Settings
@@ -117,25 +117,31 @@ def why_refused(cell: Cell, workload: Workload, random_weights: bool) -> str | N
     """
     if no_draft := why_no_draft(cell, workload.input_len is not None, random_weights):
         return no_draft
-    backend = backend_class(cell.backend)
-    if any(is_chat(prompt) for prompt in workload.prompts or ()):
-        if random_weights:
-            return (
-                f"{cell.id}: random weights have no tokenizer, so no chat template: give prompts of "
-                "token ids, or input_len="
-            )
-        if not backend.chats:
-            return (
-                f"{cell.id}: {backend.name} applies no chat template here: give prompts of text or "
-                "token ids (docs/how-to/faq.md)"
-            )
+    if no_chat := why_no_chat(cell, workload.prompts or (), random_weights):
+        return no_chat
     if workload.prefix_len and not cell.traits.reuse:
-        argument = backend.reuses_prefix_with
+        argument = backend_class(cell.backend).reuses_prefix_with
         instead = (
             f"give --llm-backend-arg={cell.backend}.{argument}" if argument else "no argument does"
         )
         return f"{cell.id}: prefix_len= needs an engine that reuses a prefix: {instead}"
     return why_no_sampling(cell, workload.temperature)
+
+
+def why_no_chat(cell: Cell, prompts: Sequence[Prompt], random_weights: bool) -> str | None:
+    """Return why an engine cannot apply a chat template to prompts, in one line, or None."""
+    backend = backend_class(cell.backend)
+    if not any(is_chat(prompt) for prompt in prompts) or (backend.chats and not random_weights):
+        return None
+    if random_weights:
+        return (
+            f"{cell.id}: random weights have no tokenizer, so no chat template: give prompts of token "
+            "ids, or input_len="
+        )
+    return (
+        f"{cell.id}: {backend.name} applies no chat template here: give prompts of text or token ids "
+        "(docs/how-to/faq.md)"
+    )
 
 
 def why_no_sampling(cell: Cell, temperature: float) -> str | None:

@@ -241,3 +241,13 @@ def test_a_wrong_file_of_the_command_line_ends_the_run_before_it_begins(
     run = llm_pytest(*options)
     assert run.ret == pytest.ExitCode.USAGE_ERROR
     run.stderr.fnmatch_lines([message])
+
+
+def test_a_chat_of_the_command_line_is_refused_before_anything_loads(
+    pytester, one_test, llm_pytest
+):
+    (pytester.path / "chat.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}')
+    run = llm_pytest("--llm-prompts=chat.jsonl", "--llm-load-format=dummy", load_time=30)
+    run.assert_outcomes(errors=1)
+    assert run.duration < 30
+    run.stdout.fnmatch_lines([f"{CELL}: random weights have no tokenizer, so no chat template: *"])
