@@ -98,7 +98,7 @@ class Program:
         values: dict[str, Any] = {}
         for key, value in args.items():
             if key not in known:
-                raise ValueError(f"simulated has no argument {key!r}; known: {', '.join(known)}")
+                raise ValueError(f"simulated has no {key!r}; known: {', '.join(known)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"simulated.{key} must be a number, not {value!r}")
             if known[key] == "int" and value != int(value):

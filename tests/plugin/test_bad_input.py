@@ -210,7 +210,7 @@ def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(
     cell = "smollm2-135m-simulated-none"
     log = pytester.path / f".pytest_cache/d/llmperf-logs/{cell}.log"
     line = (
-        f"cannot load {cell}: ValueError: simulated has no argument 'speed'; known: ttft, tpot, "
+        f"cannot load {cell}: ValueError: simulated has no 'speed'; known: ttft, tpot, "
         "ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, memory_mib, "
         "power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, "
         f"heads, parameters, cache_bits, found_cache_bits, speculation, prefix_cache; log: {log}"

@@ -28,6 +28,7 @@ ADDED = {
     "environment": {"variables"},
     "record": {"parameters"},
     "run": {"branch"},
+    "metrics": {"output_throughput_per_request"},
 }
 """Keys that records have got since. ``floor``, ``workload.words_as_ids`` and
 ``model.architecture.window_layers`` are there only where a run or a model was unusual, which none of
@@ -78,6 +79,7 @@ def comparable(record):
     kept["metrics"] = {
         key: (metric["unit"], metric["better"], metric["kind"], metric["n"], len(metric["samples"]))
         for key, metric in record["metrics"].items()
+        if key not in ADDED["metrics"]
     }
     kept["exact"] = {
         key: metric["samples"]

@@ -69,7 +69,7 @@ def test_program_takes_whole_numbers_for_times():
 
 
 def test_program_rejects_an_unknown_argument():
-    message = f"simulated has no argument 'speed'; known: {KNOWN}"
+    message = f"simulated has no 'speed'; known: {KNOWN}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Program.from_args({"speed": 1.0})
 
