@@ -212,7 +212,7 @@ globals().update({fixture_name(backend): _engine_fixture(backend) for backend in
 
 @pytest.fixture
 def llm_workload_override(request: pytest.FixtureRequest) -> Override:
-    """Sizes that the command line sets (--llm-input-len, --llm-output-len, --llm-batch-size)."""
+    """Work that the command line sets (--llm-prompts, --llm-input-len, --llm-output-len, ...)."""
     from .session.sizes import Override
 
     override: Override = getattr(request, "param", None) or Override()

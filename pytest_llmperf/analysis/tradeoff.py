@@ -10,6 +10,7 @@ from ..metrics.definitions import METRICS, keys_per, tradeoff_columns
 from ..store.hardware import hardware, hardware_changes, machine
 from ..store.schema import Record
 from ..store.stored import CellName, cell_name
+from ..store.work import work_words
 from .marks import Marks, marks_of
 from .remarks import remark_of, with_remark
 
@@ -161,16 +162,8 @@ def _trade_off(
     points = [_point(model, by_test, chosen, marks) for by_test in cells.values()]
     with_values = tuple(point for point in points if point.values)
     speeds = [by_test[chosen] for by_test in cells.values() if chosen in by_test]
-    return TradeOff(model, chosen, with_values, machine_name, _sizes(speeds[0]) if speeds else "")
-
-
-def _sizes(record: Record) -> str:
-    """Return the sizes of a record's work in words; empty if nothing was generated."""
-    work = record["workload"]
-    if "output_tokens" not in work:
-        return ""
-    tokens = f"{work['input_tokens']} input and {work['output_tokens']} output tokens"
-    return f"{tokens}, batch {work['batch_size']}"
+    words = work_words(speeds[0]["workload"]) if speeds else ""
+    return TradeOff(model, chosen, with_values, machine_name, words)
 
 
 def _point(

@@ -61,6 +61,13 @@ class Backend(ABC):
     """Whether ``load`` reports the sizes that utilization needs; ceilings are then measured first."""
     computes_text: ClassVar[bool] = True
     """Whether generated tokens come from a model, so that they show whether it works."""
+    chats: ClassVar[bool] = False
+    """Whether ``encode_chat`` applies the model's chat template."""
+    samples: ClassVar[bool] = False
+    """Whether ``generate`` draws tokens at a request's temperature, the same ones for the same seed."""
+    reuses_prefix_with: ClassVar[str] = ""
+    """The argument (``KEY=VALUE``) by which it takes a known beginning of a prompt from a cache, a trait
+    (``prefix``); empty: it never does."""
     peak_by_driver: ClassVar[bool] = False
     """Whether the peak on a GPU is the driver's count, which includes the CUDA context."""
     refused_args: ClassVar[Mapping[str, str]] = {}
@@ -224,13 +231,14 @@ class Backend(ABC):
     def generate(self, requests: Sequence[Request]) -> list[RequestTrace]:
         """Submit all requests together; return their traces in the same order.
 
-        Decoding is greedy, and every request gets exactly ``output_len`` tokens: the end of sequence is
-        ignored. The clock (``time.perf_counter``) is read when the batch is handed to the engine, and
-        after each token id has reached the host.
+        Decoding is greedy unless a request has a temperature, which only engines get that have
+        ``samples``. Every request gets exactly ``output_len`` tokens: the end of sequence is ignored.
+        The clock (``time.perf_counter``) is read when the batch is handed to the engine, and after each
+        token id has reached the host.
         """
 
     def continue_ids(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Return the token ids of each greedy continuation; no times are needed."""
+        """Return the token ids of each continuation; no times are needed."""
         return [list(trace.token_ids) for trace in self.generate(requests)]
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
@@ -260,6 +268,17 @@ class Backend(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a prompt, including the special tokens that the tokenizer adds."""
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the token ids of a chat by the model's own template, ready for the model's answer.
+
+        The template writes the special tokens: none is added a second time. Only engines with ``chats``
+        are asked.
+
+        Raises:
+            ValueError: the model has no template.
+        """
+        raise NotSupported(f"{self.name} applies no chat template")
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:

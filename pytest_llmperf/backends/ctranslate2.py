@@ -26,6 +26,7 @@ from ..machine.host import accelerator_names, visible_gpus
 from ..machine.memory import DeviceMemory
 from . import arguments
 from .base import Backend
+from .chat_template import chat_of, rendered
 from .contract import Contract
 from .conversion import capped, folder_digest, make_once
 from .ctranslate2_errors import conversion_explained
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ..core.models import Model
 
 # Part of the converted folder's name: increase it if the conversion changes.
-_VERSION = 4
+_VERSION = 5
 _NOTES = "llmperf.json"
 _FLOATS = ("bfloat16", "float16", "float32")
 _BYTES = {"int8": 1, "int16": 2, "bfloat16": 2, "float16": 2, "float32": 4}
@@ -61,6 +62,9 @@ class CTranslate2Backend(Backend):
     refused_args = arguments.CTRANSLATE2
     further_modes = ("int8_float32", "int8_bfloat16", "int8_float16", "int16")
     peak_by_driver = True
+    chats = True
+    # Its random numbers begin anew for no call: the same seed draws other tokens.
+    samples = False
     tells_architecture = True
     # On a CPU it computes in float32, so it needs twice the memory of a bfloat16 checkpoint. Each row
     # of integers has a float32 factor.
@@ -173,6 +177,7 @@ class CTranslate2Backend(Backend):
         self._tokens: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         notes = json.loads((folder / _NOTES).read_text("utf-8"))
         self._window: int | None = notes["window"]
+        self._chat: dict[str, Any] | None = notes["chat"]
         if f"-ct2-{compute_type}-" not in folder.name:
             raise RuntimeError(f"{folder.name} was not converted to {compute_type}: remove it")
         # The type that runs, not the requested type: an unknown type falls back without a message.
@@ -248,6 +253,14 @@ class CTranslate2Backend(Backend):
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        if self._chat is None:
+            raise ValueError("the model has no chat template: give prompts of text or token ids")
+        text = rendered(self._chat, messages)
+        # The template writes the special tokens.
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -354,6 +367,7 @@ def _convert(source: Path, compute_type: str, folder: Path, code: Mapping[str, b
         "architecture": shape and shape.to_wire(),
         "context": context_of(config),
         "window": window_of(config),
+        "chat": chat_of(tokenizer),
     }
     (folder / _NOTES).write_text(json.dumps(notes), "utf-8")
 

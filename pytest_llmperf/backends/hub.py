@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -149,6 +149,19 @@ class HubTokenizer:
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        if not self._tokenizer.chat_template:
+            raise ValueError("the model has no chat template: give prompts of text or token ids")
+        # The template writes the special tokens, and the tokenizer adds none to them.
+        answer = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+        )
+        ids: list[int] = answer["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

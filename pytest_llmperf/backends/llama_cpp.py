@@ -39,6 +39,8 @@ class LlamaCppBackend(GgufBackend):
     """Continuous batching over a fixed number of slots, each with a share of the context."""
 
     name = "llama-cpp"
+    chats = True
+    samples = True
     distributions = ("xllamacpp",)
     refused_args = arguments.LLAMA_CPP
     variables = ("GGML_*", "LLAMA_*")
@@ -120,6 +122,14 @@ class LlamaCppBackend(GgufBackend):
         ids: list[int] = self._ask("/tokenize", call)["tokens"]
         return ids
 
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        text = self._ask("/apply-template", {"messages": [dict(m) for m in messages]})["prompt"]
+        ids = self.encode(text)
+        # Its tokenizer adds special tokens before any text, and the template may write them, too.
+        added = self.encode("")
+        twice = bool(added) and ids[: 2 * len(added)] == added * 2
+        return ids[len(added) :] if twice else ids
+
     def decode(self, ids: Sequence[int]) -> str:
         kept = [i for i in ids if i not in self._control]
         text: str = self._ask("/detokenize", {"tokens": kept})["content"]
@@ -148,9 +158,9 @@ class LlamaCppBackend(GgufBackend):
             "prompt": [list(request.prompt_ids) for request in requests],
             # One number for all requests: a shorter request is truncated to its own length.
             "n_predict": max(request.output_len for request in requests),
-            "temperature": 0,
             "ignore_eos": True,
             "cache_prompt": False,
+            **_sampling(requests[0]),
         }
 
     def _ask(self, route: str, body: Any = None) -> Any:
@@ -165,6 +175,18 @@ class LlamaCppBackend(GgufBackend):
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise RuntimeError(_problem(json.loads(error.read()))) from None
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    """Return the parameters of a batch's sampling, whose seed is that of its first request."""
+    if not request.temperature:
+        return {"temperature": 0}
+    return {
+        "temperature": request.temperature,
+        "seed": request.seed,
+        # Only the temperature: by default, others cut the distribution as well.
+        "samplers": ["temperature"],
+    }
 
 
 class _Answer:

@@ -83,6 +83,9 @@ class Program:
     """The same as the engine resolves it when it loads, if ``cache_bits`` does not say it."""
     speculation: int = 0
     """1: the engine drafts tokens, a trait (``spec``); ``chunk`` is how many arrive together."""
+    prefix_cache: int = 0
+    """1: the longest beginning of a prompt that was seen before is taken from a cache, a trait
+    (``prefix``)."""
 
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> Program:
@@ -95,7 +98,7 @@ class Program:
         values: dict[str, Any] = {}
         for key, value in args.items():
             if key not in known:
-                raise ValueError(f"simulated has no argument {key!r}; known: {', '.join(known)}")
+                raise ValueError(f"simulated has no {key!r}; known: {', '.join(known)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"simulated.{key} must be a number, not {value!r}")
             if known[key] == "int" and value != int(value):
@@ -113,12 +116,16 @@ class SimulatedBackend(Backend):
     name = "simulated"
     by_default = False
     computes_text = False
+    chats = True
+    samples = True
+    reuses_prefix_with = "prefix_cache=1"
 
     @classmethod
     def traits(cls, args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
         return Traits(
             cache=_cache(args.get("cache_bits")),
             speculation="spec" if args.get("speculation") else "",
+            reuse="prefix" if args.get("prefix_cache") else "",
         )
 
     @classmethod
@@ -171,7 +178,10 @@ class SimulatedBackend(Backend):
                 threading.Event().wait()
             self._served += 1
         factor = self._factor * _log_normal(self._round_random, program.jitter)
-        longest = max(len(request.prompt_ids) for request in requests)
+        cached = [self._cached(request) for request in requests]
+        longest = max(
+            len(request.prompt_ids) - n for request, n in zip(requests, cached, strict=True)
+        )
         first = (program.ttft + program.ttft_per_input_token * longest) * factor
         prompts = {request.prompt_ids for request in requests}
         if program.hidden_cache and prompts <= self._seen:
@@ -198,10 +208,17 @@ class SimulatedBackend(Backend):
                 counts=tuple(counts[i]),
                 input_tokens=len(request.prompt_ids),
                 token_ids=_token_ids(request, lengths[i]),
-                cached_tokens=program.cached_tokens,
+                cached_tokens=program.cached_tokens or cached[i],
             )
             for i, request in enumerate(requests)
         ]
+
+    def _cached(self, request: Request) -> int:
+        """Return the tokens at the beginning of a prompt that a prompt before it had; never all."""
+        if not self._program.prefix_cache:
+            return 0
+        ids = request.prompt_ids
+        return max((_common(ids[:-1], seen) for seen in self._seen), default=0)
 
     def _length(self, request: Request) -> int:
         stop = self._program.stop_at
@@ -227,6 +244,10 @@ class SimulatedBackend(Backend):
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        turns = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)
+        return self.encode(f"{turns}<assistant>")
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(ids).decode(errors="replace")
@@ -258,6 +279,12 @@ def _architecture(program: Program) -> Architecture | None:
     )
 
 
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the number of equal tokens at the beginning."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
 def _log_normal(source: random.Random, cv: float) -> float:
     """Return a factor with median 1 and the given coefficient of variation."""
     return math.exp(source.gauss(0, math.sqrt(math.log1p(cv * cv)))) if cv else 1.0
@@ -269,8 +296,9 @@ def _sleep_until(deadline: float) -> None:
 
 
 def _token_ids(request: Request, length: int) -> tuple[int, ...]:
-    """Return lower-case letters that depend only on the prompt."""
-    seed = hashlib.sha256(repr(request.prompt_ids).encode()).digest()
+    """Return lower-case letters that depend only on the prompt and, at a temperature, on the seed."""
+    drawn = f"/{request.temperature}/{request.seed}" if request.temperature else ""
+    seed = hashlib.sha256(f"{request.prompt_ids!r}{drawn}".encode()).digest()
     return tuple(ord("a") + seed[i % len(seed)] % 26 for i in range(length))
 
 

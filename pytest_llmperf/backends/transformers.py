@@ -77,6 +77,8 @@ class TransformersBackend(HubTokenizer, Backend):
     further_modes = tuple(TORCHAO)
     refused_args = arguments.TRANSFORMERS
     tells_architecture = True
+    chats = True
+    samples = True
     contract = Contract("int8_float32", BITSANDBYTES_MIB, BITSANDBYTES_PRODUCTS)
 
     @classmethod
@@ -192,6 +194,7 @@ class TransformersBackend(HubTokenizer, Backend):
         width = max(len(request.prompt_ids) for request in requests)
         recorder = _Recorder()
         self._shapes.enter(self._model, len(requests), width + length)
+        sampling = self._sampling(requests[0])
         with torch.inference_mode():
             submitted = time.perf_counter()
             # Padding is on the left, so that every row continues at the same position.
@@ -201,7 +204,7 @@ class TransformersBackend(HubTokenizer, Backend):
                 input_ids=torch.tensor(rows, device=self._device),
                 attention_mask=torch.tensor(mask, device=self._device),
                 streamer=recorder,
-                do_sample=False,
+                **sampling,
                 num_beams=1,
                 max_new_tokens=length,
                 # As a keyword, because None in a generation config is replaced by the model's value.
@@ -222,6 +225,15 @@ class TransformersBackend(HubTokenizer, Backend):
             )
             for i, request in enumerate(requests)
         ]
+
+    def _sampling(self, request: Request) -> dict[str, Any]:
+        """Return the arguments of a batch's sampling, whose seed is that of its first request."""
+        if not request.temperature:
+            return {"do_sample": False}
+        self._torch.manual_seed(request.seed)
+        # The whole distribution, whatever the checkpoint's generation_config.json says.
+        whole = {"top_k": 0, "top_p": 1.0, "min_p": None, "typical_p": 1.0}
+        return {"do_sample": True, "temperature": request.temperature, **whole}
 
     def log_probabilities(self, ids: Sequence[int]) -> NDArray[numpy.float32]:
         torch = self._torch

@@ -67,6 +67,9 @@ class VllmBackend(HubTokenizer, Backend):
     further_modes = tuple(mode for mode in ONLINE if mode not in ("nf4", "fp8"))
     refused_args = arguments.VLLM
     tells_architecture = True
+    chats = True
+    samples = True
+    reuses_prefix_with = "enable_prefix_caching=true"
     contract = Contract(
         "fp4",
         BITSANDBYTES_MIB,
@@ -222,17 +225,18 @@ class VllmBackend(HubTokenizer, Backend):
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._llm.llm_engine
-        sampling = {
-            length: SamplingParams(
-                temperature=0.0,
-                max_tokens=length,
+        sampling = [
+            SamplingParams(
+                temperature=request.temperature,
+                seed=request.seed if request.temperature else None,
+                max_tokens=request.output_len,
                 min_tokens=0,
                 ignore_eos=True,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            for length in {request.output_len for request in requests}
-        }
+            for request in requests
+        ]
         prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
         names = [f"{self._serial}-{i}" for i in range(len(requests))]
         self._serial += 1
@@ -240,8 +244,8 @@ class VllmBackend(HubTokenizer, Backend):
         self._arrivals.forget()
         submitted = time.perf_counter()
         inner = tuple(
-            engine.add_request(name, prompt, sampling[request.output_len])
-            for name, prompt, request in zip(names, prompts, requests, strict=True)
+            engine.add_request(name, prompt, parameters_of_request)
+            for name, prompt, parameters_of_request in zip(names, prompts, sampling, strict=True)
         )
         while engine.has_unfinished_requests():
             finished |= {output.request_id: output for output in engine.step()}

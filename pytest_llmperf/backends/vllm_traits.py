@@ -42,6 +42,7 @@ def traits_of(args: Mapping[str, Any], model: Model, setup: Setup) -> Traits:
         execution=_execution(args.get("enforce_eager"), setup.on_cpu),
         speculation="spec" if args.get("speculative_config") else "",
         implementation="hf" if args.get("model_impl") == "transformers" else "",
+        reuse="prefix" if args.get("enable_prefix_caching") else "",
     )
 
 
@@ -53,6 +54,7 @@ def resolved_traits(llm: Any) -> dict[str, str]:
         # A worker sees what the checkpoint's scheme made of "auto".
         "cache": _cache(str(ask_workers(llm, cache_type)[0]), dtype),
         "speculation": "spec" if getattr(config, "speculative_config", None) else "",
+        "reuse": "prefix" if config.cache_config.enable_prefix_caching else "",
     }
 
 

@@ -30,6 +30,8 @@ class Traits:
     """``spec``: tokens are drafted and checked several at a time."""
     implementation: str = ""
     """``hf``: the model's code is that of transformers."""
+    reuse: str = ""
+    """``prefix``: the beginning of a prompt that was computed before is taken from a cache."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

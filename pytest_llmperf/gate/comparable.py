@@ -8,6 +8,8 @@ from typing import Any
 from ..store.hardware import changes, hardware_changes
 from ..store.stored import TestRecord
 
+ADDED = ("temperature", "seed", "prefix_tokens")
+LENGTHS = ("input_lengths", "output_lengths")
 SIZES = ("input_tokens", "output_tokens", "batch_size")
 SETTINGS_OF_HARDWARE = ("engine threads: ", "device: ")
 """Parts of the hardware that options choose on the same machine."""
@@ -83,7 +85,10 @@ def variable_changes(a: TestRecord, b: TestRecord) -> list[str]:
 
 
 def _sizes(test: TestRecord) -> dict[str, Any]:
-    return {key.replace("_", " "): test.workload.get(key) for key in SIZES}
+    sizes = {key.replace("_", " "): test.workload.get(key) for key in SIZES}
+    sampling = {key.replace("_", " "): test.workload[key] for key in ADDED if key in test.workload}
+    lengths = {key.replace("_", " "): test.workload.get(key) for key in LENGTHS}
+    return sizes | sampling | lengths
 
 
 def _unlike(a: Mapping[str, Any], b: Mapping[str, Any], key: str) -> bool:

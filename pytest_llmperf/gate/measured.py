@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..store.hardware import machine
 from ..store.stored import TestRecord
+from ..store.work import work_words
 
 _UNKNOWN = "?"
 
@@ -22,7 +23,7 @@ def measured(
     return {
         "hardware": _unique(_hardware(test) for test in both),
         "engines": _engines(*sides),
-        "workloads": _unique(_workload(test) for test in both),
+        "workloads": _unique(work_words(test.workload) for test in both),
     }
 
 
@@ -50,14 +51,6 @@ def _versions(tests: Iterable[TestRecord]) -> dict[str, list[str]]:
         if test.engine_version and test.engine_version not in of_engine:
             of_engine.append(test.engine_version)
     return versions
-
-
-def _workload(test: TestRecord) -> str:
-    work = test.workload
-    if "output_tokens" not in work:
-        return ""
-    tokens = f"{work.get('input_tokens', _UNKNOWN)} input and {work['output_tokens']} output tokens"
-    return f"{tokens}, batch {work.get('batch_size', _UNKNOWN)}"
 
 
 def _unique(phrases: Iterable[str]) -> list[str]:

@@ -31,6 +31,8 @@ class MetricAttributes:
         """Tokens per step (tokens); one sample per request."""
         output_throughput: Metric
         """Output throughput (tokens/s); one sample per round."""
+        output_throughput_per_request: Metric
+        """Output throughput per request (tokens/s); one sample per request."""
         total_throughput: Metric
         """Total throughput (tokens/s); one sample per round."""
         request_throughput: Metric

@@ -85,8 +85,12 @@ class RooflineModel:
         """Bytes of the key-value cache for one token of context."""
         return self.architecture.kv_bytes_per_token(self.cache_value_bytes)
 
-    def prompt_flops(self, tokens: int) -> float | None:
+    def prompt_flops(self, tokens: int, cached: int = 0) -> float | None:
         """Return the floating-point operations of a prompt until its first output token.
+
+        Args:
+            tokens: of the prompt.
+            cached: those from the beginning that came from a cache, and so were not computed.
 
         A multiplication and an addition per weight and token; the output layer for the last token
         only. Attention: a product with the keys and one with the values, for each token and those
@@ -99,7 +103,9 @@ class RooflineModel:
         layers = self.parameters - (table if shape.tied else 2 * table)
         attention = 4 * shape.layers * shape.heads * shape.head_dim
         seen = _sum_of_contexts(1, tokens, shape)
-        return 2.0 * layers * tokens + 2.0 * table + attention * seen
+        if cached:
+            seen -= _sum_of_contexts(1, cached, shape)
+        return 2.0 * layers * (tokens - cached) + 2.0 * table + attention * seen
 
     def roof(self, ceilings: Ceilings, device: str) -> Roof:
         """Return the ceilings that this engine can be compared with.
@@ -281,13 +287,15 @@ def _bytes_per_step(round_: RoundTrace, model: RooflineModel) -> float | None:
     decoding = [r for r, time in zip(round_.requests, times, strict=True) if time]
     if weights is None or not decoding:
         return None
-    context = statistics.fmean(_mean_context(r, model.architecture) for r in decoding)
+    # A request of more tokens takes part in more steps.
+    contexts = [_mean_context(r, model.architecture) for r in decoding]
+    context = statistics.fmean(contexts, weights=[r.last - r.first for r in decoding])
     return weights + _together(decoding) * context * model.cache_bytes_per_token
 
 
 def _flops_per_second(round_: RoundTrace, model: RooflineModel) -> float | None:
     """Return the operations of a round's prompts over the time until the last one's first token."""
-    operations = [model.prompt_flops(r.input_tokens) for r in round_.requests]
+    operations = [model.prompt_flops(r.input_tokens, r.cached_tokens) for r in round_.requests]
     begin = min(r.submitted for r in round_.requests)
     end = max(r.first for r in round_.requests)
     return sum(x for x in operations if x) / (end - begin)

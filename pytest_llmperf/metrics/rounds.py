@@ -115,6 +115,9 @@ def from_rounds(
         "tpot": [value for request in requests if (value := tpot(request)) is not None],
         "itl" if exact else "icl": all_gaps,
         "output_throughput": per_round(lambda request: request.output_tokens),
+        "output_throughput_per_request": [
+            request.output_tokens / e2e(request) for request in requests
+        ],
         "total_throughput": per_round(lambda request: request.input_tokens + request.output_tokens),
         "request_throughput": per_round(lambda request: 1),
         "prefill_throughput": [

@@ -14,6 +14,7 @@ _FOLLOWS = {
     "decode_throughput": ("tpot",),
     "prefill_throughput": ("ttft",),
     "output_throughput": ("ttft", "tpot", "e2e"),
+    "output_throughput_per_request": ("ttft", "tpot", "e2e"),
     "total_throughput": ("ttft", "tpot", "e2e"),
     "request_throughput": ("ttft", "tpot", "e2e"),
     "goodput": ("ttft", "tpot", "e2e"),

@@ -9,7 +9,16 @@ from ..metrics.definitions import MetricDefinition
 from ..metrics.samples import Metric
 
 _FIRST_TO_GO = ("mbu", "mfu")
-_LAST_TO_STAY = ("ttft", "tpot", "output_throughput", "perplexity", "load_time")
+_LAST_TO_STAY = (
+    "prefill_throughput",
+    "output_throughput",
+    "perplexity",
+    "load_time",
+    "tpot",
+    "output_throughput_per_request",
+    "ttft",
+)
+"""The last of them goes first."""
 
 IMPRECISE = "~"
 """Stands before a median that is not known as precisely as was asked."""
@@ -49,7 +58,7 @@ def fitted(
     """Return a section that fits, with the least left out.
 
     Utilization goes first, then the intervals, a model that all rows have (into the heading), the parts
-    of a metric, and columns from the right.
+    of a metric, and columns from the right; those that answer what the test asks go last, but for one.
 
     Args:
         ratios: the last column; empty texts: none.
@@ -74,10 +83,11 @@ def _narrower(layout: _Layout, common: str) -> list[_Layout]:
         layouts.append(replace(layouts[-1], heading=common))
     layouts.append(replace(layouts[-1], parts=False))
     kept = list(without)
-    for column in reversed(without):
-        if column.key not in _LAST_TO_STAY:
-            kept.remove(column)
-            layouts.append(replace(layouts[-1], columns=tuple(kept)))
+    answers = [column for column in without if column.key in _LAST_TO_STAY]
+    answers.sort(key=lambda column: _LAST_TO_STAY.index(column.key))
+    for column in [*[c for c in reversed(without) if c not in answers], *reversed(answers[1:])]:
+        kept.remove(column)
+        layouts.append(replace(layouts[-1], columns=tuple(kept)))
     return layouts
 
 

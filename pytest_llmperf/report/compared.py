@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ..analysis.marks import Mark, Marks, mark_lines, marks_of, sign
 from ..core.printable import printable
 from ..gate.comparable import differences, noted_differences
-from ..metrics.definitions import MetricDefinition, table_columns
+from ..metrics.definitions import MetricDefinition
 from ..store.reached import SHARES, ceiling_of, common_share
 from ..store.schema import Record
 from ..store.stored import TestRecord, judged_test
 from .line import wrapped
+from .subject import columns_of, subject_of, work_of
 from .terminal import names_of
 
 _HEADERS = ["", "metric", "before", "now", "change"]
@@ -78,7 +79,8 @@ class _Pair:
     def columns(self) -> list[MetricDefinition]:
         """Return the metrics of the table after a run that both have."""
         both = self.before["metrics"].keys() & self.now["metrics"].keys()
-        columns = [column for column in table_columns() if column.key in both]
+        subject = subject_of([work_of(self.now["workload"])])
+        columns = [column for column in columns_of(subject) if column.key in both]
         rounds = [column for column in columns if column.per != "process"]
         return rounds or columns
 

@@ -15,6 +15,7 @@ from ..store.schema import Record
 from ..store.stored import cell_name
 from .columns import IMPRECISE, fitted
 from .line import wrapped
+from .subject import Subject, Work, columns_of, subject_of, work_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Row:
     """The ceilings that ``mbu`` and ``mfu`` are shares of."""
     model: str = ""
     """The first part of the cell; empty if unknown."""
+    engine: str = ""
+    """The cell only."""
     parameters: str = ""
-    """The test's parameters but the cell: rows with equal ones did the same work."""
+    """The test's parameters but the cell."""
+    work: Work | None = None
+    """The work of a round; None where nothing was generated."""
     marks: Marks = ()
     """The disturbances of the measurement."""
 
@@ -55,7 +60,9 @@ def _row(record: Record, marks: Marks) -> Row:
         invalid_text=record["model"]["load_format"] == "dummy",
         roof=Roof.from_record(ceilings) if ceilings else None,
         model=record["model"]["name"],
+        engine=cell_name(record).id,
         parameters=parameters,
+        work=work_of(record["workload"]),
         marks=marks,
     )
 
@@ -74,9 +81,7 @@ def names_of(record: Record) -> tuple[str, str, str]:
     return test, " ".join([cell, *(f"{name}={value}" for name, value in named.items())]), parameters
 
 
-_FOOTNOTE = "p50 ± reach of its 95 % interval; ratio: tokens/s against the first row"
-_SAME_PARAMETERS = " with the same other parameters"
-_RATIO = "output_throughput"
+_FOOTNOTE = "p50 ± reach of its 95 % interval"
 _SHARES = ("mbu", "mfu")
 _PRICE = "cost_per_million_tokens"
 _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
@@ -84,31 +89,31 @@ _NOTED_WITH_OTHERS = ("peak_memory", *_SHARES, _PRICE)
 
 
 def table(rows: Sequence[Row], width: int | None = None) -> list[str]:
-    """Return the lines of the table: p50 with its interval, tokens/s against the first row.
+    """Return the lines of the table: p50 with its interval, and speed against the first engine.
 
     A median that missed the precision that was asked for is marked. Each test has a section with one
-    row per cell. A section has only columns with values; load time, which every test of an engine
-    repeats, has a column only in sections that measured nothing else. Rows that were disturbed are
-    marked, with the reason below their section.
+    row per cell. A section has the columns of its subject that have values; load time, which every
+    test of an engine repeats, has a column only in sections that measured nothing else. Rows that were
+    disturbed are marked, with the reason below their section.
 
     Args:
         width: columns of the terminal; what does not fit is left out, and said so. None: no limit.
     """
     lines: list[str] = []
     left_out: list[str] = []
-    for test in dict.fromkeys(row.test for row in rows):
-        section = [row for row in rows if row.test == test]
+    for test, section in _sections(rows).items():
+        subject = subject_of([row.work for row in section])
         keys = {key for row in section for key in row.metrics}
         only_load = keys <= set(keys_per("process"))
         columns = [
             column
-            for column in table_columns()
+            for column in columns_of(subject)
             if column.key in keys and (column.per != "process" or only_load)
         ]
         fit = fitted(
             [(f"{printable(row.cell)}{sign(row.marks)}", row.metrics) for row in section],
             columns,
-            [_ratio(row, section) for row in section],
+            [_ratio(row, section, subject) for row in section],
             _common_model(section),
             width,
         )
@@ -133,9 +138,9 @@ def legend(
         hourly_cost: price of the machine per hour, if it was given.
         width: columns of the terminal; longer lines are broken between words. None: no limit.
     """
-    keys = {key for row in rows for key in row.metrics}
-    footnote = _FOOTNOTE + (_SAME_PARAMETERS if any(row.parameters for row in rows) else "")
-    lines = [f"{footnote}; {_note('peak_memory')}"] if "ttft" in keys else []
+    keys = _shown_keys(rows)
+    footnote = "; ".join(filter(None, [_FOOTNOTE, _ratio_note(rows)]))
+    lines = [f"{footnote}; {_note('peak_memory')}"] if keys & {"ttft", "tpot"} else []
     lines += [
         _note(column.key)
         for column in table_columns()
@@ -209,12 +214,72 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _ratio(row: Row, section: Iterable[Row]) -> str:
-    """Return tokens/s against the first row that did the same work; a dash if either was disturbed."""
-    first = next(other for other in section if other.parameters == row.parameters)
-    rate, reference = row.metrics.get(_RATIO), first.metrics.get(_RATIO)
-    if rate is None or reference is None:
+def _sections(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each test."""
+    sections: dict[str, list[Row]] = {}
+    for row in rows:
+        sections.setdefault(row.test, []).append(row)
+    return sections
+
+
+def _shown_keys(rows: Sequence[Row]) -> set[str]:
+    """Return the metrics of the rows that have a column."""
+    keys: set[str] = set()
+    for section in _sections(rows).values():
+        shown = {column.key for column in columns_of(subject_of([row.work for row in section]))}
+        keys |= shown & {key for row in section for key in row.metrics}
+    return keys
+
+
+def _ratio(row: Row, section: Sequence[Row], subject: Subject) -> str:
+    """Return the speed against the first engine's at the same work, empty for one engine only.
+
+    It is a dash if the first engine did not do that work, or if either row was disturbed.
+    """
+    rate = row.metrics.get(subject.ratio)
+    if rate is None or len({other.engine for other in section}) == 1:
         return ""
-    if row is not first and any(mark.spoils({_RATIO}) for mark in (*row.marks, *first.marks)):
+    first = _reference(row, section)
+    reference = None if first is None else first.metrics.get(subject.ratio)
+    if first is None or reference is None:
         return "-"
-    return f"{rate.p50 / reference.p50:.2f}x"
+    if row is not first and any(
+        mark.spoils({subject.ratio}) for mark in (*row.marks, *first.marks)
+    ):
+        return "-"
+    return f"{subject.times_as_fast(rate, reference):.2f}x"
+
+
+def _reference(row: Row, section: Sequence[Row]) -> Row | None:
+    """Return the first engine's row with the same work: of all models, else of the row's model."""
+    for model in (section[0].model, row.model):
+        engine = next(other.engine for other in section if other.model == model)
+        for other in section:
+            if other.engine == engine and _same_work(row, other):
+                return other
+    return None
+
+
+def _same_work(row: Row, other: Row) -> bool:
+    """Return whether two rows of a test had the same requests.
+
+    Tokenizers of different models make a text longer or shorter, and so another work.
+    """
+    if row.work is None or other.work is None or row.parameters != other.parameters:
+        return row.work is other.work and row.parameters == other.parameters
+    if row.model == other.model and row.work.requests:
+        return row.work.requests == other.work.requests
+    return row.work == other.work
+
+
+def _ratio_note(rows: Sequence[Row]) -> str:
+    """Return what the ratios of all sections are of; empty without any."""
+    of: dict[str, str] = {}
+    for section in _sections(rows).values():
+        subject = subject_of([row.work for row in section])
+        if any(_ratio(row, section, subject) for row in section):
+            of.setdefault(subject.ratio_words, subject.name)
+    if not of:
+        return ""
+    words = [rate if len(of) == 1 else f"{rate} ({name})" for rate, name in of.items()]
+    return f"ratio: {', '.join(words)} against the first engine at the same work"

@@ -13,11 +13,11 @@ import pytest
 
 from ..backends import backend_class
 from ..core.context import why_too_long
-from ..core.defaults import DEFAULT_WARMUP
 from ..core.engine import LoadedEngine
 from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
+from ..core.prompts import check_vocabulary
 from ..core.text import Text, shipped, text_of_file
 from ..core.values import location, shown
 from ..core.workload import Need, Workload
@@ -37,8 +37,8 @@ from .rounds import MARKER as ROUNDS_MARKER
 from .rounds import Asked, rounds_of
 from .session import LLMSession
 from .sizes import Override, named_parameters
-from .speculation import why_no_draft
 from .utilization import Shares
+from .work import Call, why_refused, with_options, workload_of
 
 DEFAULT_OUTPUT_LEN = 64
 
@@ -61,9 +61,13 @@ class LLMBenchmark:
         llm: LLM,
         *,
         prompt: str | None = None,
+        prompts: Sequence[Any] | Path | None = None,
         input_len: int | None = None,
-        output_len: int = DEFAULT_OUTPUT_LEN,
-        batch_size: int = 1,
+        output_len: int | Sequence[int] = DEFAULT_OUTPUT_LEN,
+        batch_size: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        prefix_len: int = 0,
         rounds: int | None = None,
         warmup: int | None = None,
         precision: float | str | None = None,
@@ -75,10 +79,20 @@ class LLMBenchmark:
 
         Args:
             llm: the loaded model.
-            prompt: a text, the same for every request; else
+            prompt: a text, the same for every request; or
+            prompts: the prompts of the batch, each a text, a list of token ids or a list of chat
+                messages (``{"role": ..., "content": ...}``), which the model's own template makes a
+                prompt of; or the path of a JSONL file with them, relative to pytest's root folder; or
             input_len: that many random prompt tokens, different in every request and round.
-            output_len: tokens to generate, exactly; end-of-sequence is ignored.
-            batch_size: requests submitted together.
+            output_len: tokens to generate, exactly; end-of-sequence is ignored. A list has one for each
+                of the prompts.
+            batch_size: requests submitted together, which take prompts and output lengths in turn;
+                None: as many as there are.
+            temperature: 0 decodes greedily; above, each token is drawn from the whole distribution.
+            seed: of what is drawn, the same in every round.
+            prefix_len: of the ``input_len`` tokens, those that all prompts of all rounds begin with and
+                that the engine takes from its prefix cache, which is on only where an argument of the
+                engine asks for it (``vllm.enable_prefix_caching=true``).
             rounds: measured rounds, unless ``--llm-rounds`` is given; None: as many as ``precision``
                 needs.
             warmup: unmeasured rounds before them, unless ``--llm-warmup`` is given; None: the default.
@@ -112,31 +126,34 @@ class LLMBenchmark:
                     }
                 )
                 number, need = self._rounds(asked)
-                workload = self._workload(
-                    Workload(
-                        prompt=prompt,
-                        input_len=input_len,
-                        output_len=output_len,
-                        batch_size=batch_size,
-                        rounds=number,
-                        warmup=DEFAULT_WARMUP if warmup is None else warmup,
-                        # Without the cell: every engine and mode answers the same prompts.
-                        salt=self._node.nodeid.replace(llm.cell.id, ""),
-                        need=need,
-                    )
+                call = Call(
+                    prompt=prompt,
+                    prompts=prompts,
+                    input_len=input_len,
+                    output_len=output_len,
+                    batch_size=batch_size,
+                    rounds=number,
+                    need=need,
+                    warmup=warmup,
+                    temperature=temperature,
+                    seed=seed,
+                    prefix_len=prefix_len,
                 )
+                workload = self._workload(call, llm)
                 _check_objectives(slo)
             dummy = self._session.settings.load_format == "dummy"
-            no_draft = why_no_draft(llm.cell, workload.prompt is None, dummy)
-            _fail([no_draft] if no_draft else [])
+            refused = why_refused(llm.cell, workload, dummy)
+            _fail([refused] if refused else [])
             if is_enabled(self._benchmark):
                 _fail(self._session.budgets.before(workload, bool(slo)))
                 workload = self._with_samples(workload, bool(slo))
             engine = llm.engine()
             workload = self._warmed_up(workload, engine)
+            with CheckedCall():
+                check_vocabulary(workload.prompts or (), engine.info.vocabulary)
             # The worker counts the tokens of a text; these are known before anything runs.
             too_long = why_too_long(
-                workload.input_len or 0, workload.output_len, engine.info.context
+                workload.known_input_len, workload.output_len, engine.info.context
             )
             _fail([f"{llm.cell.id}: {too_long}"] if too_long else [])
             floor = self._check_output(llm)
@@ -254,22 +271,15 @@ class LLMBenchmark:
         test = self._node.name.partition("[")[0]
         return self._session.utilization.of(llm.cell, engine, measurement, test)
 
-    def _workload(self, of_test: Workload) -> Workload:
+    def _workload(self, call: Call, llm: LLM) -> Workload:
         """Return the test's workload with the sizes that the command line sets instead."""
-        settings = self._session.settings
-        changes: dict[str, Any] = {
-            "output_len": self._override.output_len,
-            "batch_size": self._override.batch_size,
-            "warmup": settings.warmup,
-        }
-        if not is_enabled(self._benchmark):
-            changes |= {"rounds": 1, "warmup": 0}
-        changes = {key: value for key, value in changes.items() if value is not None}
-        if not is_enabled(self._benchmark):
-            changes["need"] = None
-        if self._override.input_len is not None:
-            changes |= {"prompt": None, "input_len": self._override.input_len}
-        return replace(of_test, **changes)
+        __tracebackhide__ = True
+        # Without the cell: every engine and mode answers the same prompts.
+        salt = self._node.nodeid.replace(llm.cell.id, "")
+        root = self._node.config.rootpath
+        of_test = workload_of(call, salt, root, self._override.prompts)
+        measures = is_enabled(self._benchmark)
+        return with_options(of_test, self._session.settings, self._override, measures)
 
     def _rounds(self, asked: Asked) -> tuple[int, Need | None]:
         """Return the rounds of a call, with what the command line and the marker say."""

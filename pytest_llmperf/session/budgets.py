@@ -160,13 +160,15 @@ def expected_samples(key: str, workload: Workload, has_objectives: bool) -> int 
     if _has_one_sample(key):
         return 1
     per, needs = METRICS[key].per, METRICS[key].needs
-    rest = workload.output_len - 1
+    rests = [length - 1 for length in workload.output_lengths]
+    rest = sum(rests)
     if (needs == "second token" and not rest) or (needs == "objectives" and not has_objectives):
         return 0
     if needs not in (None, "second token", "objectives"):
         return None
-    requests = workload.rounds * workload.batch_size
-    return {"round": workload.rounds, "request": requests, "gap": requests * rest}[per]
+    requests = sum(1 for rest in rests if rest) if needs == "second token" else len(rests)
+    n = {"round": 1, "request": requests, "gap": rest}[per]
+    return workload.rounds * n
 
 
 class BudgetChecker:

@@ -17,9 +17,17 @@ from .gate import MARKER, limits_of_test
 from .rounds import MARKER as ROUNDS_MARKER
 from .rounds import Asked
 from .session import LLMSession
-from .sizes import argument_names, given_sizes, split_names, too_long
+from .sizes import (
+    OVERRIDE,
+    argument_names,
+    given_sizes,
+    split_names,
+    too_long,
+    why_other_prompts,
+)
 from .speculation import why_no_draft
 from .suite import why_left_out
+from .work import why_no_chat
 
 UNFIT = pytest.StashKey[str]()
 """Why a test's cell cannot do its sizes; empty if it can."""
@@ -176,13 +184,20 @@ def refuse_unfit(item: pytest.Item) -> None:
 
 
 def _unfit(item: pytest.Item, session: LLMSession) -> str:
-    if not session.settings.input_len and not session.settings.output_len:
+    settings = session.settings
+    if not settings.input_len and not settings.output_len and settings.prompts is None:
         return ""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if OVERRIDE in parameters and (reason := why_other_prompts(parameters, settings)):
+        return reason
     for cell in session.plan.known([parameters.get(LLM)]):
         random_prompts = bool(given_sizes(parameters, session.settings)["input_len"])
         if random_prompts and (reason := why_no_draft(cell, random_prompts, False)):
             return reason
+        if OVERRIDE in parameters and settings.prompts is not None:
+            dummy = settings.load_format == "dummy"
+            if reason := why_no_chat(cell, settings.prompts.prompts, dummy):
+                return reason
         reason = too_long(parameters, session.settings, session.plan.context(cell))
         if reason:
             return f"{cell.id}: {reason}"

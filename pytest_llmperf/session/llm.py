@@ -18,16 +18,17 @@ from ..core.floor import Checked, Floor
 from ..core.measurement import Measurement
 from ..core.printable import printable
 from ..core.progress import Progress
+from ..core.prompts import prompt_of, prompts_of, text_of
 from ..core.text import Text
 from ..core.values import MOST_TOKENS, check_whole, plain_whole, shown
-from ..core.workload import Workload
+from ..core.workload import Workload, check_sampling
 from ..metrics.attributes import MetricAttributes
 from ..metrics.definitions import METRICS
 from ..metrics.quality import Quality
 from ..metrics.samples import Metric
 from .checked_call import CheckedCall
-from .prompts import prompt_of, prompts_of, text_of
 from .slot import EngineSlot
+from .work import why_no_sampling
 
 
 @dataclass(frozen=True)
@@ -82,27 +83,45 @@ class LLM:
             load_time=engine.load_time,
         )
 
-    def generate(self, prompt: str, output_len: int = 16) -> str:
-        """Return the greedy continuation of a prompt: exactly ``output_len`` tokens, as text."""
+    def generate(
+        self, prompt: str, output_len: int = 16, *, temperature: float = 0.0, seed: int = 0
+    ) -> str:
+        """Return the continuation of a prompt: exactly ``output_len`` tokens, as text.
+
+        It is greedy, or drawn at a temperature: the same for the same seed.
+        """
         __tracebackhide__ = True
         with CheckedCall():
             checked = text_of(prompt)
-        text = self._generate([checked], output_len)[0]["text"]
+        text = self._generate([checked], output_len, temperature, seed)[0]["text"]
         if text is None:
             pytest.fail("random weights have no tokenizer, so there is no text", pytrace=False)
         return str(text)
 
-    def generate_ids(self, prompt: str | list[int], output_len: int = 16) -> list[int]:
-        """Return the greedy continuation as token ids; the prompt may be token ids too."""
+    def generate_ids(
+        self,
+        prompt: str | list[int],
+        output_len: int = 16,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[int]:
+        """Return the continuation as token ids; the prompt may be token ids too."""
         __tracebackhide__ = True
-        return self.generate_batch_ids([prompt], output_len)[0]
+        return self.generate_batch_ids([prompt], output_len, temperature=temperature, seed=seed)[0]
 
     def generate_batch_ids(
-        self, prompts: list[str | list[int]], output_len: int = 16
+        self,
+        prompts: list[str | list[int]],
+        output_len: int = 16,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[list[int]]:
-        """Return the token ids of each greedy continuation; all prompts are submitted together."""
+        """Return the token ids of each continuation; all prompts are submitted together."""
         __tracebackhide__ = True
-        return [list(answer["ids"]) for answer in self._generate(prompts, output_len)]
+        answers = self._generate(prompts, output_len, temperature, seed)
+        return [list(answer["ids"]) for answer in answers]
 
     def score(self, tokens: str | list[int]) -> list[float]:
         """Return the log-likelihood of each token after the first (natural logarithm).
@@ -179,14 +198,19 @@ class LLM:
         with _failing(self.cell.id):
             return self._slot.measure(workload, self._progress)
 
-    def _generate(self, prompts: object, output_len: int) -> list[dict[str, Any]]:
+    def _generate(
+        self, prompts: object, output_len: int, temperature: float, seed: int
+    ) -> list[dict[str, Any]]:
         __tracebackhide__ = True
-        length = plain_whole(output_len)
+        length, seed = plain_whole(output_len), plain_whole(seed)
         with CheckedCall():
             check_whole("output_len", length, 1, MOST_TOKENS)
+            check_sampling(temperature, seed)
             checked = prompts_of(prompts, self.engine().info.vocabulary)
+        if refused := why_no_sampling(self.cell, temperature):
+            pytest.fail(refused, pytrace=False)
         with _failing(self.cell.id):
-            return self._slot.generate(checked, length)
+            return self._slot.generate(checked, length, temperature, seed)
 
 
 def _check_type(name: str, value: object, kind: type) -> None:

@@ -49,6 +49,7 @@ from .option import flag, gathered, many, one, rows, typed_flags
 
 if TYPE_CHECKING:
     from ..core.models import Model
+    from ..core.prompt_file import PromptFile
     from ..core.text import Text
     from .budgets import Budget
 
@@ -173,6 +174,14 @@ class Settings:
         "N,...",
         "prompt tokens; a list sweeps",
         unset=_OF_TEST,
+    )
+    prompts: PromptFile | None = one(
+        "llm-prompts",
+        values.prompt_file,
+        "FILE",
+        "prompts of every test, a JSONL file with prompt or messages in each line",
+        unset=_OF_TEST,
+        located=True,
     )
     output_len: tuple[int, ...] | None = many(
         "llm-output-len",
@@ -369,6 +378,10 @@ class Settings:
                 )
         if self.gate.accept and not self.gate.mode:
             raise pytest.UsageError("--llm-accept: there is no verdict without --llm-gate=history")
+        if self.prompts is not None and self.input_len:
+            raise pytest.UsageError(
+                "--llm-prompts and --llm-input-len both say what the prompts are: give one of them"
+            )
         if self.hourly_cost is None:
             for budget in self.fail_if:
                 if budget.metric == "cost_per_million_tokens":

@@ -9,26 +9,37 @@ from dataclasses import dataclass
 import pytest
 
 from ..core.context import why_too_long
+from ..core.prompt_file import PromptFile
+from ..core.traits import in_id
 from .fixtures import LLM
 from .options import Settings
 
 OVERRIDE = "llm_workload_override"
 SIZES = ("input_len", "output_len", "batch_size")
+PROMPTS = ("prompt", "prompts", "input_len", "prefix_len")
+"""Arguments of a call that prompts of the command line replace."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """Sizes that the command line sets instead of the test; None keeps the test's size."""
+    """Work that the command line sets instead of the test; None keeps the test's own."""
 
     input_len: int | None = None
     output_len: int | None = None
     batch_size: int | None = None
+    prompts: PromptFile | None = None
 
     @property
     def id(self) -> str:
-        """The override's part of the test id: other sizes are other measurements."""
-        parts = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
-        return "-".join(f"{name}{value}" for name, value in parts if value is not None)
+        """The override's part of the test id: other sizes and prompts are other measurements."""
+        sizes = (("in", self.input_len), ("out", self.output_len), ("b", self.batch_size))
+        parts = [f"{name}{value}" for name, value in sizes if value is not None]
+        return "-".join([self.file, *parts] if self.file else parts)
+
+    @property
+    def file(self) -> str | None:
+        """The file of prompts as ids have it; None without one."""
+        return None if self.prompts is None else in_id(self.prompts.name) or "prompts"
 
 
 def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
@@ -42,9 +53,9 @@ def override_sizes(metafunc: pytest.Metafunc, settings: Settings) -> None:
     given = {size: getattr(settings, size) for size in SIZES if getattr(settings, size)}
     replaced = {size for size in given if _replace_values(metafunc, size, given[size])}
     rest = {size: values for size, values in given.items() if size not in replaced}
-    if rest:
+    if rest or settings.prompts is not None:
         overrides = [
-            Override(**dict(zip(rest, values, strict=True)))
+            Override(**dict(zip(rest, values, strict=True)), prompts=settings.prompts)
             for values in itertools.product(*rest.values())
         ]
         metafunc.parametrize(
@@ -78,12 +89,28 @@ def given_sizes(parameters: Mapping[str, object], settings: Settings) -> dict[st
     return given
 
 
+def why_other_prompts(parameters: Mapping[str, object], settings: Settings) -> str | None:
+    """Return why the prompts of the command line cannot be those of a test, in one line, or None.
+
+    Args:
+        parameters: of the test.
+        settings: of the run.
+    """
+    own = [name for name in PROMPTS if name in parameters]
+    if settings.prompts is None or not own:
+        return None
+    return (
+        f"--llm-prompts cannot replace the {own[0]} that the test parametrizes, which its id says: "
+        "leave the test out"
+    )
+
+
 def named_parameters(item: pytest.Item) -> dict[str, str] | None:
     """Return a test's parameters but the cell, by name; None if one is no number or text."""
     parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     parameters.pop(LLM, None)
     override = parameters.pop(OVERRIDE, Override())
-    sizes = {size: getattr(override, size) for size in SIZES}
+    sizes = {"prompts": override.file} | {size: getattr(override, size) for size in SIZES}
     parameters |= {size: value for size, value in sizes.items() if value is not None}
     if not all(isinstance(value, str | int | float | None) for value in parameters.values()):
         return None

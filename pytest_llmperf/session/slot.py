@@ -160,10 +160,21 @@ class EngineSlot:
         )
         return Measurement.from_wire(answer)
 
-    def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        """Return ``ids`` and ``text`` of each prompt's greedy continuation, generated as one batch."""
+    def generate(
+        self,
+        prompts: list[str | list[int]],
+        output_len: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return ``ids`` and ``text`` of each prompt's continuation, generated as one batch."""
         answer: list[dict[str, Any]] = self._call(
-            "generate", silent, prompts=prompts, output_len=output_len
+            "generate",
+            silent,
+            prompts=prompts,
+            output_len=output_len,
+            temperature=temperature,
+            seed=seed,
         )
         return answer
 

@@ -22,6 +22,7 @@ from ..core.values import location, one_of, ratio, shown
 
 if TYPE_CHECKING:
     from ..core.models import Model
+    from ..core.prompt_file import PromptFile
     from ..core.text import Text
     from .budgets import Budget
 
@@ -44,6 +45,13 @@ def text_of_file(text: str, base: Path = HERE) -> Text:
     from ..core.text import text_of_file as read
 
     return read(location(text, base))
+
+
+def prompt_file(text: str, base: Path = HERE) -> PromptFile:
+    """Read a JSONL file of prompts."""
+    from ..core.prompt_file import read_prompts
+
+    return read_prompts(location(text, base))
 
 
 def metric(text: str) -> str:

@@ -185,7 +185,8 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
     part: WorkloadPart = {"hash": work_hash(subject.cell, subject.spec, _work(outcome))}
     if workload is not None and measurement is not None:
         part["requests"] = workload.hash
-        part["input_tokens"] = measurement.rounds[0].requests[0].input_tokens
+        lengths = [request.input_tokens for request in measurement.rounds[0].requests]
+        part["input_tokens"] = max(lengths)
         part["output_tokens"] = workload.output_len
         part["batch_size"] = workload.batch_size
         part["rounds"] = len(measurement.rounds)
@@ -193,7 +194,18 @@ def _workload(subject: Subject, outcome: Outcome) -> WorkloadPart:
             part["precision"] = workload.need.precision
             part["max_time"] = workload.need.max_time
         part["warmup"] = workload.warmup
-        if workload.prompt is not None and not subject.engine.info.has_tokenizer:
+        if workload.prompts is not None or workload.output_lens is not None:
+            part["input_lengths"] = lengths
+            part["output_lengths"] = list(workload.output_lengths)
+        if workload.temperature:
+            part["temperature"] = workload.temperature
+            part["seed"] = workload.sampling_seed
+        if workload.prefix_len:
+            part["prefix_tokens"] = workload.prefix_len
+            requests = [request for r in measurement.rounds for request in r.requests]
+            part["cached_tokens"] = min(request.cached_tokens for request in requests)
+        texts = [p for p in (workload.prompt, *(workload.prompts or ())) if isinstance(p, str)]
+        if texts and not subject.engine.info.has_tokenizer:
             part["words_as_ids"] = True
     return part
 

@@ -104,7 +104,20 @@ class WorkloadPart(TypedDict):
     requests: NotRequired[str]
     """Hash of the requests only."""
     input_tokens: NotRequired[Count]
+    """Of the longest prompt."""
     output_tokens: NotRequired[Count]
+    """Of the longest request."""
+    input_lengths: NotRequired[list[Count]]
+    """Prompt tokens of each request of the batch, where the test gave ``prompts`` or several lengths."""
+    output_lengths: NotRequired[list[Count]]
+    temperature: NotRequired[float]
+    """Of sampling; decoding is greedy without it."""
+    prefix_tokens: NotRequired[Count]
+    """Tokens that all prompts of all rounds begin with, to be taken from the prefix cache."""
+    cached_tokens: NotRequired[Count]
+    """Of them, those that were: the fewest of a request."""
+    seed: NotRequired[Count]
+    """Of sampling."""
     batch_size: NotRequired[Count]
     rounds: NotRequired[Count]
     """Measured rounds."""

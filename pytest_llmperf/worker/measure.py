@@ -14,8 +14,9 @@ from ..core.engine import EngineInfo
 from ..core.errors import InvalidMeasurement
 from ..core.measurement import Measurement
 from ..core.progress import Progress
+from ..core.prompts import Chat
 from ..core.trace import RequestTrace, RoundTrace
-from ..core.workload import Request, Workload
+from ..core.workload import Request, Workload, random_ids
 from ..machine import canary
 from ..machine.conditions import Snapshot, between
 from . import outputs
@@ -76,6 +77,7 @@ def measure(
         progress("round", i + 1, 0 if workload.need else workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
         ending.add(RoundTrace(tuple(answered(requests, f"round {i + 1}"))))
+        check_reuse(workload, ending.rounds[-1], f"round {i + 1}")
         meter.mark()
     rounds = ending.rounds
     energy = outputs.energy(meter.stop())
@@ -83,11 +85,20 @@ def measure(
     # Before the canary, whose memory does not belong to the engine.
     peak_memory = outputs.peak_memory(backend.peak_memory())
     canary_after = canary.run(info.device)
-    if workload.prompt is not None:
-        check_no_hidden_cache(backend, info, workload, rounds)
+    if workload.repeats_prompts:
+        check_no_hidden_cache(backend, info, rounds)
     return Measurement(
         tuple(rounds), peak_memory, conditions, canary.joined(canary_before, canary_after), energy
     )
+
+
+def check_reuse(workload: Workload, measured: RoundTrace, where: str) -> None:
+    """Raise InvalidMeasurement if the work has a shared prefix and none of it came from the cache."""
+    if workload.prefix_len and not all(trace.cached_tokens for trace in measured.requests):
+        raise InvalidMeasurement(
+            f"{where}: none of the {workload.prefix_len} tokens of prefix_len came from the cache: it "
+            "needs a round of warm-up, and a prefix longer than a block of the engine's cache"
+        )
 
 
 def check_fits(info: EngineInfo, requests: Sequence[Request]) -> None:
@@ -98,25 +109,21 @@ def check_fits(info: EngineInfo, requests: Sequence[Request]) -> None:
             raise ValueError(reason)
 
 
-def check_no_hidden_cache(
-    backend: Backend, info: EngineInfo, workload: Workload, rounds: Sequence[RoundTrace]
-) -> None:
+def check_no_hidden_cache(backend: Backend, info: EngineInfo, rounds: Sequence[RoundTrace]) -> None:
     """Raise InvalidMeasurement if prompts that the engine has never seen take much longer.
 
     A prefix cache, if there is one, answers a prompt that every round repeats, and not every engine
-    reports that. It cannot answer random prompts of the same length.
+    reports that. It cannot answer random prompts of the same lengths.
     """
     repeated = rounds[0].requests
-    fresh = Workload(
-        output_len=1,
-        input_len=repeated[0].input_tokens,
-        batch_size=workload.batch_size,
-        # A new salt, so that no cache has these prompts, neither in this process nor on disk.
-        salt=secrets.token_hex(8),
-    )
+    # A new name, so that no cache has these prompts, neither in this process nor on disk.
+    name = secrets.token_hex(8)
     probes = []
     for i in range(_PROBES):
-        requests = fresh.requests(i, encoder(backend, info), info.vocabulary)
+        requests = [
+            Request(random_ids((name, i, j), trace.input_tokens, info.vocabulary), 1)
+            for j, trace in enumerate(repeated)
+        ]
         traces = outputs.traces(requests, backend.generate(requests), f"new prompt {i + 1}")
         probes.append(_mean_ttft(traces))
     slowest = max(_mean_ttft(r.requests) for r in rounds[-_COMPARED:])
@@ -132,11 +139,17 @@ def _mean_ttft(traces: Sequence[RequestTrace]) -> float:
     return statistics.fmean(trace.first - trace.submitted for trace in traces)
 
 
-def encoder(backend: Backend, info: EngineInfo) -> Callable[[str], list[int]]:
+def encoder(backend: Backend, info: EngineInfo) -> Callable[[str | Chat], list[int]]:
     """Return the engine's tokenizer; without one (random weights), return one stable id per word."""
-    if info.has_tokenizer:
-        return lambda text: outputs.token_ids(backend.encode(text), "encode")
-    return lambda text: [zlib.crc32(word.encode()) % info.vocabulary for word in text.split()]
+
+    def encode(prompt: str | Chat) -> list[int]:
+        if not isinstance(prompt, str):
+            return outputs.token_ids(backend.encode_chat(prompt), "encode_chat")
+        if info.has_tokenizer:
+            return outputs.token_ids(backend.encode(prompt), "encode")
+        return [zlib.crc32(word.encode()) % info.vocabulary for word in prompt.split()]
+
+    return encode
 
 
 def continuations(backend: Backend, requests: Sequence[Request]) -> list[list[int]]:

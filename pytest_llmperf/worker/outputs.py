@@ -148,7 +148,7 @@ def _trace(request: Request, value: object, name: str, window: tuple[float, floa
             f"{name}: the engine counted {trace.input_tokens} prompt tokens instead of "
             f"{len(request.prompt_ids)}"
         )
-    if trace.cached_tokens:
+    if trace.cached_tokens > request.prefix_len:
         raise InvalidMeasurement(
             f"{name}: {trace.cached_tokens} of {trace.input_tokens} prompt tokens came from a "
             "prefix cache"

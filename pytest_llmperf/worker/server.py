@@ -28,7 +28,7 @@ from ..core.engine import EngineInfo, EngineSpec
 from ..core.errors import BackendError, InvalidMeasurement, NotSupported
 from ..core.printable import printable
 from ..core.progress import Progress, silent
-from ..core.workload import Request, Workload
+from ..core.workload import Request, Workload, sampled
 from ..machine import canary, ceilings
 from ..machine.conditions import Snapshot, between
 from ..machine.gpus import Gpus, conditions
@@ -100,13 +100,22 @@ class EngineHost:
         with meter_of(backend, info.device, info.devices) as meter:
             return measure(backend, info, work, report, meter).to_wire()
 
-    def generate(self, prompts: list[str | list[int]], output_len: int) -> list[dict[str, Any]]:
-        """Return the greedy continuations of a batch: token ids, and text if there is a tokenizer."""
+    def generate(
+        self,
+        prompts: list[str | list[int]],
+        output_len: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return the continuations of a batch: token ids, and text if there is a tokenizer."""
         backend, info = self._loaded()
         with _refused_as("generate"):
             length = outputs.whole(output_len, "output_len", least=1)
             ids = [self._ids_of(prompt) for prompt in outputs.items(prompts, "prompts")]
-        requests = [Request(tuple(prompt), length) for prompt in ids]
+        requests = [
+            sampled(Request(tuple(prompt), length), temperature, seed, i)
+            for i, prompt in enumerate(ids)
+        ]
         check_fits(info, requests)
         return [
             {"ids": ids, "text": self._text_of(ids) if info.has_tokenizer else None}

@@ -11,11 +11,10 @@ ALIASES = (
 )
 BACKENDS = "transformers, vllm, llama-cpp, llama-cpp-python, ctranslate2, tensorrt-llm, simulated"
 METRICS = (
-    "ttft, e2e, tpot, itl, icl, tokens_per_step, output_throughput, total_throughput, "
-    "request_throughput, prefill_throughput, decode_throughput, goodput, load_time, peak_memory, "
-    "model_memory, "
-    "kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, energy_per_output_token, "
-    "energy_per_token, cost_per_million_tokens"
+    "ttft, e2e, tpot, itl, icl, tokens_per_step, output_throughput, output_throughput_per_request, "
+    "total_throughput, request_throughput, prefill_throughput, decode_throughput, goodput, load_time, "
+    "peak_memory, model_memory, kv_cache_memory, perplexity, kl_divergence, top1_agreement, mbu, mfu, "
+    "energy_per_output_token, energy_per_token, cost_per_million_tokens"
 )
 MISTAKES = [
     (
@@ -217,10 +216,10 @@ def test_an_unknown_argument_of_the_engine_fails_its_own_tests_with_one_line(
     cell = "smollm2-135m-simulated-none"
     log = pytester.path / f".pytest_cache/d/llmperf-logs/{cell}.log"
     line = (
-        f"cannot load {cell}: ValueError: simulated has no argument 'speed'; known: ttft, tpot, "
+        f"cannot load {cell}: ValueError: simulated has no 'speed'; known: ttft, tpot, "
         "ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, memory_mib, "
         "power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, layers, "
-        f"heads, parameters, cache_bits, found_cache_bits, speculation; log: {log}"
+        f"heads, parameters, cache_bits, found_cache_bits, speculation, prefix_cache; log: {log}"
     )
     section = run.outlines[run.outlines.index(line) - 1 : run.outlines.index(line) + 2]
     assert "ERROR at setup of test_x" in section[0]

@@ -75,8 +75,8 @@ def test_measuring_twice_is_a_clear_error(pytester, llm_pytest):
 
 
 MEANINGLESS = {
-    "prompt='abc', input_len=8": "give exactly one of prompt= and input_len=",
-    "output_len=8": "give exactly one of prompt= and input_len=",
+    "prompt='abc', input_len=8": "give exactly one of prompt=, prompts= and input_len=",
+    "output_len=8": "give exactly one of prompt=, prompts= and input_len=",
     "prompt=''": "prompt= must not be empty",
     "input_len=0": "input_len must be a whole number of at least 1, not 0",
     "input_len=True": "input_len must be a whole number of at least 1, not True",

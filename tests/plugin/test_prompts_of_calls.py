@@ -2,14 +2,25 @@
 
 import pytest
 
-SEVERAL = "it is that of every request of the batch; parametrize the test over several prompts"
 WRONG = {
-    "llm_benchmark(llm, prompt=['a', 'b'])": f"prompt must be a text, not ['a', 'b']: {SEVERAL}",
-    "llm_benchmark(llm, prompt=[])": f"prompt must be a text, not []: {SEVERAL}",
-    "llm_benchmark(llm, prompt=[1, 2])": "prompt must be a text, not [1, 2]: llm.generate_ids takes "
-    "token ids, and input_len= measures that many random ones",
+    "llm_benchmark(llm, prompt=['a', 'b'])": "prompt must be a text, not ['a', 'b']: give several as "
+    "prompts=[...]",
+    "llm_benchmark(llm, prompt=[])": "prompt must be a text, not []",
+    "llm_benchmark(llm, prompt=[1, 2])": "prompt must be a text, not [1, 2]: give token ids as "
+    "prompts=[[1, 2, 3]]; input_len= takes that many random ones",
     "llm_benchmark(llm, prompt=[{'role': 'user'}])": "prompt must be a text, not [{'role': 'user'}]: "
-    "apply the chat template to messages first (docs/how-to/faq.md)",
+    "give a chat as prompts=[[{'role': 'user', 'content': '...'}]]",
+    "llm_benchmark(llm, prompts='ab')": "prompts must be a list of texts, token ids or chat messages, ",
+    "llm_benchmark(llm, prompts=[1, 2])": "prompts must be a list of prompts: one of this kind is ",
+    "llm_benchmark(llm, prompts=[])": "prompts must not be empty",
+    "llm_benchmark(llm, prompts=[[1, 256]])": "prompt: a token id is a whole number from 0 to 255, not ",
+    "llm_benchmark(llm, prompts=['a'], prompt='a')": "give exactly one of prompt=, prompts= and ",
+    "llm_benchmark(llm, prompts=['a'], output_len=[1, 2])": "output_len has 2 lengths for 1 prompts",
+    "llm_benchmark(llm, prompts=pathlib.Path('nosuch.jsonl'))": "prompts: ",
+    "llm_benchmark(llm, input_len=4, output_len=[])": "output_len must not be empty",
+    "llm_benchmark(llm, input_len=4, temperature='hot')": "temperature must be a number from 0 ",
+    "llm_benchmark(llm, input_len=4, seed=1)": "seed= is that of sampling: give temperature=, too",
+    "llm.generate('a', temperature=-1)": "temperature must be a number from 0 (greedy) to 100, not -1",
     "llm_benchmark(llm, prompt=5)": "prompt must be a text, not 5",
     "llm_benchmark(llm, prompt=b'ab')": "prompt must be a text, not b'ab'",
     "llm_benchmark(llm, prompt=numpy.array([1, 2]))": "prompt must be a text, not array([1, 2])",
@@ -46,7 +57,7 @@ WRONG = {
 
 def test_a_wrong_prompt_or_size_is_one_line(pytester, llm_pytest):
     tests = [f"def test_{i}(llm, llm_benchmark): {call}" for i, call in enumerate(WRONG)]
-    pytester.makepyfile("\n".join(["import itertools, numpy", *tests]))
+    pytester.makepyfile("\n".join(["import itertools, numpy, pathlib", *tests]))
     run = llm_pytest("--tb=line")
     run.assert_outcomes(failed=len(WRONG))
     told = [line.partition("ValueError: ")[2] for line in run.outlines if ": ValueError: " in line]
@@ -57,7 +68,7 @@ def test_a_wrong_prompt_or_size_is_one_line(pytester, llm_pytest):
 
 OTHERS = {
     "llm_benchmark(None, input_len=4)": "ValueError: llm_benchmark measures what the llm fixture gives",
-    "llm_benchmark(llm)": "ValueError: give exactly one of prompt= and input_len=",
+    "llm_benchmark(llm)": "ValueError: give exactly one of prompt=, prompts= and input_len=",
     "llm_benchmark(llm, input_len=4, rounds='5')": "ValueError: rounds must be a whole number of at",
     "llm_benchmark(llm, input_len=4, slo=5)": "ValueError: slo has to be seconds by metric",
     "llm_benchmark(llm, input_len=4, slo={'x': 1})": "ValueError: slo: unknown metric 'x'; known:",
@@ -77,7 +88,7 @@ OTHERS = {
 def test_a_wrong_call_shows_the_tests_own_line_and_no_line_of_this_package(pytester, llm_pytest):
     calls = {call: f"ValueError: {message}" for call, message in WRONG.items()} | OTHERS
     tests = [f"def test_{i}(llm, llm_benchmark):\n    {call}" for i, call in enumerate(calls)]
-    pytester.makepyfile(test_calls="\n".join(["import itertools, numpy", *tests]))
+    pytester.makepyfile(test_calls="\n".join(["import itertools, numpy, pathlib", *tests]))
     run = llm_pytest()
     run.assert_outcomes(failed=len(calls))
     for number, (call, message) in enumerate(calls.items()):

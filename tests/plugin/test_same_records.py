@@ -24,10 +24,11 @@ ADDED = {
         "measured_read_bytes_per_s",
         "measured_matmul_flops",
     },
-    "settings": {"cache_bits", "found_cache_bits", "speculation"},
+    "settings": {"cache_bits", "found_cache_bits", "speculation", "prefix_cache"},
     "environment": {"variables"},
     "record": {"parameters"},
     "run": {"branch"},
+    "metrics": {"output_throughput_per_request"},
 }
 """Keys that records have got since. ``floor``, ``workload.words_as_ids`` and
 ``model.architecture.window_layers`` are there only where a run or a model was unusual, which none of
@@ -84,6 +85,7 @@ def comparable(record):
     kept["metrics"] = {
         key: (metric["unit"], metric["better"], metric["kind"], metric["n"], len(metric["samples"]))
         for key, metric in record["metrics"].items()
+        if key not in ADDED["metrics"]
     }
     kept["exact"] = {
         key: metric["samples"]

@@ -270,6 +270,7 @@ def test_samples_are_counted_by_request_gap_round_and_process(pytester, llm_pyte
         "tpot": requests,
         "itl": gaps,
         "output_throughput": rounds,
+        "output_throughput_per_request": requests,
         "total_throughput": rounds,
         "request_throughput": rounds,
         "prefill_throughput": rounds,

@@ -59,7 +59,10 @@ def test_the_sizes_are_in_test_ids(pytester, llm_pytest):
         ("small={}", 'llm_sizes takes small= and full=, each like {"input_len": [[]128, 1024]}'),
         ("small=3, full={}", "llm_sizes(small=): 3 is no dictionary"),
         ("small={'input_len': 3}, full={}", "llm_sizes(small=): input_len is no list"),
-        ("small={'input_len': [0]}, full={}", "llm_sizes(small=): input_len must be a whole number of at least 1, not 0"),
+        (
+            "small={'input_len': [0]}, full={}",
+            "llm_sizes(small=): input_len must be a whole number of at least 1, not 0",
+        ),
         ("small={'width': [3]}, full={}", "llm_sizes sets width, which is no argument"),
     ],
 )

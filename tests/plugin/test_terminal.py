@@ -63,18 +63,57 @@ def test_the_table_has_a_section_a_test_and_a_row_a_cell(pytester, llm_pytest, m
             "a-simulated-none *1.00x",
             "b-simulated-none *",
             "test_file.py::test_y",
+            "*ttft ms * tpot ms * tokens/s * per request * peak MiB * ratio",
             "a-simulated-none batch_size=1 *1.00x",
-            "p50 ± reach of its 95 % interval; ratio: tokens/s against the first row*",
+            "p50 ± reach of its 95 % interval; ratio: tokens/s against the first engine at *",
         ]
     )
-    _, ttft, tpot, e2e, rate, memory, ratio = columns(run, "a-simulated-none batch_size=2")
+    _, ttft, tpot, rate, each, memory, ratio = columns(run, "a-simulated-none batch_size=2")
     assert float(ttft.split()[0]) == pytest.approx(50, rel=0.02)
     assert float(tpot.split()[0]) == pytest.approx(10, rel=0.02)
-    assert float(e2e.split()[0]) == pytest.approx(0.1, rel=0.02)
     assert float(rate.split()[0]) == pytest.approx(2 * 6 / 0.1, rel=0.02)
+    assert float(each.split()[0]) == pytest.approx(6 / 0.1, rel=0.02)
     assert memory == "64"
     # Against the other batch it would be 2.
     assert ratio == "1.00x"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_columns_fit_the_terminal(pytester, monkeypatch, width):
+    """Each test shows what it asks: prompt tokens/s, tokens/s of all and of one, time per token."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("input_len", [16, 128])
+        def test_prefill(llm, llm_benchmark, input_len):
+            llm_benchmark(llm, input_len=input_len, output_len=2, rounds=3, warmup=0)
+
+        @pytest.mark.parametrize("batch_size", [1, 8])
+        def test_throughput(llm, llm_benchmark, batch_size):
+            llm_benchmark(llm, input_len=16, output_len=8, batch_size=batch_size, rounds=3, warmup=0)
+
+        @pytest.mark.parametrize("output_len", [4, 8])
+        def test_decode(llm, llm_benchmark, output_len):
+            llm_benchmark(llm, input_len=16, output_len=output_len, rounds=3, warmup=0)
+    """
+    )
+    monkeypatch.setenv("COLUMNS", str(width))
+    command = [sys.executable, "-m", "pytest", "--color=no", "-p", "no:cacheprovider", "-q"]
+    engines = ["-W", "default", "--llm-backend=simulated,simulated@slower"]
+    slower = "--llm-backend-arg=simulated@slower.tpot=0.004"
+    drawn = on_a_terminal([*command, *engines, slower], pytester.path)
+    lines = re.sub(r"\x1b7.*?\x1b8", "", drawn).splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if "LLM performance" in line) :]
+    assert max(map(len, table)) <= width
+    titles = [line for line in table if line.rstrip().endswith("ratio")]
+    prefill, throughput, decode = (re.split(r"\s{2,}", line.strip()) for line in titles)
+    assert prefill[:2] == ["ttft ms", "prompt tokens/s"]
+    assert [name for name in throughput if name in ("tokens/s", "per request")] == [
+        "tokens/s",
+        "per request",
+    ]
+    assert decode[0] == "tpot ms"
 
 
 def test_load_times_have_a_table_of_their_own(pytester, llm_pytest):
@@ -153,7 +192,7 @@ def test_on_a_terminal_a_line_says_what_the_engine_does(pytester, one_test, argu
 def test_help_lists_every_option(pytester):
     run = pytester.runpytest_inprocess("--help")
     options = (
-        "model backend quant dtype device revision load-format input-len output-len batch-size "
+        "model backend quant dtype device revision load-format input-len prompts output-len batch-size "
         "rounds warmup metrics backend-arg python isolation threads timeout round-timeout "
         "cache-dir require fail-if hourly-cost fit"
     )

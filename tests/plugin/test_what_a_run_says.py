@@ -40,7 +40,7 @@ def test_random_ids_in_the_place_of_a_prompt_are_in_record_and_report(pytester, 
 
 
 @pytest.mark.parametrize(
-    "call", ["llm_benchmark(llm, prompts=['a'])", "llm_benchmark(None)", "1 / 0", "assert False"]
+    "call", ["llm_benchmark(llm, nosuch=['a'])", "llm_benchmark(None)", "1 / 0", "assert False"]
 )
 def test_a_test_that_fails_before_it_measures_has_one_error(pytester, llm_pytest, call):
     pytester.makepyfile(f"def test_x(llm, llm_benchmark): {call}")

@@ -167,13 +167,19 @@ def test_expected_samples():
     expected = {key: expected_samples(key, workload, True) for key in METRICS}
     assert expected == {
         **dict.fromkeys(METRICS, 4),
-        **dict.fromkeys(("ttft", "e2e", "tpot"), 12),
+        **dict.fromkeys(("ttft", "e2e", "tpot", "output_throughput_per_request"), 12),
         **dict.fromkeys(("itl", "icl"), 120),
         **dict.fromkeys(("load_time", "peak_memory", "model_memory", "kv_cache_memory"), 1),
         **dict.fromkeys(("perplexity", "kl_divergence", "top1_agreement"), 1),
         **dict.fromkeys(("tokens_per_step", "mbu", "mfu", "cost_per_million_tokens"), None),
         **dict.fromkeys(("energy_per_output_token", "energy_per_token"), 1),
     }
+
+
+def test_requests_of_one_token_have_no_sample_of_tpot():
+    workload = Workload(output_len=[1, 4, 6], input_len=8, batch_size=3, rounds=2)
+    keys = ("ttft", "tpot", "itl", "output_throughput")
+    assert [expected_samples(key, workload, False) for key in keys] == [6, 4, 16, 2]
 
 
 def test_metrics_that_a_measurement_will_not_have():

@@ -27,10 +27,12 @@ from pytest_llmperf.store.stored import read_run
 def test_columns_of_the_table_from_the_left():
     assert [column.title for column in table_columns()] == [
         "ttft ms",
+        "prompt tokens/s",
         "tpot ms",
         "tokens/step",
         "e2e s",
         "tokens/s",
+        "per request",
         "mbu",
         "mfu",
         "peak MiB",

@@ -113,6 +113,8 @@ def test_throughputs_of_a_batch():
     assert only_sample(metrics, "output_throughput") == pytest.approx(4.0)  # (3 + 2) / 1.25
     assert only_sample(metrics, "total_throughput") == pytest.approx(13.6)  # (8 + 4 + 5) / 1.25
     assert only_sample(metrics, "request_throughput") == pytest.approx(1.6)  # 2 / 1.25
+    # 3 / 1.1 and 2 / 1.25: each request by its own time.
+    assert metrics["output_throughput_per_request"].samples == pytest.approx((3 / 1.1, 1.6))
     # 8 / 0.5 + 4 / 0.25
     assert only_sample(metrics, "prefill_throughput") == pytest.approx(32.0)
     # (3 - 1) / 0.6 + (2 - 1) / 1.0
@@ -130,6 +132,7 @@ def test_single_tokens_have_no_tpot_itl_or_decode_throughput():
         "ttft",
         "e2e",
         "output_throughput",
+        "output_throughput_per_request",
         "total_throughput",
         "request_throughput",
         "prefill_throughput",
@@ -238,6 +241,7 @@ def test_only_rates_and_shares_are_higher_is_better():
     assert rates == {
         "tokens_per_step",
         "output_throughput",
+        "output_throughput_per_request",
         "total_throughput",
         "request_throughput",
         "prefill_throughput",

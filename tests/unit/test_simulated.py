@@ -16,7 +16,7 @@ from pytest_llmperf.worker import scoring
 KNOWN = (
     "ttft, tpot, ttft_per_input_token, batch_penalty, jitter, run_jitter, seed, load_time, "
     "memory_mib, power_w, crash_at, hang_at, stop_at, cached_tokens, hidden_cache, nll, broken, chunk, "
-    "layers, heads, parameters, cache_bits, found_cache_bits, speculation"
+    "layers, heads, parameters, cache_bits, found_cache_bits, speculation, prefix_cache"
 )
 
 
@@ -69,7 +69,7 @@ def test_program_takes_whole_numbers_for_times():
 
 
 def test_program_rejects_an_unknown_argument():
-    message = f"simulated has no argument 'speed'; known: {KNOWN}"
+    message = f"simulated has no 'speed'; known: {KNOWN}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Program.from_args({"speed": 1.0})
 

@@ -11,7 +11,7 @@ from pytest_llmperf.report.terminal import Row, legend, rows_of, table
 def row(test, cell, invalid_text=False, precision=None, **samples):
     metrics = {key: metric(key, values) for key, values in samples.items()}
     metrics = of_these_rounds(metrics, len(samples.get("ttft", [])), precision)
-    return Row(test, cell, metrics, invalid_text)
+    return Row(test, cell, metrics, invalid_text, engine=cell)
 
 
 STEADY = [0.2, 0.19, 0.21] * 4
@@ -46,7 +46,7 @@ def cells(line):
 def test_a_section_starts_with_its_test_and_its_columns():
     lines = table([NONE])
     assert lines[0] == "test_a.py::test_latency"
-    assert cells(lines[1]) == ["ttft ms", "tpot ms", "e2e s", "tokens/s", "peak MiB", "ratio"]
+    assert cells(lines[1]) == ["ttft ms", "tpot ms", "e2e s", "tokens/s", "peak MiB"]
 
 
 def test_a_row_has_medians_in_the_units_of_its_columns():
@@ -58,38 +58,169 @@ def test_a_row_has_medians_in_the_units_of_its_columns():
         "1.500",
         "30.0",
         "6,000",
-        "1.00x",
     ]
 
 
-def test_the_ratio_is_against_the_first_row_of_the_section():
+def test_the_ratio_is_against_the_first_engine():
     lines = table([NONE, NF4])
     assert lines[3].endswith("1.00x")
     assert lines[4].endswith("1.50x")  # 45 / 30
 
 
-def test_the_ratio_is_against_the_first_row_with_the_same_other_parameters(stored_record):
-    rates = {("a", 1): 10.0, ("a", 16): 100.0, ("b", 1): 26.0, ("b", 16): 200.0}
-    records = [
-        stored_record(
-            f"t.py::test_x[m-{engine}-none-{batch}]",
+def test_one_engine_has_no_ratio():
+    assert "ratio" not in table([NONE])[1]
+    assert "ratio" not in legend([NONE])[0]
+
+
+@pytest.fixture
+def measured(stored_record):
+    """Rows of one test: ``measured(("a", {"batch_size": 8}, {"ttft": 0.1}), ...)``."""
+
+    def record(engine, work, metrics, model="m"):
+        work = {"input_tokens": 32, "output_tokens": 8, "batch_size": 1} | work
+        requests = "-".join(str(value) for value in work.values())
+        record = stored_record(
+            f"t.py::test_x[{model}-{engine}-none-{requests}]",
+            model={"name": model},
             backend={"name": engine},
-            output_throughput=rate,
+            workload={"requests": requests, **work},
+            **metrics,
         )
-        | {"parameters": {"batch_size": str(batch)}}
-        for (engine, batch), rate in rates.items()
-    ]
-    rows = rows_of(records)
-    assert [cells(line) for line in table(rows)[3:]] == [
-        ["m-a-none batch_size=1", "10.0", "1.00x"],
-        ["m-a-none batch_size=16", "100.0", "1.00x"],
-        ["m-b-none batch_size=1", "26.0", "2.60x"],
-        ["m-b-none batch_size=16", "200.0", "2.00x"],
-    ]
-    assert (
-        "the first row with the same other parameters"
-        in legend([replace(rows[0], metrics=NONE.metrics)])[0]
+        return record | {"cell": f"{model}-{engine}-none", "parameters": {}}
+
+    return lambda *rows: rows_of([record(*row) for row in rows])
+
+
+def ratios(rows):
+    """The last cell of each row."""
+    return [cells(line)[-1] for line in table(rows)[3:]]
+
+
+def test_the_ratio_never_compares_one_batch_size_or_input_length_with_another(measured):
+    rate = "output_throughput"
+    rows = measured(
+        ("a", {"batch_size": 1}, {rate: 10.0}),
+        ("a", {"batch_size": 16}, {rate: 100.0}),
+        ("a", {"input_tokens": 64}, {rate: 5.0}),
+        ("b", {"batch_size": 1}, {rate: 26.0}),
+        ("b", {"batch_size": 16}, {rate: 200.0}),
+        ("b", {"input_tokens": 64}, {rate: 5.0}),
     )
+    assert ratios(rows) == ["1.00x", "1.00x", "1.00x", "2.60x", "2.00x", "1.00x"]
+
+
+def test_a_size_that_the_test_chooses_itself_is_another_work(measured):
+    """The ids are the same, and the engines did not do the same."""
+    rows = measured(
+        ("a", {"batch_size": 8}, {"output_throughput": 10.0}),
+        ("b", {"batch_size": 16}, {"output_throughput": 20.0}),
+    )
+    rows = [replace(row, parameters="") for row in rows]
+    assert ratios(rows) == ["1.00x", "-"]
+
+
+def test_what_the_first_engine_did_not_do_has_no_ratio(measured):
+    rows = measured(
+        ("a", {}, {"output_throughput": 10.0}),
+        ("b", {}, {"output_throughput": 20.0}),
+        ("b", {"batch_size": 64}, {"output_throughput": 300.0}),
+        ("c", {"batch_size": 64}, {"output_throughput": 400.0}),
+    )
+    assert ratios(rows) == ["1.00x", "2.00x", "-", "-"]
+
+
+def test_a_text_that_is_longer_for_another_model_is_compared_within_that_model(measured):
+    rows = measured(
+        ("a", {}, {"output_throughput": 10.0}),
+        ("b", {}, {"output_throughput": 20.0}),
+        ("a", {"input_tokens": 40}, {"output_throughput": 30.0}, "other"),
+        ("b", {"input_tokens": 40}, {"output_throughput": 45.0}, "other"),
+        ("b", {}, {"output_throughput": 25.0}, "third"),
+    )
+    assert ratios(rows) == ["1.00x", "2.00x", "1.00x", "1.50x", "2.50x"]
+
+
+def all_speeds(**given):
+    keys = (
+        "ttft tpot e2e output_throughput output_throughput_per_request prefill_throughput mbu mfu"
+    )
+    return dict.fromkeys(keys.split(), 1.0) | {"peak_memory": 100.0} | given
+
+
+def test_prompts_are_answered_in_prompt_tokens(measured):
+    rows = measured(
+        ("a", {"output_tokens": 2}, all_speeds(prefill_throughput=1000.0)),
+        ("a", {"output_tokens": 2, "input_tokens": 64}, all_speeds(prefill_throughput=2000.0)),
+        ("b", {"output_tokens": 2}, all_speeds(prefill_throughput=1500.0)),
+    )
+    assert cells(table(rows)[1]) == ["ttft ms", "prompt tokens/s", "mfu", "peak MiB", "ratio"]
+    assert ratios(rows) == ["1.00x", "1.00x", "1.50x"]
+    assert "ratio: prompt tokens/s against the first engine at the same work" in legend(rows)[0]
+
+
+def test_batches_are_answered_in_tokens_of_all_and_of_one_request(measured):
+    rows = measured(
+        ("a", {"batch_size": 1}, all_speeds()),
+        (
+            "a",
+            {"batch_size": 8},
+            all_speeds(output_throughput=4.0, output_throughput_per_request=0.5),
+        ),
+        (
+            "b",
+            {"batch_size": 8},
+            all_speeds(output_throughput=6.0, output_throughput_per_request=0.7),
+        ),
+    )
+    titles = ["ttft ms", "tpot ms", "tokens/s", "per request", "mbu", "mfu", "peak MiB", "ratio"]
+    assert cells(table(rows)[1]) == titles
+    assert cells(table(rows)[5])[3:5] == ["6.0", "0.7"]
+    assert ratios(rows) == ["1.00x", "1.00x", "1.50x"]
+
+
+def test_decoding_is_answered_in_time_per_token(measured):
+    rows = measured(
+        ("a", {"output_tokens": 16}, all_speeds(tpot=0.02)),
+        ("a", {"output_tokens": 64}, all_speeds(tpot=0.02)),
+        ("b", {"output_tokens": 16}, all_speeds(tpot=0.01)),
+        ("b", {"output_tokens": 64}, all_speeds(tpot=0.04)),
+    )
+    titles = ["tpot ms", "e2e s", "tokens/s", "mbu", "peak MiB", "ratio"]
+    assert cells(table(rows)[1]) == titles
+    assert ratios(rows) == ["1.00x", "1.00x", "2.00x", "0.50x"]
+    assert "ratio: 1 / tpot against the first engine at the same work" in legend(rows)[0]
+
+
+def test_the_legend_names_what_each_tests_ratio_is_of(measured):
+    prompts = measured(
+        ("a", {"output_tokens": 1}, all_speeds()), ("b", {"output_tokens": 1}, all_speeds())
+    )
+    batches = measured(
+        ("a", {"batch_size": 8}, all_speeds()), ("b", {"batch_size": 8}, all_speeds())
+    )
+    words = (
+        "ratio: prompt tokens/s (prompts), tokens/s (batches) against the first engine at the same "
+    )
+    assert words in legend([*prompts, *[replace(row, test="t.py::test_y") for row in batches]])[0]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_a_test_asks_fits_the_terminal(measured, width):
+    long = [("transformers", 1), ("transformers", 128), ("llama-cpp-python", 128)]
+    speed = {key: [1234.5, 1300.0] for key in all_speeds()}
+    works = ({"output_tokens": 1}, {"output_tokens": 64}, {"output_tokens": 64, "batch_size": 8})
+    answers = ("prompt tokens/s", "tokens/s", "per request")
+    for work, answer in zip(works, answers, strict=True):
+        rows = measured(
+            *(
+                (engine, {"input_tokens": n} | work, speed, "mistral-7b-instruct")
+                for engine, n in long
+            )
+        )
+        lines = table(rows, width)
+        assert max(map(len, lines)) <= width
+        assert answer in cells(lines[1])
+        assert cells(lines[1])[-1] == "ratio"
 
 
 def test_a_record_without_the_names_of_its_parameters_shows_its_id(stored_record):
@@ -114,12 +245,13 @@ WIDE = replace(WIDE, model="phi-2")
 
 @pytest.mark.parametrize("width", [55, 60, 70, 80, 90, 100, 115])
 def test_the_table_fits_the_terminal(width):
-    rows = [WIDE, replace(WIDE, cell="phi-2-transformers-nf4")]
+    rows = [WIDE, replace(WIDE, cell="phi-2-transformers-nf4", engine="phi-2-transformers-nf4")]
     assert max(len(line) for line in [*table(rows, width), *legend(rows, width=width)]) <= width
 
 
 def test_utilization_goes_first_then_the_intervals():
-    full, narrow, narrower = (table([WIDE], width) for width in (None, 80, 70))
+    rows = [WIDE, replace(WIDE, cell="phi-2-vllm-nf4", engine="phi-2-vllm-nf4")]
+    full, narrow, narrower = (table(rows, width) for width in (None, 80, 70))
     assert "mbu" in full[1]
     assert "mbu" not in narrow[1]
     assert "±" in narrow[3]
@@ -168,7 +300,7 @@ def test_a_missing_value_is_a_dash():
 
 
 def test_a_column_without_any_value_is_left_out():
-    assert cells(table([NF4])[1]) == ["ttft ms", "tokens/s", "peak MiB", "ratio"]
+    assert cells(table([NF4])[1]) == ["ttft ms", "tokens/s", "peak MiB"]
 
 
 def test_load_time_has_a_section_of_its_own():
@@ -194,7 +326,7 @@ def test_no_rows_give_no_lines():
 
 
 def test_the_legend_explains_the_columns():
-    (line,) = legend([NONE])
+    (line,) = legend([NONE, NF4])
     for word in ("p50", "95 % interval", "ratio", "peak MiB", "key-value pool"):
         assert word in line
 
@@ -220,11 +352,7 @@ def test_utilization_stands_beside_the_tokens_in_whole_percents():
 
 def test_columns_are_as_wide_as_what_stands_in_them():
     lines = table([row("t", "a", output_throughput=[30.0], mbu=[0.5])])
-    assert lines[1:] == [
-        "   tokens/s  mbu  ratio",
-        "-  --------  ---  -----",
-        "a      30.0   50  1.00x",
-    ]
+    assert lines[1:] == ["   tokens/s  mbu", "-  --------  ---", "a      30.0   50"]
 
 
 def roof(read=None, matmul=None, dtype=None):

@@ -34,9 +34,16 @@ def folder(tmp_path):
 
 def test_parts_of_an_id_have_one_order():
     traits = Traits(
-        speculation="spec", cache="kvfp8", devices="tp2-pp2", execution="eager", implementation="hf"
+        reuse="prefix",
+        speculation="spec",
+        cache="kvfp8",
+        devices="tp2-pp2",
+        execution="eager",
+        implementation="hf",
     )
-    assert Cell(PHI, "vllm", "fp8", traits).id == "phi-2-vllm-fp8-tp2-pp2-kvfp8-eager-spec-hf"
+    assert (
+        Cell(PHI, "vllm", "fp8", traits).id == "phi-2-vllm-fp8-tp2-pp2-kvfp8-eager-spec-hf-prefix"
+    )
     assert Cell(PHI, "vllm", "none").id == "phi-2-vllm-none"
 
 

@@ -22,7 +22,7 @@ def test_defaults_are_five_rounds_after_two_of_warm_up():
 
 @pytest.mark.parametrize("given", [{}, {"prompt": "a", "input_len": 1}])
 def test_exactly_one_of_prompt_and_input_len_is_given(given):
-    with pytest.raises(ValueError, match=r"^give exactly one of prompt= and input_len=$"):
+    with pytest.raises(ValueError, match=r"^give exactly one of prompt=, prompts= and input_len=$"):
         Workload(output_len=4, **given)
 
 
@@ -148,3 +148,148 @@ def test_hash_changes_with_the_text():
 def test_wire_form_gives_back_the_same_workload():
     workload = Workload(**BASE, rounds=3, warmup=1)
     assert Workload(**workload.to_wire()) == workload
+
+
+# Prompts and lengths of people
+
+CHAT = [{"role": "user", "content": "Say yes."}]
+
+
+def bytes_of(prompt):
+    """A tokenizer with a template: a chat begins with token 1."""
+    return list(prompt.encode()) if isinstance(prompt, str) else [1, *prompt[0]["content"].encode()]
+
+
+def asked(**given):
+    return Workload(**given).requests(0, bytes_of, 256)
+
+
+def test_prompts_are_texts_token_ids_or_chats():
+    requests = asked(output_len=4, prompts=["ab", [7, 8, 9], CHAT], batch_size=3)
+    assert [r.prompt_ids for r in requests] == [(97, 98), (7, 8, 9), (1, *b"Say yes.")]
+
+
+def test_each_prompt_may_have_its_own_output_length():
+    workload = Workload(output_len=[3, 9], prompts=["a", "b"], batch_size=2)
+    assert [r.output_len for r in workload.requests(0, bytes_of, 256)] == [3, 9]
+    assert (workload.output_len, workload.output_lengths) == (9, (3, 9))
+
+
+def test_a_batch_takes_prompts_and_lengths_in_turn():
+    requests = asked(output_len=[3, 9], prompts=["a", "b"], batch_size=5)
+    assert [(r.prompt_ids, r.output_len) for r in requests] == [
+        ((97,), 3),
+        ((98,), 9),
+        ((97,), 3),
+        ((98,), 9),
+        ((97,), 3),
+    ]
+
+
+def test_random_prompts_may_have_several_output_lengths():
+    requests = asked(output_len=[3, 9], input_len=8, batch_size=3)
+    assert [(len(r.prompt_ids), r.output_len) for r in requests] == [(8, 3), (8, 9), (8, 3)]
+
+
+def test_equal_lengths_are_one_length():
+    one, several = (Workload(output_len=n, input_len=8, batch_size=2) for n in (4, [4, 4]))
+    assert one == several
+    assert one.hash == several.hash
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prefix_len": 4},
+        {"output_len": [4, 5]},
+        {"input_len": None, "prompts": ["a"]},
+        {"input_len": None, "prompts": [[1, 2]]},
+        {"input_len": None, "prompts": [CHAT]},
+        {"temperature": 0.7},
+        {"temperature": 0.7, "sampling_seed": 1},
+    ],
+)
+def test_another_work_has_another_hash_and_the_same_wire_form(change):
+    workload = Workload(**{**BASE, **change})
+    assert workload.hash != Workload(**BASE).hash
+    assert Workload(**workload.to_wire()) == workload
+
+
+def test_a_seed_is_another_work():
+    one, other = (Workload(**BASE, temperature=1, sampling_seed=seed) for seed in (0, 1))
+    assert one.hash != other.hash
+
+
+def test_requests_of_a_batch_are_drawn_independently_and_alike_in_every_round():
+    workload = Workload(output_len=4, prompts=["a"], batch_size=2, temperature=0.5, sampling_seed=3)
+    first, second = workload.requests(0, bytes_of, 256)
+    assert (first.temperature, second.temperature) == (0.5, 0.5)
+    assert first.seed != second.seed
+    assert workload.requests(1, bytes_of, 256) == [first, second]
+
+
+def test_greedy_requests_have_no_seed():
+    assert {(r.temperature, r.seed) for r in asked(output_len=4, input_len=4, batch_size=2)} == {
+        (0.0, 0)
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"prompts": "ab"},
+            "prompts must be a list of texts, token ids or chat messages, not 'ab'",
+        ),
+        ({"prompts": []}, "prompts must not be empty"),
+        (
+            {"prompts": [1, 2]},
+            "prompts must be a list of prompts: one of this kind is prompts=[[1, 2, 3]]",
+        ),
+        (
+            {"prompts": CHAT},
+            "prompts must be a list of prompts: one of this kind is "
+            "prompts=[[{'role': 'user', 'content': '...'}]]",
+        ),
+        (
+            {"prompts": [[{"role": "user"}]]},
+            "a message of a chat has the texts role and content only, not {'role': 'user'}",
+        ),
+        (
+            {"prompts": ["a"], "output_len": [1, 2]},
+            "output_len has 2 lengths for 1 prompts: give one",
+        ),
+        ({"prompts": ["a"], "output_len": []}, "output_len must not be empty"),
+        ({"prompts": ["a"], "output_len": [0]}, "output_len must be a whole number of at least 1"),
+        (
+            {"prompts": ["a"], "temperature": -1},
+            "temperature must be a number from 0 (greedy) to 100",
+        ),
+        ({"prompts": ["a"], "temperature": float("nan")}, "temperature must be a number from 0"),
+        ({"prompts": ["a"], "prefix_len": 4}, "prefix_len= is a part of input_len=: give that"),
+        (
+            {"input_len": 4, "prefix_len": 4},
+            "prefix_len must be less than input_len, which is 4, not 4",
+        ),
+        ({"prompts": ["a"], "temperature": True}, "temperature must be a number from 0 (greedy)"),
+        (
+            {"prompts": ["a"], "sampling_seed": 1},
+            "seed= is that of sampling: give temperature=, too",
+        ),
+        (
+            {"prompts": ["a"], "temperature": 1, "sampling_seed": -1},
+            "seed must be a whole number of",
+        ),
+    ],
+)
+def test_what_is_no_prompt_length_or_sampling_is_one_line(given, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        Workload(**{"output_len": 4, **given})
+
+
+def test_prompts_with_a_prefix_share_it_in_all_rounds_and_nothing_else():
+    workload = Workload(output_len=4, input_len=32, prefix_len=16, batch_size=2)
+    requests = [r for n in (-1, 0) for r in workload.requests(n, no_tokenizer, 1000)]
+    assert len({r.prompt_ids[:16] for r in requests}) == 1
+    assert len({r.prompt_ids[16] for r in requests}) > 1
+    assert {(len(r.prompt_ids), r.prefix_len) for r in requests} == {(32, 16)}
