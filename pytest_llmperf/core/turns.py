@@ -18,6 +18,8 @@ PATH = "PYTEST_LLMPERF_TURNS"
 listens, a side runs alone."""
 WAITING = "turn"
 """Phase of the progress of an engine that waits for its turn, however long that takes."""
+WORKING = "work"
+"""Phase after that, for work whose limit begins now: it reports no phase of its own."""
 WARM_UP, ROUND = 0, 1
 """The parts of a measurement, in their order."""
 PATIENCE = 900.0

@@ -245,7 +245,7 @@ def _notes(
     return [
         *(
             [f"rounds of both sides alternated in {alternated} of {measured} measurements"]
-            if measured
+            if alternated
             else []
         ),
         *(f"{line} (in {n} of {len(pairs)} runs)" for line, n in times.items()),

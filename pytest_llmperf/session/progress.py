@@ -23,6 +23,7 @@ _PHASES = {
     "ceilings": "measuring its ceilings (once)",
     "load": "loading",
     "turn": "waiting for the other side",
+    "work": "at work",
     "warm-up": "warm-up",
     "round": "round",
     "score": "scoring document",

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from ..backends.base import Backend
 from ..core.engine import EngineInfo
 from ..core.progress import Progress
-from ..core.turns import PATH, PATIENCE, WAITING, Asks, Request, Turn
+from ..core.turns import PATH, PATIENCE, WAITING, WORKING, Asks, Request, Turn
 from ..machine import memory
 from ..machine.gpus import Gpus
 
@@ -64,6 +64,8 @@ class Turns:
             turn = Turn(goes=alone)
         self.waited += time.perf_counter() - begin
         self.beside = turn.beside
+        if asks is Asks.WORK or not turn.goes:
+            self._report(WORKING, 0, 0)
         return turn.goes
 
     def close(self) -> None:
