@@ -5,8 +5,8 @@
 
 ``idle`` measures an engine alone, beside a second one that is loaded and rests, and alone again, in one
 process: the ratio of the second median to the mean of the others should be 1. ``sides`` compares a thing
-with itself by ``pytest-llmperf ab``, two pairs with ``--in-turns`` and two without by turns, and prints
-how much the ratios of equal sides vary either way.
+with itself by ``pytest-llmperf ab``, two pairs with ``--in-turns``, then two without, and so on. It
+prints how much the ratios of equal sides vary either way, and whether the turns change the medians.
 """
 
 from __future__ import annotations
@@ -59,25 +59,37 @@ def idle(times: int, pytest_args: Sequence[str]) -> None:
 
 def sides(times: int, pytest_args: Sequence[str]) -> None:
     """Print the ratios of equal sides, with and without alternating rounds."""
-    ratios: dict[str, dict[str, list[float]]] = {
-        way: {metric: [] for metric in METRICS} for way in ("--in-turns", "--no-in-turns")
-    }
+    ways = ("--in-turns", "--no-in-turns")
+    ratios = {way: {metric: list[float]() for metric in METRICS} for way in ways}
+    levels = {metric: list[float]() for metric in METRICS}
     for _ in range(times):
-        for way, of_way in ratios.items():
-            with tempfile.TemporaryDirectory() as folder:
-                # Two warm-up rounds are the default: nothing differs but the argument.
-                command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", way, "--pairs=2"]
-                command += ["--more-pairs=0", "--head-args=--llm-warmup=2", f"--out={folder}/out"]
-                command += ["--", f"{SUITE}::test_sides", *pytest_args]
-                subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-                for pair in (1, 2):
-                    base, head = (
-                        medians(Path(folder) / "out" / f"pair-{pair:02}-{side}.json")
-                        for side in ("base", "head")
-                    )
-                    for (test, metric), median in base.items():
-                        of_way[metric].append(head[test, metric] / median)
-    print_ratios(ratios)
+        medians_of = {way: pairs_of(way, pytest_args) for way in ways}
+        for way, pairs in medians_of.items():
+            for base, head in pairs:
+                for (test, metric), median in base.items():
+                    ratios[way][metric].append(head[test, metric] / median)
+        for test, metric in medians_of[ways[0]][0][0]:
+            of_way = [
+                statistics.fmean(side[test, metric] for pair in medians_of[way] for side in pair)
+                for way in ways
+            ]
+            levels[metric].append(of_way[0] / of_way[1])
+    print_ratios({**ratios, "in turns / one by one": levels})
+
+
+def pairs_of(way: str, pytest_args: Sequence[str]) -> list[tuple[Medians, Medians]]:
+    """Compare a thing with itself; return the medians of both sides of two pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Two warm-up rounds are the default: nothing differs but the argument.
+        command = [sys.executable, "-m", "pytest_llmperf.cli", "ab", way, "--pairs=2"]
+        command += ["--more-pairs=0", "--head-args=--llm-warmup=2", f"--out={folder}/out"]
+        command += ["--", f"{SUITE}::test_sides", *pytest_args]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        runs = [
+            [medians(Path(folder) / "out" / f"pair-{pair:02}-{side}.json") for pair in (1, 2)]
+            for side in ("base", "head")
+        ]
+        return list(zip(*runs, strict=True))
 
 
 def run_pytest(test: str, arguments: Sequence[str]) -> None:

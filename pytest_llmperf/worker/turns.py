@@ -18,7 +18,7 @@ from ..core.turns import PATH, PATIENCE, WAITING, WORKING, Asks, Request, Turn
 from ..machine import memory
 from ..machine.gpus import Gpus
 
-_ROOM = 1.2
+_ROOM = 1.1
 """Free memory that another engine needs, as a multiple of this one's: it may be the larger one."""
 
 
