@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
+from turns_suite import RESTED
 
 from pytest_llmperf.store.stored import read_run
 
@@ -43,10 +44,11 @@ def idle(times: int, pytest_args: Sequence[str]) -> None:
     """Print the ratios of medians beside a resting engine to those without one."""
     ratios: dict[str, list[float]] = {metric: [] for metric in METRICS}
     alone: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    rested: list[float] = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run.json"
-            run_pytest("test_rounds", [*pytest_args, f"--benchmark-json={out}"])
+            printed = run_pytest("test_rounds", [*pytest_args, f"--benchmark-json={out}"])
             found = medians(out)
         for metric in METRICS:
             before, beside, after = (
@@ -54,6 +56,8 @@ def idle(times: int, pytest_args: Sequence[str]) -> None:
             )
             ratios[metric].append(beside / ((before + after) / 2))
             alone[metric].append(after / before)
+        rested += [float(line.removeprefix(RESTED)) for line in printed if line.startswith(RESTED)]
+    print(f"{RESTED}{', '.join(f'{cores:.4f}' for cores in rested)}")
     print_ratios({"beside / alone": ratios, "alone after / before": alone})
 
 
@@ -92,9 +96,11 @@ def pairs_of(way: str, pytest_args: Sequence[str]) -> list[tuple[Medians, Median
         return list(zip(*runs, strict=True))
 
 
-def run_pytest(test: str, arguments: Sequence[str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", f"{SUITE}::{test}", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def run_pytest(test: str, arguments: Sequence[str]) -> list[str]:
+    """Run a test of the suite; return the lines that it prints."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rP", f"{SUITE}::{test}", *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.splitlines()
 
 
 def medians(file: Path) -> Medians:

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.machine.proc import process
+
 READY = "LLMPERF_RESTS_AT"
 """Environment variable of the neighbor: the file that it makes when its engine is loaded."""
+
+
+RESTED = "cores used by the resting neighbor: "
 
 
 @pytest.mark.parametrize("neighbor", ["none-before", "rests", "none-after"])
@@ -40,7 +45,7 @@ def resting(config: pytest.Config, folder: Path) -> Iterator[None]:
     ready = folder / "ready"
     options = [one for one in config.invocation_params.args if not one.startswith("--benchmark")]
     options = [one for one in options if Path(one.partition("::")[0]).suffix != ".py"]
-    process = subprocess.Popen(
+    neighbor = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-s", "-q", f"{__file__}::test_rest", *options],
         env={**os.environ, READY: str(ready)},
         stdin=subprocess.PIPE,
@@ -49,8 +54,22 @@ def resting(config: pytest.Config, folder: Path) -> Iterator[None]:
     )
     try:
         while not ready.exists():
-            assert process.poll() is None, "the neighbor did not load"
+            assert neighbor.poll() is None, "the neighbor did not load"
             time.sleep(0.2)
+        begin, before = time.monotonic(), cpu_seconds(neighbor.pid)
         yield
+        share = (cpu_seconds(neighbor.pid) - before) / (time.monotonic() - begin)
+        print(f"{RESTED}{share:.6f}")
     finally:
-        process.communicate(b"")
+        neighbor.communicate(b"")
+
+
+def cpu_seconds(parent: int) -> float:
+    """Return the CPU time that a process and its descendants have used."""
+    found = {int(path.name): process(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    family, size = {parent}, 0
+    while len(family) > size:
+        size = len(family)
+        family |= {pid for pid, one in found.items() if one and one.parent in family}
+    ticks = sum(one.ticks for pid, one in found.items() if one and pid in family)
+    return ticks / os.sysconf("SC_CLK_TCK")
