@@ -19,7 +19,7 @@ from ..store.stored import StoredError, read_run
 from . import orphans
 from .outcomes import Outcome, outcome
 from .plan import Plan, run_file
-from .process import Task, run_in_turns, run_pytest, takes_turns
+from .process import Task, run_in_turns, run_pytest, why_no_turns
 from .sides import PreparedSide, prepared
 
 _TESTS_FAILED = 1  # pytest's exit code; a higher one means that pytest did not run the tests.
@@ -73,7 +73,10 @@ class Comparison:
         plan = self.plan
         sides = (plan.base, plan.head)
         with prepared(sides, Path(plan.repository), plan.setup, self.folder, plan.job) as both:
-            self._in_turns = plan.in_turns and self._can_take_turns(both)
+            reason = why_no_turns(both) if plan.in_turns else ""
+            if reason:
+                self._say_one_by_one(reason)
+            self._in_turns = plan.in_turns and not reason
             first = range(1, plan.first_pairs + 1)
             self._runs_left = 2 * len(first)
             pairs = self._first_pairs(first, both)
@@ -119,13 +122,6 @@ class Comparison:
             else:
                 for task in tasks:
                     self._run(number, task)
-
-    def _can_take_turns(self, sides: tuple[PreparedSide, PreparedSide]) -> bool:
-        for side in sides:
-            if not takes_turns(side):
-                self._say_one_by_one(f"{side.side.name}'s pytest-llmperf cannot take turns")
-                return False
-        return True
 
     def _say_one_by_one(self, reason: str) -> None:
         if reason not in self.one_by_one:

@@ -146,8 +146,20 @@ def run_in_turns(
     return first.no_room
 
 
-def takes_turns(side: PreparedSide) -> bool:
-    """Return whether the side's release of this package can take turns."""
+def why_no_turns(sides: Sequence[PreparedSide]) -> str:
+    """Return why sides cannot take turns, whatever memory they need; empty if they can."""
+    for side in sides:
+        if not _takes_turns(side):
+            return f"{side.side.name}'s pytest-llmperf cannot take turns"
+    names = [side.side.name for side in sides]
+    try:
+        Arbiter(names[0], {side.side.name: side.environment[PATH] for side in sides}).close()
+    except OSError as error:  # The path of the temporary folder may be too long.
+        return f"no socket can be made in the temporary folder: {error}"
+    return ""
+
+
+def _takes_turns(side: PreparedSide) -> bool:
     command = [side.python, "-c", f"import {_TURNS}"]
     try:
         done = subprocess.run(

@@ -254,3 +254,13 @@ def test_an_end_while_a_side_waits_for_the_other_one_leaves_nothing_running(
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "rounds of both sides alternated in 8 of 8 measurements" in stdout
+
+
+def test_a_temporary_folder_that_is_no_place_for_a_socket_is_named(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    done = ab(tmp_path, "--head-args=--llm-warmup=2")
+    assert done.code == 0, done.stderr
+    (reason,) = done.verdict["settings"]["one_by_one"]
+    assert reason == "no socket can be made in the temporary folder: AF_UNIX path too long"
