@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..store.stored import StoredError, read_run
 from . import orphans
 from .outcomes import Outcome, outcome
 from .plan import Plan, run_file
-from .process import run_pytest
+from .process import Task, run_in_turns, run_pytest, why_no_turns
 from .sides import PreparedSide, prepared
 
 _TESTS_FAILED = 1  # pytest's exit code; a higher one means that pytest did not run the tests.
@@ -58,8 +58,11 @@ class Comparison:
     """By side, tests that passed in one of the first runs."""
     failed: set[str] = field(default_factory=set)
     """Tests that failed on head in one of them."""
+    one_by_one: dict[str, int] = field(default_factory=dict)
+    """Why sides that should have taken turns ran one after the other, and in how many pairs."""
     _durations: list[float] = field(default_factory=list)
     _runs_left: int = 0
+    _in_turns: bool = False
 
     def run(self) -> Judgement:
         """Measure the runs that are missing, and judge.
@@ -70,6 +73,10 @@ class Comparison:
         plan = self.plan
         sides = (plan.base, plan.head)
         with prepared(sides, Path(plan.repository), plan.setup, self.folder, plan.job) as both:
+            reason = why_no_turns(both) if plan.in_turns else ""
+            if reason:
+                self._say_one_by_one(reason)
+            self._in_turns = plan.in_turns and not reason
             first = range(1, plan.first_pairs + 1)
             self._runs_left = 2 * len(first)
             pairs = self._first_pairs(first, both)
@@ -108,36 +115,76 @@ class Comparison:
         for number in numbers:
             # AB BA AB ...: a drift of the machine affects both sides equally.
             order = (0, 1) if number % 2 else (1, 0)
-            for index in order:
-                self._run(number, sides[index], only[index])
+            tasks = [self._task(number, sides[index], only[index]) for index in order]
+            missing = [task for task in tasks if not _is_measured(self._out(number, task.side))]
+            if self._in_turns and missing:
+                self._run_in_turns(number, tasks[0], tasks[1])
+            else:
+                for task in tasks:
+                    self._run(number, task)
 
-    def _run(self, number: int, side: PreparedSide, only: Path | None) -> None:
-        name = f"pair {number} {side.side.name}"
-        out = run_file(self.folder, number, side.side.name)
-        log, report = out.with_suffix(".log"), out.with_suffix(".jsonl")
-        if _is_measured(out):  # By the comparison that this one resumes.
-            if log.exists() or report.exists():
-                earlier = outcome(report, log, side.folder)
-                self._note(number, name, side.side.name, earlier, log)
-        else:
-            known = sum(self._durations) / len(self._durations) if self._durations else None
-            left = None if known is None else known * self._runs_left
-            self.display.begin(name, self._runs_left, left)
-            part = out.with_suffix(".part")
-            arguments = [*self.plan.pytest_args, f"--benchmark-json={part.resolve()}"]
-            # Not into the user's storage, whatever the ini file says.
-            arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
-            arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
-            start = time.monotonic()
-            with orphans.ended(partial(self._say_ended, name)):
-                ended = run_pytest(side, arguments, log, report, self.display.test)
-            self._durations.append(time.monotonic() - start)
-            self._note(number, name, side.side.name, ended, log)
-            if _is_measured(part):
-                part.replace(out)
-            with suppress(OSError):  # A run that was killed has left its journal there.
-                (self.folder / "storage").rmdir()
-        self._runs_left -= 1
+    def _say_one_by_one(self, reason: str) -> None:
+        if reason not in self.one_by_one:
+            self.display.say(f"one side after the other: {reason}")
+        self.one_by_one[reason] = self.one_by_one.get(reason, 0) + 1
+
+    def _out(self, number: int, side: PreparedSide) -> Path:
+        return run_file(self.folder, number, side.side.name)
+
+    def _task(self, number: int, side: PreparedSide, only: Path | None) -> Task:
+        out = self._out(number, side)
+        arguments = [*self.plan.pytest_args, f"--benchmark-json={_part(out).resolve()}"]
+        # Not into the user's storage, whatever the ini file says.
+        arguments.append(f"--benchmark-storage={(self.folder / 'storage').resolve()}")
+        arguments += [f"--llm-tests-from={only.resolve()}"] if only else []
+        return Task(side, arguments, out.with_suffix(".log"), out.with_suffix(".jsonl"))
+
+    def _run_in_turns(self, number: int, first: Task, second: Task) -> None:
+        """Measure a pair, both sides at once; a side that was measured before is measured again."""
+        name = f"pair {number} {first.side.side.name} and {second.side.side.name}"
+        for task in (first, second):
+            self._out(number, task.side).unlink(missing_ok=True)
+        with self._running(name, runs=2):
+            reason = run_in_turns(
+                (first, second),
+                self.display.test,
+                lambda task, ended: self._ended(number, task, ended),
+            )
+        if reason:
+            self._say_one_by_one(reason)
+
+    def _ended(self, number: int, task: Task, ended: Outcome) -> None:
+        side, out = task.side.side.name, self._out(number, task.side)
+        self._note(number, f"pair {number} {side}", side, ended, task.log)
+        if _is_measured(_part(out)):
+            _part(out).replace(out)
+
+    @contextmanager
+    def _running(self, name: str, runs: int) -> Iterator[None]:
+        """Show that runs begin; end what they leave behind, and note how long they took."""
+        known = sum(self._durations) / len(self._durations) if self._durations else None
+        left = None if known is None else known * self._runs_left
+        self.display.begin(name, self._runs_left, left)
+        start = time.monotonic()
+        with orphans.ended(partial(self._say_ended, name)):
+            yield
+        self._durations += [(time.monotonic() - start) / runs] * runs
+        self._runs_left -= runs
+        with suppress(OSError):  # A run that was killed has left its journal there.
+            (self.folder / "storage").rmdir()
+
+    def _run(self, number: int, task: Task) -> None:
+        side = task.side.side.name
+        name = f"pair {number} {side}"
+        if _is_measured(self._out(number, task.side)):  # By the comparison that this one resumes.
+            if task.log.exists() or task.report.exists():
+                earlier = outcome(task.report, task.log, task.side.folder)
+                self._note(number, name, side, earlier, task.log)
+            self._runs_left -= 1
+            return
+        with self._running(name, runs=1):
+            ended = run_pytest(task, self.display.test)
+        self._ended(number, task, ended)
 
     def _say_ended(self, name: str, processes: Sequence[str]) -> None:
         self.display.say(
@@ -215,7 +262,14 @@ class Comparison:
         )
         broken = self._broken()
         gone = [t for t in judgement.gone if not any(_is_of(t, node) for node in broken)]
-        return replace(judgement, broken=tuple(broken), gone=tuple(gone))
+        notes = [f"one side after the other: {reason}" for reason in self.one_by_one]
+        return replace(
+            judgement,
+            broken=tuple(broken),
+            gone=tuple(gone),
+            notes=(*notes, *judgement.notes),
+            settings={**judgement.settings, "one_by_one": list(self.one_by_one)},
+        )
 
     def _broken(self) -> list[str]:
         """Return the tests, and the modules, that never pass on head and do on base."""
@@ -233,6 +287,11 @@ class Comparison:
 def _is_of(test: str, node: str) -> bool:
     """Return whether a test is a node of pytest's tree, or lies below it."""
     return test == node or test.startswith((f"{node}::", f"{node}/"))
+
+
+def _part(out: Path) -> Path:
+    """Return the file that a run writes, before it has ended as it should."""
+    return out.with_suffix(".part")
 
 
 def _is_measured(path: Path) -> bool:

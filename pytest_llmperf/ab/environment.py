@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..core.defaults import AB
+from ..core.turns import PATH
 from .own_tree import OwnTree
 
 _OF_THE_RUNNER = frozenset(
@@ -18,7 +19,7 @@ _TOKENS = frozenset(
 """What GitHub gives to the job, not to the code that the job measures."""
 
 
-def of_side(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str, str]:
+def of_side(tree: Path | None, folder: Path, own: OwnTree, job: str, turns: Path) -> dict[str, str]:
     """Return the environment of a side's setup and runs.
 
     Args:
@@ -26,10 +27,11 @@ def of_side(tree: Path | None, folder: Path, own: OwnTree, job: str) -> dict[str
         folder: the folder that they run in.
         own: leads paths into the side's tree.
         job: identity of the comparison, recorded with every run.
+        turns: the socket where its engines ask for their turns, if somebody listens there.
     """
     withheld = _OF_THE_RUNNER | _TOKENS
     inherited = {name: value for name, value in os.environ.items() if name not in withheld}
-    inherited |= {"PYTEST_LLMPERF_JOB": job, AB: job, "PWD": str(folder)}
+    inherited |= {"PYTEST_LLMPERF_JOB": job, AB: job, "PWD": str(folder), PATH: str(turns)}
     environment = own.environment(inherited)
     if tree is not None:
         # Before installed packages: this side is about the code in the folder.

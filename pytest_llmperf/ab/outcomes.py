@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,12 @@ class Report:
             if isinstance(data, dict):
                 yield data
 
-    def tell(self, progress: Progress) -> None:
-        """Report the tests that have ended since the last call."""
-        for line in self.new_lines():
-            if isinstance(line.get("number"), int) and isinstance(line.get("total"), int):
-                progress(str(line.get("test")), line["number"], line["total"])
+
+def ended_tests(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, int]]:
+    """Yield the tests that have ended: id, number from 1, and how many there are."""
+    for line in lines:
+        if isinstance(line.get("number"), int) and isinstance(line.get("total"), int):
+            yield str(line.get("test")), line["number"], line["total"]
 
 
 def outcome(report: Path, log: Path, folder: Path, exit_code: int | None = None) -> Outcome:

@@ -16,6 +16,8 @@ from .sides import Side, with_commit
 from .stored_plan import SCHEMA, PlanError, StoredSide, read
 
 FILE = "plan.json"
+IN_TURNS = True
+"""Whether the sides of a pair run at once unless ``--no-in-turns`` is given."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Plan:
     first_pairs: int
     more_pairs: int
     limits: LimitSettings
+    in_turns: bool
+    """Whether both sides of a pair run at once, their rounds in turns, where that is possible."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -68,6 +72,7 @@ class Plan:
             "more_pairs": self.more_pairs,
             "min_effect": self.limits.min_effect,
             "must_see": self.limits.must_see,
+            "in_turns": self.in_turns,
         }
 
 
@@ -92,6 +97,7 @@ def new(
     first_pairs: int | None = None,
     more_pairs: int | None = None,
     limits: LimitSettings | None = None,
+    in_turns: bool | None = None,
 ) -> Plan:
     """Return the plan of a comparison that begins now.
 
@@ -104,6 +110,8 @@ def new(
         setup: shell command that prepares each side.
         first_pairs: pairs of all tests; None: ``FIRST_PAIRS``.
         more_pairs: pairs of the tests that look worse after them; None: ``MORE_PAIRS``.
+        limits: what counts as a regression; None: the project's.
+        in_turns: run both sides of a pair at once, their rounds in turns; None: ``IN_TURNS``.
 
     Raises:
         PlanError: the sides do not differ.
@@ -129,6 +137,7 @@ def new(
         first_pairs=FIRST_PAIRS if first_pairs is None else first_pairs,
         more_pairs=MORE_PAIRS if more_pairs is None else more_pairs,
         limits=limits or LimitSettings(),
+        in_turns=IN_TURNS if in_turns is None else in_turns,
     )
 
 
@@ -222,6 +231,7 @@ def load(folder: Path) -> Plan:
         first_pairs=stored.first_pairs,
         more_pairs=stored.more_pairs,
         limits=LimitSettings(stored.min_effect, stored.must_see),
+        in_turns=stored.in_turns,
     )
 
 

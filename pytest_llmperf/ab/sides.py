@@ -102,7 +102,8 @@ def prepared(
         for side, root, (tree, folder) in zip(sides, roots, folders, strict=True):
             own = OwnTree.of(root, [git.top(repository), *roots])
             ours = root if side.commit or side.folder else None
-            variables = environment.of_side(ours, folder, own, job)
+            turns = place / f"{side.name}.turns"
+            variables = environment.of_side(ours, folder, own, job, turns)
             if setup:
                 _set_up(setup, side, tree, variables, logs)
             if not folder.is_dir():

@@ -12,7 +12,8 @@ from ..core.errors import OneLine
 from ..core.files import read_regular
 from ..gate.limits import MOST_PAIRS
 
-SCHEMA = 1
+SCHEMA = 2
+"""In 1, the sides of every pair ran one after the other."""
 _Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 _Share = Annotated[float, msgspec.Meta(gt=0, lt=1)] | None
 _WRITABLE_BY_ALL = 0o002
@@ -42,6 +43,7 @@ class StoredPlan(msgspec.Struct, forbid_unknown_fields=True):
     more_pairs: Annotated[int, msgspec.Meta(ge=0, le=MOST_PAIRS)]
     min_effect: _Share
     must_see: _Share
+    in_turns: bool = False
 
     def __post_init__(self) -> None:
         if (self.base.name, self.head.name) != ("base", "head"):

@@ -79,7 +79,9 @@ def _activity(record: Record) -> list[Mark]:
     marks = []
     if (state.get("swapped_mib") or 0) > SWAPPED_MIB:
         marks.append(Mark(f"swapping: {state['swapped_mib']:,.0f} MiB"))
-    if neighbors := state.get("other_gpu_processes"):
+    # One of them rests, if rounds alternate with those of another engine.
+    neighbors = (state.get("other_gpu_processes") or 0) - bool(state.get("in_turns"))
+    if neighbors > 0:
         what = "process" if neighbors == 1 else "processes"
         marks.append(Mark(f"shared GPU: {neighbors} other {what}"))
     for reason in state.get("throttling") or ():

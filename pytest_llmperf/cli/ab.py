@@ -48,6 +48,7 @@ _NEW_ONLY = (
     "setup",
     "pairs",
     "more_pairs",
+    "in_turns",
     "out",
 )
 """Options of a new comparison, which a resumed one takes from its plan, unless they are secret."""
@@ -94,6 +95,12 @@ def add(commands: Subcommands) -> None:
         type=argument(whole(0, MOST_PAIRS)),
         metavar="N",
         help=f"more, of the tests that look worse after the first (default: {MORE_PAIRS})",
+    )
+    parser.add_argument(
+        "--in-turns",
+        action=argparse.BooleanOptionalAction,
+        help="load both sides at once and alternate their rounds, where memory allows (default); else "
+        "one process after the other",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {_FOLDER}/TIME")
     parser.add_argument(
@@ -206,6 +213,7 @@ def _plan(options: argparse.Namespace) -> tuple[Path, Plan]:
         first_pairs=options.pairs,
         more_pairs=options.more_pairs,
         limits=limits,
+        in_turns=options.in_turns,
     )
     if options.base and not options.head and has_uncommitted_changes(repository):
         print(

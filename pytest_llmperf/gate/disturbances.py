@@ -36,7 +36,8 @@ def disturbances(test: TestRecord) -> list[str]:
         phrases.append("the hypervisor took CPU time away")
     if (state.get("other_cores") or 0) > OTHERS_SHARE:
         phrases.append("other processes used the CPU")
-    if state.get("other_gpu_processes", 0):
+    # The other side's engine rests there.
+    if state.get("other_gpu_processes", 0) > bool(state.get("in_turns")):
         phrases.append("other processes used the GPU")
     throttling = [r for r in state.get("throttling") or () if r not in ("gpu_idle", "none")]
     phrases += [f"GPU clocks were limited ({reason.replace('_', ' ')})" for reason in throttling]

@@ -138,9 +138,21 @@ def judge(
         gone=tuple(sorted(set(base) - {m.baseline_id for m in matched})),
         failures=tuple(failures),
         notes=tuple(_notes(pairs, matched, names)),
-        settings={"pairs": len(pairs), "first_pairs": first},
+        settings={"pairs": len(pairs), "first_pairs": first, "in_turns": in_turns(pairs)},
         measured=measured(base.values(), head.values()),
     )
+
+
+def in_turns(pairs: Iterable[Pair]) -> tuple[int, int]:
+    """Return how many measurements alternated their rounds with the other side's, and of how many."""
+    tests = [
+        test
+        for pair in pairs
+        for run in (pair.baseline, pair.candidate)
+        for test in run.tests.values()
+    ]
+    seen = [test.environment["conditions"] for test in tests if "conditions" in test.environment]
+    return sum(conditions.get("in_turns") == 1 for conditions in seen), len(seen)
 
 
 def _entries(pairs: Sequence[Pair], first: int | None) -> tuple[list[_Entry], list[EntryVerdict]]:
@@ -229,7 +241,13 @@ def _notes(
         for test in matched
     ]
     other = [phrase for a, b in both if a and b for phrase in noted_differences(a, b)]
+    alternated, measured = in_turns(pairs)
     return [
+        *(
+            [f"rounds of both sides alternated in {alternated} of {measured} measurements"]
+            if alternated
+            else []
+        ),
         *(f"{line} (in {n} of {len(pairs)} runs)" for line, n in times.items()),
         *(
             f"{test.candidate_id} is compared with {test.baseline_id}"

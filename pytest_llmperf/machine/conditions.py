@@ -44,6 +44,23 @@ class Snapshot:
             swapped=parse_swapped(read(proc / "vmstat")),
         )
 
+    def moved(self, begin: Snapshot, end: Snapshot) -> Snapshot:
+        """Return this snapshot, later by what was counted between two others.
+
+        ``between`` it and a later one leaves out a pause, in which another engine worked.
+        """
+        cpu, swapped = self.cpu, self.swapped
+        if cpu is not None and begin.cpu is not None and end.cpu is not None:
+            cpu = CpuTicks(
+                cpu.total + end.cpu.total - begin.cpu.total,
+                cpu.busy + end.cpu.busy - begin.cpu.busy,
+                cpu.steal + end.cpu.steal - begin.cpu.steal,
+            )
+        if swapped is not None and begin.swapped is not None and end.swapped is not None:
+            swapped += end.swapped - begin.swapped
+        clock = self.clock + end.clock - begin.clock
+        return Snapshot(clock, cpu, self.session + end.session - begin.session, swapped)
+
 
 def now(seconds: float = SHORTEST) -> dict[str, float]:
     """Return the activity of the next moment, in which this process does nothing."""

@@ -98,11 +98,18 @@ class Gpus:
 
     def used_mib(self) -> float | None:
         """Return the MiB in use on all of these GPUs, by any process; None if they are unknown."""
+        cards = self.memory_mib()
+        return None if cards is None else sum(used for used, _ in cards)
+
+    def memory_mib(self) -> list[tuple[float, float]] | None:
+        """Return the MiB in use, by any process, and all MiB of each of these GPUs."""
         nvml, cards = self._opened
         if nvml is None or not cards:
             return None
         answers = [nvml.ask("nvmlDeviceGetMemoryInfo", card.device) for card in cards]
-        return None if None in answers else sum(answer.used for answer in answers) / MIB
+        if None in answers:
+            return None
+        return [(answer.used / MIB, answer.total / MIB) for answer in answers]
 
     @cached_property
     def _opened(self) -> tuple[Nvml | None, list[Card] | None]:

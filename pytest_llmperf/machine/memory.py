@@ -7,8 +7,10 @@ import resource
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from ..core.units import MIB
 from .gpus import Gpus
 
 _PROC = Path("/proc")
@@ -37,6 +39,42 @@ def peak_mib() -> float:
     # Without /proc: the peak since the process started, in KiB on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def available_mib(root: Path = Path("/")) -> float | None:
+    """Return the MiB that new processes can have without swapping; None if that is not known.
+
+    Args:
+        root: folder that contains ``proc`` and ``sys``.
+    """
+    free = _value_of(root / "proc/meminfo", "MemAvailable:")
+    if free is None:
+        return None
+    # The limit of a container, in both versions of control groups; files that it can drop are free.
+    group = root / "sys/fs/cgroup"
+    for folder, limit, used, cached in (
+        (group, "memory.max", "memory.current", "inactive_file"),
+        (
+            group / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        with suppress(OSError, ValueError):
+            left = int((folder / limit).read_text()) - int((folder / used).read_text())
+            return min(free / 1024, (left + (_value_of(folder / "memory.stat", cached) or 0)) / MIB)
+    return free / 1024
+
+
+def _value_of(file: Path, key: str) -> int | None:
+    """Return the number behind a word at the beginning of a line; None if there is none."""
+    with suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            words = line.split()
+            if words[:1] == [key]:
+                return int(words[1])
+    return None
 
 
 class DeviceMemory:

@@ -52,7 +52,8 @@ class Reporter:
     """A pytest plugin that writes one JSON object per line.
 
     - ``rootdir`` and ``inipath``: the settings that pytest has chosen;
-    - ``tests`` and ``files``: what it has collected;
+    - ``tests``, ``ids`` and ``files``: what it has collected;
+    - ``begins``: the id of a test that begins;
     - ``test`` and ``outcome``: how a test ended, or a module that skips itself;
     - ``test``, ``outcome`` and ``reason``: a module that cannot be collected;
     - ``test``, ``number`` and ``total``: a test that has ended;
@@ -87,13 +88,18 @@ class Reporter:
     def pytest_collection_finish(self, session: Any) -> None:
         self._total = len(session.items)
         files = sorted({os.path.realpath(str(item.path)) for item in session.items})
-        self._write(tests=self._total, files=files)
+        ids = [item.nodeid for item in session.items]
+        self._write(tests=self._total, ids=ids, files=files)
         for file in files:
             if self._places.is_foreign(file):
                 self._refuse(f"it would run the tests of {file}")
         name, file = self._foreign_module()
         if name:
             self._refuse(f"it imports {name} from {file}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write(begins=nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:

@@ -22,6 +22,8 @@ _PHASES = {
     "convert": "converting the checkpoint (once)",
     "ceilings": "measuring its ceilings (once)",
     "load": "loading",
+    "turn": "waiting for the other side",
+    "work": "at work",
     "warm-up": "warm-up",
     "round": "round",
     "score": "scoring document",

@@ -157,6 +157,7 @@ class EngineSlot:
             self._settings.round_timeout,
             "--llm-round-timeout",
             workload=workload.to_wire(),
+            patience=self._settings.timeout,
         )
         return Measurement.from_wire(answer)
 

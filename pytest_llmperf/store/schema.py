@@ -179,6 +179,8 @@ class ConditionsPart(TypedDict, total=False):
     steal_share: float
     other_cores: float
     swapped_mib: float
+    in_turns: float
+    """Share of the rounds that alternated with those of another engine (``pytest-llmperf ab``)."""
     throttling: list[str]
     other_gpu_processes: int
     sm_clock_mhz: list[int | None]

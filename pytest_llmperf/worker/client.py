@@ -18,6 +18,7 @@ from ..core.cause import one_line
 from ..core.errors import EngineDied, EngineError, EngineTimeout, InvalidMeasurement
 from ..core.printable import printable
 from ..core.progress import Progress, silent
+from ..core.turns import WAITING
 from .children import how_it_ended
 from .launch import Watchdog, command, printed_at_start
 from .remains import Remains
@@ -227,13 +228,16 @@ class ProcessWorker(Worker):
             raise EngineDied(f"the engine's process has ended; log: {self._log}")
         try:
             self._send(method, arguments)
+            left: float | None = timeout
             while True:
-                kind, payload = self._channel.receive(timeout=timeout)
+                kind, payload = self._channel.receive(timeout=left)
                 if kind == "lost":
                     self.kill()
                     raise EngineDied(f"{payload}; log: {self._log}")
                 if kind != "progress":
                     return _result(kind, payload, log=self._log)
+                # Whoever gives the turns ends the waiting.
+                left = None if payload[0] == WAITING else timeout
                 progress(*payload)
         except execnet.TimeoutError:  # Before OSError, its base class.
             self.kill()

@@ -7,6 +7,7 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..backends.base import Backend
 from ..core.context import why_too_long
@@ -16,12 +17,14 @@ from ..core.measurement import Measurement
 from ..core.progress import Progress
 from ..core.prompts import Chat
 from ..core.trace import RequestTrace, RoundTrace
+from ..core.turns import ROUND, WARM_UP, Asks
 from ..core.workload import Request, Workload, random_ids
 from ..machine import canary
 from ..machine.conditions import Snapshot, between
 from . import outputs
 from .ending import Ending
 from .energy import Meter
+from .turns import Turns
 
 _PROBES = 3
 _COMPARED = 5
@@ -30,6 +33,9 @@ does not hide a cache."""
 _CACHED = 1.5
 """Minimum ratio of the times of new and repeated prompts that is taken for a cache: a stall in each
 of the three probes is too unlikely to explain it."""
+_TWO_ENGINES = (
+    "rounds alternated with another engine's (pytest-llmperf ab --no-in-turns measures it)"
+)
 
 
 def measure(
@@ -39,6 +45,7 @@ def measure(
     progress: Progress,
     meter: Meter | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    turns: Turns | None = None,
 ) -> Measurement:
     """Run a workload and return its rounds: first unmeasured warm-up rounds, then the measured ones.
 
@@ -49,6 +56,7 @@ def measure(
         progress: called before each round.
         meter: measures the energy of the rounds.
         clock: the clock that the engine has to read.
+        turns: those of this measurement beside another engine's; None: it runs alone.
 
     Raises:
         InvalidMeasurement: the tokens of an answer differ from the request, or come from a cache, or
@@ -61,9 +69,11 @@ def measure(
         returned = backend.generate(requests)
         return outputs.traces(requests, returned, where, (begin, clock()))
 
+    turns = turns or Turns(None, progress)
     encode = encoder(backend, info)
     canary_before = canary.run(info.device)
     for i in range(workload.warmup):
+        turns.goes_on(Asks.NEEDS, (WARM_UP, i))
         progress("warm-up", i + 1, workload.warmup)
         requests = workload.requests(i - workload.warmup, encode, info.vocabulary)
         answered(requests, f"warm-up round {i + 1}")
@@ -71,9 +81,16 @@ def measure(
     backend.reset_peak_memory()
     before = Snapshot.take()
     meter.start()
-    ending = Ending(workload, clock)
-    while not ending.reached():
+    waited, beside = turns.waited, 0
+    ending = Ending(workload, lambda: clock() - (turns.waited - waited))
+    while True:
         i = len(ending.rounds)
+        begin = Snapshot.take() if turns.are_shared else None
+        if not turns.goes_on(ending.asks(), (ROUND, i)):
+            break
+        if begin is not None:
+            before = before.moved(begin, Snapshot.take())
+        beside += turns.beside
         progress("round", i + 1, 0 if workload.need else workload.rounds)
         requests = workload.requests(i, encode, info.vocabulary)
         ending.add(RoundTrace(tuple(answered(requests, f"round {i + 1}"))))
@@ -81,7 +98,12 @@ def measure(
         meter.mark()
     rounds = ending.rounds
     energy = outputs.energy(meter.stop())
-    conditions = between(before, Snapshot.take())
+    end = Snapshot.take() if begin is None else begin
+    conditions: dict[str, Any] = between(before, end)
+    if beside:
+        conditions["in_turns"] = beside / len(rounds)
+        # The counters went on while the other side worked.
+        energy = energy and {"unavailable": _TWO_ENGINES}
     # Before the canary, whose memory does not belong to the engine.
     peak_memory = outputs.peak_memory(backend.peak_memory())
     canary_after = canary.run(info.device)

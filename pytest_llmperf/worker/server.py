@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import NoneType
@@ -39,11 +39,15 @@ from .children import Children
 from .energy import meter_of
 from .environment import changed_since, prepare_environment, restore_environment
 from .measure import check_fits, continuations, encoder, measure
+from .turns import turns, why_no_room
 
 _LONGEST = 500
 """Characters of a message."""
 _REPORTING = ("measure", "quality", "prepare")
 """Methods of EngineHost that report their progress."""
+_WORKING = ("load", "prepare", "ceilings", "check_output", "quality", "generate", "score")
+"""Methods that would disturb the rounds of an engine that takes turns with this one; ``measure`` takes
+its turns itself."""
 
 
 class EngineHost:
@@ -85,20 +89,32 @@ class EngineHost:
             },
         }
 
-    def measure(self, workload: dict[str, Any], report: Progress) -> dict[str, Any]:
+    def measure(
+        self, workload: dict[str, Any], patience: float, report: Progress
+    ) -> dict[str, Any]:
         """Run a workload and return its Measurement in the wire form.
 
         If the salt of the workload was measured before (a failed test runs again, for instance), it
         gets other random prompts, because this engine has already seen the first ones.
+
+        Args:
+            workload: the work, in the wire form.
+            patience: seconds without a sign of an engine that takes turns with this one.
+            report: called with the progress.
         """
         backend, info = self._loaded()
         work = Workload.from_wire(workload)
+        # Before the first rounds: later, another engine has its memory.
+        no_room = "" if self._measured else why_no_room(backend, info)
         repeats = self._measured[work.salt]
         self._measured[work.salt] += 1
         if repeats:
             work = replace(work, salt=f"{work.salt}#{repeats}")
-        with meter_of(backend, info.device, info.devices) as meter:
-            return measure(backend, info, work, report, meter).to_wire()
+        with (
+            turns(report, patience, no_room) as taken,
+            meter_of(backend, info.device, info.devices) as meter,
+        ):
+            return measure(backend, info, work, report, meter, turns=taken).to_wire()
 
     def generate(
         self,
@@ -288,7 +304,8 @@ def answer(
     """
     reports = {"report": report} if method in _REPORTING else {}
     try:
-        return "ok", getattr(host, method)(**arguments, **reports)
+        with turns(report) if method in _WORKING else nullcontext():
+            return "ok", getattr(host, method)(**arguments, **reports)
     except InvalidMeasurement as error:
         return "invalid", shortened(text_of(error))
     except (caught, SystemExit) as error:

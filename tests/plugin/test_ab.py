@@ -167,14 +167,10 @@ def test_a_commit_that_slows_is_found(slower_commit, repository):
 
 def test_pairs_alternate_and_suspects_have_more(slower_commit):
     assert progress(slower_commit) == [
-        "pair 1 base",
-        "pair 1 head",
-        "pair 2 head",
-        "pair 2 base",
-        "pair 3 base",
-        "pair 3 head",
-        "pair 4 head",
-        "pair 4 base",
+        "pair 1 base and head",
+        "pair 2 head and base",
+        "pair 3 base and head",
+        "pair 4 head and base",
     ]
     assert (
         "2 entries look worse; 2 more pairs for 1 of 1 tests" in slower_commit.stderr.splitlines()
@@ -296,7 +292,7 @@ def test_a_side_that_does_not_run_is_told_in_one_line(repository, ab, arguments,
     assert done.returncode == 3
     (line,) = errors(done)
     assert message in line
-    assert progress(done) == ["pair 1 base"]
+    assert progress(done) == ["pair 1 base and head"]
 
 
 @pytest.fixture
@@ -477,7 +473,7 @@ def test_an_interrupted_comparison_leaves_nothing_running_and_goes_on_where_it_w
     (out / "go-on").touch()
     done = ab(folder, "--resume=out")
     assert done.returncode == 0, done.stderr
-    assert progress(done) == ["pair 2 head", "pair 2 base"]
+    assert progress(done) == ["pair 2 head and base"]
     assert {path: path.read_bytes() for path in first} == first
     verdict = json.loads((out / "verdict.json").read_text())
     assert {entry["n"] for entry in verdict["entries"]} == {2}

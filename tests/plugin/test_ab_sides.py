@@ -147,7 +147,7 @@ def test_a_module_that_is_imported_while_a_test_runs_is_seen_as_well(commit):
     done = ab(folder, "benchmarks")
     assert done.returncode == 3
     (line,) = errors(done)
-    assert f"pair 1 base: it imports speed from {folder / 'lib' / 'speed.py'}" in line
+    assert f"it imports speed from {folder / 'lib' / 'speed.py'}" in line
 
 
 def test_tests_of_the_repository_in_both_sides_end_the_comparison(commit):

@@ -212,5 +212,5 @@ def test_a_run_leaves_no_process_behind(commit):
     commit(TEST)
     done = ab(commit(leaves), "--out=out")
     assert done.returncode == 0, done.stderr
-    said = "pair 1 head: it left processes behind, which were ended: sleep"
+    said = "pair 1 base and head: it left processes behind, which were ended: sleep"
     assert said in done.stderr.splitlines()

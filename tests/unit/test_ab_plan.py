@@ -93,6 +93,21 @@ def test_a_field_that_is_missing_is_one_line(folder, field):
         plans.load(folder)
 
 
+def test_a_plan_says_whether_sides_take_turns(tmp_path):
+    for in_turns in (True, False):
+        out = tmp_path / str(in_turns)
+        head = Side("head", args=("-x",))
+        plans.new(tmp_path, Side("base"), head, in_turns=in_turns).begin(out)
+        assert plans.load(out).in_turns is in_turns
+
+
+def test_an_earlier_plan_goes_on_one_side_after_the_other(folder):
+    before = {**stored(folder), "schema": 1}
+    del before["in_turns"]
+    change(folder, before)
+    assert plans.load(folder).in_turns is False
+
+
 def test_a_field_of_no_meaning_is_one_line(folder):
     change(folder, {**stored(folder), "run": "me"})
     with pytest.raises(PlanError, match="unknown field `run`"):

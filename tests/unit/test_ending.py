@@ -6,6 +6,7 @@ import random
 import pytest
 
 from pytest_llmperf.core.trace import RequestTrace, RoundTrace
+from pytest_llmperf.core.turns import Asks
 from pytest_llmperf.core.workload import Need, Workload
 from pytest_llmperf.metrics.precision import half_interval
 from pytest_llmperf.worker.ending import MOST_ROUNDS, Ending
@@ -28,7 +29,7 @@ def rounds_until_the_end(need, ttfts, least=3, output_len=3):
     measured = []
     workload = Workload(output_len=output_len, input_len=1, rounds=least, need=need)
     ending = Ending(workload, lambda: float(len(measured)))
-    while not ending.reached():
+    while ending.asks() in (Asks.NEEDS, Asks.WANTS):
         first = next(ttfts)
         times = tuple(first + 0.01 * i for i in range(output_len))
         ending.add(RoundTrace((RequestTrace(0.0, times, (1,) * output_len, 1),)))

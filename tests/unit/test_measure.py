@@ -7,10 +7,12 @@ from pytest_llmperf.core.engine import EngineInfo
 from pytest_llmperf.core.errors import InvalidMeasurement
 from pytest_llmperf.core.measurement import Measurement
 from pytest_llmperf.core.trace import RequestTrace
+from pytest_llmperf.core.turns import ROUND, WARM_UP, Asks
 from pytest_llmperf.core.workload import Workload
 from pytest_llmperf.machine import canary
 from pytest_llmperf.worker import measure as measuring
 from pytest_llmperf.worker.measure import encoder, measure
+from pytest_llmperf.worker.turns import Turns
 
 # Not the device "cpu", where every measurement would run the canary.
 INFO = EngineInfo(device="simulated", dtype="float32", vocabulary=1000, has_tokenizer=True)
@@ -228,3 +230,35 @@ def test_every_round_is_checked_and_named(first_bad, where):
     message = f"^{where}, request 1 of 2: the engine gave 1 output tokens instead of 2$"
     with pytest.raises(InvalidMeasurement, match=message):
         measured(backend, INFO, Workload(2, input_len=3, batch_size=2, rounds=2), silent)
+
+
+class SharedTurns(Turns):
+    """Turns that the other side shares, all but the last round."""
+
+    def __init__(self, last):
+        super().__init__(None, silent)
+        self._last = last
+        self.asked = []
+
+    @property
+    def are_shared(self):
+        return True
+
+    def goes_on(self, asks, at=(-1, 0)):
+        self.asked.append((asks, at))
+        goes = asks in (Asks.NEEDS, Asks.WANTS)
+        self.beside = goes and at[1] < self._last
+        return goes
+
+
+def test_each_warm_up_and_round_waits_for_its_turn_and_the_share_of_common_rounds_is_kept():
+    backend, turns = FakeBackend(), SharedTurns(last=3)
+    workload = Workload(2, input_len=3, rounds=4, warmup=1)
+    done = measure(backend, INFO, workload, silent, clock=backend.clock, turns=turns)
+    assert turns.asked == [
+        (Asks.NEEDS, (WARM_UP, 0)),
+        *((Asks.NEEDS, (ROUND, number)) for number in range(4)),
+        (Asks.OVER, (ROUND, 4)),
+    ]
+    assert len(done.rounds) == 4
+    assert done.conditions["in_turns"] == 0.75
