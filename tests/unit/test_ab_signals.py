@@ -21,7 +21,7 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 def compare(monkeypatch, tmp_path):
     """Run the command in this process, where a function stands for the measurements."""
     sides = (Side("base"), Side("head"))
-    plan = Plan("job", *sides, str(tmp_path), (), "", 2, 0, LimitSettings())
+    plan = Plan("job", *sides, str(tmp_path), (), "", 2, 0, LimitSettings(), in_turns=True)
 
     def run(measure):
         (tmp_path / plans.FILE).touch()

@@ -333,10 +333,11 @@ def test_conditions_leave_out_what_nobody_said():
 
 
 def test_memory_in_use_is_summed_over_the_visible_gpus(gpus):
-    used = [SimpleNamespace(used=n * 2**20) for n in (300, 500)]
+    used = [SimpleNamespace(used=n * 2**20, total=2**30) for n in (300, 500)]
     cards = gpu(0, MemoryInfo=used[0]), gpu(1, MemoryInfo=used[1])
     assert gpus(*cards).used_mib() == 800
     assert gpus(*cards, CUDA_VISIBLE_DEVICES="1").used_mib() == 500
+    assert gpus(*cards).memory_mib() == [(300, 1024), (500, 1024)]
 
 
 def test_memory_that_a_gpu_does_not_tell_is_unknown(gpus):
