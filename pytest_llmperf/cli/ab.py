@@ -61,7 +61,7 @@ def add(commands: Subcommands) -> None:
         "ab",
         help="measure two sides as interleaved pairs of processes and judge them",
         usage="pytest-llmperf ab [--base REV] [options] -- [pytest arguments]",
-        description="Measures base and head in turns (AB BA AB ...), each in a fresh process, and "
+        description="Measures base and head in pairs of fresh processes whose rounds alternate, and "
         "judges every metric of every test. Exit code: 0 no regression, 1 regression, 2 undecided "
         "(--strict), 3 usage, or a side that does not run.",
     )
