@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from ..gate.matching import match
 from ..gate.verdict import Judgement
 from ..store.stored import StoredError, read_run
 from . import orphans
+from .budget import Budget
 from .outcomes import Outcome, outcome
 from .plan import Plan, run_file
 from .process import Task, run_in_turns, run_pytest, why_no_turns
@@ -49,6 +51,7 @@ class Comparison:
     plan: Plan
     folder: Path
     display: Display
+    budget: Budget = field(default_factory=lambda: Budget(math.inf))
     failures: list[str] = field(default_factory=list)
     lost: dict[str, Counter[str]] = field(
         default_factory=lambda: {"base": Counter(), "head": Counter()}
@@ -63,6 +66,9 @@ class Comparison:
     _durations: list[float] = field(default_factory=list)
     _runs_left: int = 0
     _in_turns: bool = False
+    _begun: int = 0
+    """Pairs that were measured, or are."""
+    _notes: list[str] = field(default_factory=list)
 
     def run(self) -> Judgement:
         """Measure the runs that are missing, and judge.
@@ -80,10 +86,12 @@ class Comparison:
             first = range(1, plan.first_pairs + 1)
             self._runs_left = 2 * len(first)
             pairs = self._first_pairs(first, both)
+            numbers = [*first]
             suspect = paired.suspects(pairs, plan.limits) if plan.more_pairs else set()
             if suspect:
                 tests = {nodeid for nodeid, _ in suspect}
                 more = range(plan.first_pairs + 1, plan.first_pairs + plan.more_pairs + 1)
+                numbers += more
                 self.display.say(
                     f"{len(suspect)} entries look worse; {len(more)} more pairs for "
                     f"{len(tests)} of {len(paired.tests_of(pairs)[1])} tests"
@@ -91,7 +99,18 @@ class Comparison:
                 self._runs_left = 2 * len(more)
                 self._measure(more, both, self._selections(pairs, tests))
                 pairs += self._pairs(more)
+        if self._begun < len(numbers):
+            self._say_spent(len(numbers))
         return self._judge(pairs)
+
+    def _say_spent(self, planned: int) -> None:
+        line = f"--budget: {self._begun} of {planned} pairs; one more would have taken too long"
+        self.display.say(line)
+        self._notes.append(line)
+
+    def _has_time(self) -> bool:
+        """Return whether the next pair would end in time, as the last one did; the first may begin."""
+        return not self._durations or self.budget.allows(sum(self._durations[-2:]))
 
     def _first_pairs(
         self, numbers: Sequence[int], sides: tuple[PreparedSide, PreparedSide]
@@ -99,7 +118,8 @@ class Comparison:
         """Measure the pairs of all tests; return those with both sides."""
         pairs: list[paired.Pair] = []
         for number in numbers:
-            self._measure([number], sides, (None, None))
+            if not self._measure([number], sides, (None, None)):
+                break
             pairs += self._pairs([number])
             if pairs and not self.failures:
                 self._check(pairs)  # Now, not after hours: no later pair would have other tests.
@@ -111,8 +131,12 @@ class Comparison:
         numbers: Sequence[int],
         sides: tuple[PreparedSide, PreparedSide],
         only: tuple[Path | None, Path | None],
-    ) -> None:
+    ) -> bool:
+        """Measure pairs; return whether the budget allowed them all."""
         for number in numbers:
+            if not self._has_time():
+                return False
+            self._begun += 1
             # AB BA AB ...: a drift of the machine affects both sides equally.
             order = (0, 1) if number % 2 else (1, 0)
             tasks = [self._task(number, sides[index], only[index]) for index in order]
@@ -122,6 +146,7 @@ class Comparison:
             else:
                 for task in tasks:
                     self._run(number, task)
+        return True
 
     def _say_one_by_one(self, reason: str) -> None:
         if reason not in self.one_by_one:
@@ -262,7 +287,7 @@ class Comparison:
         )
         broken = self._broken()
         gone = [t for t in judgement.gone if not any(_is_of(t, node) for node in broken)]
-        notes = [f"one side after the other: {reason}" for reason in self.one_by_one]
+        notes = self._notes + [f"one side after the other: {reason}" for reason in self.one_by_one]
         return replace(
             judgement,
             broken=tuple(broken),
@@ -273,7 +298,7 @@ class Comparison:
 
     def _broken(self) -> list[str]:
         """Return the tests, and the modules, that never pass on head and do on base."""
-        runs = self.plan.first_pairs
+        runs = min(self.plan.first_pairs, self._begun)
         return sorted(
             test
             for test, times in self.lost["head"].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import shlex
 import signal
 import sys
@@ -17,7 +18,7 @@ from ..core.errors import OneLine
 from ..core.folders import make_ignored
 from ..core.printable import printable
 from ..core.secrets import masked_arguments
-from ..core.values import whole
+from ..core.values import duration, whole
 from ..gate.limits import FIRST_PAIRS, MORE_PAIRS, MOST_PAIRS
 from .common import (
     INTERRUPTED,
@@ -60,7 +61,7 @@ def add(commands: Subcommands) -> None:
         "ab",
         help="measure two sides as interleaved pairs of processes and judge them",
         usage="pytest-llmperf ab [--base REV] [options] -- [pytest arguments]",
-        description="Measures base and head in turns (AB BA AB ...), each in a fresh process, and "
+        description="Measures base and head in pairs of fresh processes whose rounds alternate, and "
         "judges every metric of every test. Exit code: 0 no regression, 1 regression, 2 undecided "
         "(--strict), 3 usage, or a side that does not run.",
     )
@@ -102,6 +103,13 @@ def add(commands: Subcommands) -> None:
         help="load both sides at once and alternate their rounds, where memory allows (default); else "
         "one process after the other",
     )
+    parser.add_argument(
+        "--budget",
+        type=argument(duration),
+        metavar="TIME",
+        default=math.inf,
+        help="such as 20min or 2h: begin no pair that would end later (default: no limit)",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {_FOLDER}/TIME")
     parser.add_argument(
         "--resume", type=Path, metavar="FOLDER", help="go on with an interrupted one"
@@ -118,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
     if missing := lacking("tqdm"):
         return complain("ab", f"judging {missing}")
     from ..ab import plan as plans
+    from ..ab.budget import Budget
     from ..ab.comparison import Comparison
     from ..ab.leftovers import locked
     from ..report.ab import ABDisplay
@@ -134,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
             locked(folder / plans.FILE),
             ABDisplay(sys.stderr) as display,
         ):
-            judgement = Comparison(plan, folder, display).run()
+            judgement = Comparison(plan, folder, display, Budget(options.budget)).run()
     except KeyboardInterrupt:
         complain("ab", f"interrupted; go on with: pytest-llmperf ab --resume {folder}")
         return INTERRUPTED

@@ -264,3 +264,15 @@ def test_a_temporary_folder_that_is_no_place_for_a_socket_is_named(tmp_path, mon
     assert done.code == 0, done.stderr
     (reason,) = done.verdict["settings"]["one_by_one"]
     assert reason == "no socket can be made in the temporary folder: AF_UNIX path too long"
+
+
+def test_a_spent_budget_is_named_and_the_rest_can_be_measured_later(tmp_path):
+    done = ab(tmp_path, "--budget=0min", "--head-args=--llm-warmup=2")
+    assert done.code == 3, done.stderr
+    line = "--budget: 1 of 2 pairs; one more would have taken too long"
+    assert line in done.stderr.splitlines()
+    assert f"note: {line}" in done.stdout.splitlines()
+    process = start(tmp_path, "--resume=out")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "--budget" not in stdout
