@@ -32,12 +32,19 @@ def test_a_cpu_measures_the_small_sizes(sizes):
 
 
 def test_the_full_sizes_are_for_gpus_and_for_those_who_ask(sizes):
-    _, run = sizes(PREFILL, "--llm-suite=full", "-rs")
-    # What the model's context does not hold is none of its sizes.
-    run.assert_outcomes(passed=1, skipped=1)
+    found, run = sizes(PREFILL, "--llm-suite=full")
+    run.assert_outcomes(passed=2)
+    assert found == [128, 9000]
+
+
+def test_a_size_that_the_models_context_does_not_hold_is_skipped(pytester, model_folder):
+    (model_folder("small") / "config.json").write_text('{"max_position_embeddings": 64}')
+    pytester.makepyfile(PREFILL)
+    options = ("--llm-backend=transformers", "--llm-load-format=dummy", "--llm-model=./small")
+    run = pytester.runpytest_inprocess(*options, "--llm-suite=full", "-rs", "-W", "default")
+    run.assert_outcomes(skipped=2)
     run.stdout.fnmatch_lines(
-        f"SKIPPED*{CELL}: a request of 9002 tokens (prompt 9000 + output 2) does not fit the model's "
-        "context of 8192*"
+        "SKIPPED*a request of 130 tokens (prompt 128 + output 2) does not fit the model's context of 64"
     )
 
 
