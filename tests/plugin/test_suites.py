@@ -44,7 +44,7 @@ def test_a_size_that_the_models_context_does_not_hold_is_skipped(pytester, model
     run = pytester.runpytest_inprocess(*options, "--llm-suite=full", "-rs", "-W", "default")
     run.assert_outcomes(skipped=2)
     run.stdout.fnmatch_lines(
-        "SKIPPED*a request of 130 tokens (prompt 128 + output 2) does not fit the model's context of 64"
+        "SKIPPED*a request of 129 tokens (prompt 128 + output 1) does not fit the model's context of 64"
     )
 
 
