@@ -26,7 +26,7 @@ from .hub import HubTokenizer, own_code, resolved_revision
 from .online import refusal_here, release
 from .vllm_config import cache_value_bytes, cpu_bounds, described, pool_mib
 from .vllm_modes import NO_CPU_KERNELS, ONLINE, mode_of, online_arguments, refusal_of_quantization
-from .vllm_steps import Arrivals, Submitted
+from .vllm_steps import Arrivals
 from .vllm_traits import argument_for, resolved_traits, settings_of, traits_of
 from .vllm_workers import (
     ask_workers,
@@ -243,14 +243,14 @@ class VllmBackend(HubTokenizer, Backend):
         finished: dict[str, Any] = {}
         self._arrivals.forget()
         submitted = time.perf_counter()
-        inner = tuple(
+        inner = [
             engine.add_request(name, prompt, parameters_of_request)
             for name, prompt, parameters_of_request in zip(names, prompts, sampling, strict=True)
-        )
+        ]
         while engine.has_unfinished_requests():
             finished |= {output.request_id: output for output in engine.step()}
         answers = [finished[name] for name in names]
-        return self._arrivals.traces(Submitted(submitted, inner), requests, answers)
+        return self._arrivals.traces(submitted, inner, requests, answers)
 
     def score(self, ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams

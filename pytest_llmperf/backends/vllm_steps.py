@@ -5,21 +5,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..core.trace import RequestTrace
 from ..core.workload import Request
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A batch that the engine has been given."""
-
-    at: float
-    """Clock reading before the first request was handed over."""
-    names: tuple[str, ...]
-    """The engine's own names of the requests, in their order."""
 
 
 class Arrivals:
@@ -51,13 +40,18 @@ class Arrivals:
         self._steps.clear()
 
     def traces(
-        self, batch: Submitted, requests: Sequence[Request], finished: Sequence[Any]
+        self,
+        submitted: float,
+        names: Sequence[str],
+        requests: Sequence[Request],
+        finished: Sequence[Any],
     ) -> list[RequestTrace]:
         """Return the traces of a batch, from the steps since the last ``forget``.
 
         Args:
-            batch: what was submitted.
-            requests: its requests.
+            submitted: clock reading before the first request was handed over.
+            names: the engine's own names of the requests.
+            requests: what was handed over, in the same order.
             finished: vLLM's answer to each, in the same order.
         """
         times: dict[str, list[float]] = defaultdict(list)
@@ -70,12 +64,12 @@ class Arrivals:
         self.forget()
         return [
             RequestTrace(
-                submitted=batch.at,
+                submitted=submitted,
                 times=tuple(times[name]),
                 counts=tuple(counts[name]),
                 input_tokens=len(request.prompt_ids),
                 token_ids=tuple(answer.outputs[0].token_ids),
                 cached_tokens=answer.num_cached_tokens or 0,
             )
-            for name, request, answer in zip(batch.names, requests, finished, strict=True)
+            for name, request, answer in zip(names, requests, finished, strict=True)
         ]

@@ -14,7 +14,6 @@ from ..core.defaults import (
 )
 from ..core.values import MOST_ROUNDS, check_whole, plain_whole, ratio, seconds, shown
 from ..core.workload import Need
-from ..machine.host import runs_on_cpu
 from ..metrics.rounds import OF_ROUND
 from .options import Settings
 
@@ -90,7 +89,7 @@ def rounds_of(settings: Settings, call: Asked, marker: Asked) -> tuple[int, Need
         return settings.rounds, None
     if asked.rounds is not None:
         return asked.rounds, None
-    default = DEFAULT_MAX_TIME_CPU if runs_on_cpu(settings.device) else DEFAULT_MAX_TIME_GPU
+    default = DEFAULT_MAX_TIME_CPU if settings.setup.on_cpu else DEFAULT_MAX_TIME_GPU
     need = Need(
         precision=_first(settings.precision, asked.precision, DEFAULT_PRECISION),
         max_time=_first(settings.max_time, asked.max_time, default),

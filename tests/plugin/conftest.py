@@ -168,6 +168,27 @@ def wait_until():
 
 
 @pytest.fixture
+def is_comparison_running():
+    """Whether a process of a comparison lives, whatever has become of its parents.
+
+    It was started with the environment variable ``COMPARISON=FOLDER``.
+    """
+
+    def is_running(folder):
+        mark = f"COMPARISON={folder}\0".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                zombie = (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+                if mark in (process / "environ").read_bytes() and not zombie:
+                    return True
+            except OSError:  # It has ended meanwhile.
+                continue
+        return False
+
+    return is_running
+
+
+@pytest.fixture
 def wait_until_gone(wait_until):
     """Wait until a process has ended (a zombie has)."""
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -33,7 +32,8 @@ def git(folder, *arguments):
 class Comparison:
     """A repository with two equal commits, its temporary folder, and ``ab`` in it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, is_running):
+        self._is_running = is_running
         self.repository = folder / "project"
         self.temporary = folder / "tmp"
         self.out = folder / "out"
@@ -64,16 +64,7 @@ class Comparison:
         return self.start("--base=HEAD~1", f"--out={out}", *OPTIONS, *options, "--", *PYTEST)
 
     def is_running(self):
-        """Whether a process of it lives, whatever has become of its parents."""
-        mark = f"COMPARISON={self.out}\0".encode()
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                zombie = (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-                if mark in (process / "environ").read_bytes() and not zombie:
-                    return True
-            except OSError:  # It has ended meanwhile.
-                continue
-        return False
+        return self._is_running(self.out)
 
     def left(self):
         """The worktrees that are registered and the temporary folders that stand."""
@@ -82,8 +73,8 @@ class Comparison:
 
 
 @pytest.fixture
-def comparison(tmp_path):
-    made = Comparison(tmp_path)
+def comparison(tmp_path, is_comparison_running):
+    made = Comparison(tmp_path, is_comparison_running)
     yield made
     (made.out / "go-on").parent.mkdir(exist_ok=True)
     (made.out / "go-on").touch()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -219,22 +218,9 @@ def test_a_release_without_turns_runs_after_the_other_side(tmp_path):
     assert done.in_turns("head") == {3: 0, 5: 0}
 
 
-def is_running(folder):
-    """Whether a process of the comparison lives, whatever has become of its parents."""
-    mark = f"COMPARISON={folder}\0".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            zombie = (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            if mark in (process / "environ").read_bytes() and not zombie:
-                return True
-        except OSError:  # It has ended meanwhile.
-            continue
-    return False
-
-
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_an_end_while_a_side_waits_for_the_other_one_leaves_nothing_running(
-    tmp_path, wait_until, ending
+    tmp_path, wait_until, is_comparison_running, ending
 ):
     hang = "import time\nfrom pathlib import Path\n" + TESTS.replace(
         "    result = ",
@@ -248,7 +234,7 @@ def test_an_end_while_a_side_waits_for_the_other_one_leaves_nothing_running(
     wait_until((tmp_path / "waiting").exists, "the first test of head", 60)
     process.send_signal(ending)
     process.communicate(timeout=60)
-    wait_until(lambda: not is_running(tmp_path), "the end of both sides", 30)
+    wait_until(lambda: not is_comparison_running(tmp_path), "the end of both sides", 30)
     (tmp_path / "go-on").touch()
     process = start(tmp_path, "--resume=out", tests=hang)
     stdout, stderr = process.communicate(timeout=120)
